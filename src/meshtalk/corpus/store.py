@@ -1,0 +1,359 @@
+"""A corpus on disk: a manifest, a topology, a template a subject, a folder a clip (docs/data_format.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from meshtalk.clip import Clip, Phone
+from meshtalk.errors import InputError
+from meshtalk.files import atomic
+from meshtalk.topology import Topology
+
+FORMAT = "meshtalk corpus"
+VERSION = 1
+SPLITS = ("train", "val", "test")
+AUDIO, PHONES, VALID = "audio.flac", "phones.json", "valid.npy"
+LINEAR, DENSE = "weights.npy", "displacement.npy"
+RECORD = "clip.json"
+_AGAIN = "build or copy the corpus again"
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """What the manifest says about a clip; `Corpus.load` turns it into the clip itself."""
+
+    id: str
+    split: str
+    """One of SPLITS."""
+    voice: str
+    subject: str
+    sentence: str
+    emotion: str
+    n_frames: int
+    duration_s: float
+    sample_rate: int
+    files: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """File name in the clip's folder → sha256 of its content."""
+    recipe: str = ""
+    """Digest of everything that determined the clip (empty when it was not made by a build)."""
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.sha256(stream.read()).hexdigest()
+
+
+def _write_json(path: Path, value: object) -> None:
+    with atomic(path) as temporary:
+        text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _check_name(name: str, what: str) -> str:
+    """A name that becomes a file name must not leave its folder."""
+    if not name or name.startswith(".") or not all(c.isalnum() or c in "-_.+" for c in name):
+        raise InputError(f"{what} {name!r} cannot name a file : use letters, digits and -_.+")
+    return name
+
+
+class Corpus:
+    """A corpus opened for reading: the manifest is in memory, motion is mapped when a clip is loaded."""
+
+    def __init__(
+        self,
+        root: Path,
+        topology: Topology,
+        fps: Fraction,
+        clips: tuple[ClipInfo, ...],
+        licences: tuple[str, ...],
+        hashes: Mapping[str, str],
+    ) -> None:
+        self.root = root
+        self.topology = topology
+        self.fps = fps
+        self.clips = clips
+        self.licences = licences
+        self._hashes = dict(hashes)
+        self.template = lru_cache(maxsize=None)(self._template)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Corpus:
+        """Open the corpus in folder `path`.
+
+        Raises:
+            InputError: no manifest there, a damaged one, another format version, or a topology that is not
+                the manifest's.
+        """
+        root = Path(path)
+        manifest = _read_manifest(root)
+        try:
+            fps = Fraction(manifest["fps"])
+            clips = tuple(ClipInfo(**entry) for entry in manifest["clips"])
+            licences = tuple(str(line) for line in manifest["licences"])
+            topology_hash = manifest["topology"]["hash"]
+            hashes = {"topology.npz": manifest["topology"]["sha256"]}
+            hashes |= {f"subjects/{name}.npy": digest for name, digest in manifest["subjects"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+            raise InputError(
+                f"{root / 'manifest.json'} is damaged ({type(error).__name__}: {error}) : {_AGAIN}"
+            ) from None
+        for info in clips:
+            _check_name(info.id, "the clip id")
+            if info.split not in SPLITS:
+                raise InputError(f"clip {info.id} has split {info.split!r}; {', '.join(SPLITS)} are allowed")
+        topology = Topology.load(root / "topology.npz")
+        if topology.hash != topology_hash:
+            raise InputError(
+                f"{root / 'topology.npz'} has hash {topology.hash}; not {topology_hash} : {_AGAIN}"
+            )
+        return cls(root, topology, fps, clips, licences, hashes)
+
+    def split(self, name: str) -> tuple[ClipInfo, ...]:
+        """The clips of one split, in manifest order.
+
+        Raises:
+            InputError: `name` is not one of SPLITS.
+        """
+        if name not in SPLITS:
+            raise InputError(f"split {name!r} does not exist; choose one of {', '.join(SPLITS)}")
+        return tuple(info for info in self.clips if info.split == name)
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Names of the people in it, sorted."""
+        return tuple(sorted(Path(name).stem for name in self._hashes if name.startswith("subjects/")))
+
+    def _template(self, subject: str) -> np.ndarray:
+        """(V,3) float32 metres: the neutral face of `subject` (cached)."""
+        template = _read_array(self.root / "subjects" / f"{subject}.npy", mmap=False)
+        if template.shape != (self.topology.n_vertices, 3):
+            raise InputError(
+                f"the template of {subject} has shape {template.shape}; not ({self.topology.n_vertices}, 3)"
+            )
+        return template.astype(np.float32)
+
+    def load(self, info: ClipInfo) -> Clip:
+        """The clip behind `info`: audio and phones read, motion memory-mapped.
+
+        Linear clips come with `basis = topology.shapes` and the subject's gains already in the weights; dense
+        ones with a float16 displacement.
+
+        Raises:
+            InputError: a file is missing, truncated or does not fit the manifest.
+        """
+        folder = self.root / "clips" / info.id
+        linear = LINEAR in info.files
+        motion = _read_array(folder / (LINEAR if linear else DENSE), mmap=True)
+        names = self.topology.shape_names
+        tail = (len(names),) if linear else (self.topology.n_vertices, 3)
+        if motion.shape != (info.n_frames, *tail):
+            needed = (info.n_frames, *tail)
+            raise InputError(f"clip {info.id} has motion of shape {motion.shape}; {needed} is needed")
+        try:
+            audio, sample_rate = soundfile.read(folder / AUDIO, dtype="float32")
+            listed = json.loads((folder / PHONES).read_text())
+            phones = tuple(Phone(str(n), float(a), float(b)) for n, a, b in listed)
+        except (soundfile.SoundFileError, OSError, ValueError, TypeError) as error:
+            raise InputError(f"clip {info.id} cannot be read ({error}) : {_AGAIN}") from None
+        return Clip(
+            topology=self.topology,
+            template=self.template(info.subject),
+            fps=self.fps,
+            audio=audio,
+            sample_rate=int(sample_rate),
+            displacement=None if linear else motion,
+            weights=motion if linear else None,
+            basis=self.topology.shapes if linear else None,
+            basis_names=names if linear else (),
+            subject=info.subject,
+            sentence=info.sentence,
+            emotion=info.emotion,
+            phones=phones,
+            valid=_read_array(folder / VALID, mmap=False) if VALID in info.files else None,
+        )
+
+    def verify(self) -> None:
+        """Read every file and compare its hash with the manifest's.
+
+        Raises:
+            InputError: names the first file that is missing or differs.
+        """
+        expected = dict(self._hashes)
+        for info in self.clips:
+            expected |= {f"clips/{info.id}/{name}": digest for name, digest in info.files.items()}
+        for name, digest in expected.items():
+            path = self.root / name
+            if not path.is_file():
+                raise InputError(f"{path} is missing : {_AGAIN}")
+            if _sha256(path) != digest:
+                raise InputError(f"{path} differs from what the manifest says : {_AGAIN}")
+
+
+def _read_manifest(root: Path) -> dict[str, Any]:
+    path = root / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            f"no corpus at {root}: there is no manifest.json : make one with `meshtalk corpus build`"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({error}) : {_AGAIN}") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise InputError(f"{path} is not the manifest of a meshtalk corpus")
+    if manifest.get("version") != VERSION:
+        raise InputError(
+            f"{path} has version {manifest.get('version')!r}; this meshtalk reads {VERSION} : build again"
+        )
+    return manifest
+
+
+def _read_array(path: Path, mmap: bool) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing : {_AGAIN}") from None
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{path} is damaged ({error}) : {_AGAIN}") from None
+
+
+class CorpusWriter:
+    """Writes clips of one topology and one frame rate; `finish` writes the manifest last.
+
+    A clip's folder appears whole or not at all, so an interrupted build can go on: `existing` says which
+    clips are already there. The writer holds no open files and can be sent to worker processes.
+    """
+
+    def __init__(self, root: str | Path, topology: Topology, fps: Fraction, licences: Iterable[str]) -> None:
+        """Raises InputError when `root` cannot be made or is another topology's corpus."""
+        self.root = Path(root)
+        self.topology = topology
+        self.fps = Fraction(fps)
+        self.licences = tuple(licences)
+        try:
+            for folder in ("clips", "subjects"):
+                (self.root / folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = error.strerror
+            raise InputError(
+                f"cannot write a corpus in {self.root} ({why}) : choose another folder"
+            ) from None
+        present = self.root / "topology.npz"
+        if present.exists():
+            topology.require(Topology.load(present), f"the corpus already in {self.root}")
+        topology.save(present)
+
+    def add_subject(self, name: str, template: np.ndarray) -> None:
+        """Store a person's neutral face, (V,3) metres."""
+        path = self.root / "subjects" / f"{_check_name(name, 'the subject')}.npy"
+        with atomic(path) as temporary, open(temporary, "wb") as stream:
+            np.save(stream, np.asarray(template, np.float32))
+
+    def add(self, clip: Clip, *, id: str, split: str, voice: str, recipe: str = "") -> ClipInfo:
+        """Store a clip (and its template when the subject is new); replaces a clip of the same id.
+
+        A clip whose basis is the topology's blendshapes is stored as weights, any other as a dense float16
+        displacement (rounded by at most 0.008 mm below 31 mm).
+
+        Raises:
+            InputError: the clip fails `Clip.validate`, has another topology or frame rate, or a bad name.
+        """
+        self.topology.require(clip.validate().topology, f"clip {id}")
+        if clip.fps != self.fps:
+            raise InputError(f"clip {id} has {clip.fps} frames a second; this corpus has {self.fps}")
+        if split not in SPLITS:
+            raise InputError(f"clip {id} has split {split!r}; {', '.join(SPLITS)} are allowed")
+        folder = self.root / "clips" / _check_name(id, "the clip id")
+        if not (self.root / "subjects" / f"{_check_name(clip.subject, 'the subject')}.npy").exists():
+            self.add_subject(clip.subject, clip.template)
+        temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+        try:
+            _write_clip(clip, temporary, linear=self._is_linear(clip))
+            info = ClipInfo(
+                id=id,
+                split=split,
+                voice=voice,
+                subject=clip.subject,
+                sentence=clip.sentence,
+                emotion=clip.emotion,
+                n_frames=clip.n_frames,
+                duration_s=round(clip.duration_s, 6),
+                sample_rate=clip.sample_rate,
+                files={path.name: _sha256(path) for path in sorted(temporary.iterdir())},
+                recipe=recipe,
+            )
+            _write_json(temporary / RECORD, asdict(info))
+            temporary.chmod(0o755)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return info
+
+    def _is_linear(self, clip: Clip) -> bool:
+        return (
+            clip.basis is not None
+            and self.topology.shapes is not None
+            and clip.basis_names == self.topology.shape_names
+            and (clip.basis is self.topology.shapes or np.array_equal(clip.basis, self.topology.shapes))
+        )
+
+    def existing(self, id: str, recipe: str) -> ClipInfo | None:
+        """The clip of that id if it was finished by the same recipe."""
+        try:
+            info = ClipInfo(**json.loads((self.root / "clips" / id / RECORD).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+        return info if info.recipe == recipe else None
+
+    def finish(self, clips: Iterable[ClipInfo]) -> Corpus:
+        """Write the manifest over `clips`, remove clip folders it does not name, and open the result."""
+        clips = tuple(clips)
+        named = {info.id for info in clips}
+        for folder in (self.root / "clips").iterdir():
+            if folder.is_dir() and folder.name not in named:
+                shutil.rmtree(folder)
+        subjects = sorted({info.subject for info in clips})
+        manifest = {
+            "format": FORMAT,
+            "version": VERSION,
+            "fps": f"{self.fps.numerator}/{self.fps.denominator}",
+            "topology": {
+                "hash": self.topology.hash,
+                "region_hash": self.topology.region_hash,
+                "n_vertices": self.topology.n_vertices,
+                "sha256": _sha256(self.root / "topology.npz"),
+            },
+            "subjects": {name: _sha256(self.root / "subjects" / f"{name}.npy") for name in subjects},
+            "licences": list(self.licences),
+            "clips": [asdict(info) for info in clips],
+        }
+        _write_json(self.root / "manifest.json", manifest)
+        return Corpus.open(self.root)
+
+
+def _write_clip(clip: Clip, folder: Path, linear: bool) -> None:
+    # 16 bits are what recordings have; the peak is below 1 by Utterance's contract, other audio is limited
+    audio = np.clip(clip.audio, -1, 1)
+    soundfile.write(folder / AUDIO, audio, clip.sample_rate, format="FLAC", subtype="PCM_16")
+    if linear and clip.weights is not None:
+        np.save(folder / LINEAR, np.asarray(clip.weights, np.float32))
+    else:
+        np.save(folder / DENSE, clip.displacements().astype(np.float16))
+    if clip.valid is not None:
+        np.save(folder / VALID, clip.valid)
+    phones = [[p.name, round(p.start_s, 4), round(p.end_s, 4)] for p in clip.phones]
+    (folder / PHONES).write_text(json.dumps(phones), encoding="utf-8")
