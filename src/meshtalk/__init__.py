@@ -1,0 +1,1 @@
+"""meshtalk: speech in, an animated 3D face out."""

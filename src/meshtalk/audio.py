@@ -1,0 +1,259 @@
+"""Sound in: any file to mono 16 kHz, an exact frame clock, and one streaming log-mel for training and inference.
+
+Everything here is state in, state out: cutting the samples in any way gives the same mel frames.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from meshtalk.config import HOP_RATE, SAMPLE_RATE
+from meshtalk.errors import InputError
+
+HOP = SAMPLE_RATE // HOP_RATE
+"""Samples between mel frames (10 ms)."""
+
+
+def n_frames(n_samples: int, sample_rate: int, fps: Fraction) -> int:
+    """Number of video frames that begin before the sound ends; frame k is at exactly k/fps seconds."""
+    return math.ceil(Fraction(n_samples, sample_rate) * fps)
+
+
+def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> tuple[np.ndarray, int]:
+    """Read any sound that soundfile or PyAV decodes (WAV, FLAC, OGG, MP3, M4A, video…) as mono at `sample_rate`.
+
+    Returns:
+        ((S,) float32, sample_rate)
+
+    Raises:
+        InputError: missing file, not audio, no samples, or samples that are not finite.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"no audio file at {path}")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; an audio or video file is needed")
+    decoded = _read_soundfile(path) or _read_av(path)
+    if decoded is None:
+        raise InputError(f"{path} is not audio that can be decoded : give WAV, FLAC, OGG, MP3, M4A or a video with sound")
+    samples, rate = decoded
+    return to_mono(samples, rate, sample_rate, str(path)), sample_rate
+
+
+def to_mono(samples: np.ndarray, rate: int, target_rate: int = SAMPLE_RATE, name: str = "audio") -> np.ndarray:
+    """Average channels, check and resample.
+
+    Args:
+        samples: (S,) or (S, channels), floating point in [-1,1] or any integer type.
+
+    Returns:
+        (S',) float32 at `target_rate`.
+
+    Raises:
+        InputError: no samples, wrong rank, non-positive rate, or NaN/infinite samples.
+    """
+    import soxr
+
+    samples = np.asarray(samples)
+    if samples.ndim not in (1, 2) or samples.shape[0] == 0:
+        raise InputError(f"{name} holds no samples (shape {samples.shape}); (samples,) or (samples, channels) is needed")
+    if not rate > 0:
+        raise InputError(f"{name} has sample rate {rate}; a positive number of Hz is needed")
+    if np.issubdtype(samples.dtype, np.integer):
+        samples = samples / float(np.iinfo(samples.dtype).max)
+    mono = samples.astype(np.float32) if samples.ndim == 1 else samples.mean(1, dtype=np.float32)
+    if not np.isfinite(mono).all():
+        bad = int((~np.isfinite(mono)).sum())
+        raise InputError(f"{name} holds {bad} samples that are NaN or infinite : repair or re-export it")
+    return soxr.resample(mono, rate, target_rate).astype(np.float32) if rate != target_rate else mono
+
+
+def _read_soundfile(path: Path) -> tuple[np.ndarray, int] | None:
+    import soundfile
+
+    try:
+        return soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, TypeError, ValueError):
+        return None
+
+
+def _read_av(path: Path) -> tuple[np.ndarray, int] | None:
+    try:
+        import av
+    except ImportError:
+        raise InputError(f'{path} needs PyAV to be decoded : pip install "meshtalk[media]"') from None
+    try:
+        with av.open(str(path)) as container:
+            stream = next((s for s in container.streams if s.type == "audio"), None)
+            if stream is None:
+                return None
+            rate = int(stream.codec_context.sample_rate)
+            resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+            parts = []
+            for frame in container.decode(stream):
+                parts += [part.to_ndarray().reshape(-1) for part in resampler.resample(frame)]  # type: ignore[arg-type]
+            parts += [part.to_ndarray().reshape(-1) for part in resampler.resample(None)]
+        return (np.concatenate(parts), rate) if parts else None
+    except (av.FFmpegError, ValueError, StopIteration):
+        return None
+
+
+# --- level ---------------------------------------------------------------------------------------------------
+
+TARGET_DB = -20.0
+"""Mean-square level, dB of full scale, that running speech is brought to before the mel logarithm."""
+_START_DB = -45.0
+_FLOOR_DB = -75.0
+_ATTACK = 1 - math.exp(-1 / (0.03 * HOP_RATE))
+_RELEASE_DB = 3.0 / HOP_RATE
+_SPEECH_RANGE_DB = 25.0
+
+
+def follow_level(frame_db: np.ndarray, level_db: float) -> tuple[np.ndarray, float]:
+    """Track the level of speech causally, so that a whisper-quiet and a loud recording look alike.
+
+    Rises to louder frames within 30 ms, falls 3 dB/s otherwise, but never below 25 dB above the present frame:
+    a pause's noise is not pumped up to the level of speech.
+
+    Args:
+        frame_db: (n,) level of each 10 ms frame, dB of full scale.
+        level_db: state.
+
+    Returns:
+        ((n,) tracked level, new state)
+    """
+    tracked = np.empty(len(frame_db), np.float32)
+    for index, now_db in enumerate(frame_db.tolist()):
+        if now_db > level_db:
+            level_db += _ATTACK * (now_db - level_db)
+        elif now_db > _FLOOR_DB:  # digital silence says nothing about the speaker's level
+            rest_db = now_db if now_db > level_db - _SPEECH_RANGE_DB else now_db + _SPEECH_RANGE_DB
+            level_db = max(level_db - _RELEASE_DB, min(level_db, rest_db))
+        tracked[index] = level_db
+    return tracked, level_db
+
+
+# --- mel -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MelSpec:
+    """How a mel frame is made of samples."""
+
+    window: int
+    n_fft: int
+    n_mels: int
+    power: int
+    """1: magnitude spectrum, 2: power spectrum."""
+    offset: float
+    """log(mel + offset); if zero, log(max(mel, 1e-10))."""
+
+
+MEL_SPECS = {
+    # MeshTalk's front end: 80 bands on the HTK scale, no area normalisation
+    "logmel": MelSpec(window=800, n_fft=2048, n_mels=80, power=2, offset=0.0),
+    # the pretrained trunk's own
+    "phonetic": MelSpec(window=400, n_fft=512, n_mels=32, power=1, offset=1e-3),
+}
+
+
+def htk_filters(n_mels: int, n_fft: int, sample_rate: int = SAMPLE_RATE, low_hz: float = 0.0) -> np.ndarray:
+    """(n_fft/2+1, n_mels) float32 triangular filters, peak 1, equally spaced on the HTK mel scale up to Nyquist."""
+
+    def mel(hz: float) -> float:
+        return 2595.0 * math.log10(1 + hz / 700)
+
+    points_mel = np.linspace(mel(low_hz), mel(sample_rate / 2), n_mels + 2)
+    points_hz = 700 * (10 ** (points_mel / 2595) - 1)
+    bins_hz = np.linspace(0, sample_rate / 2, n_fft // 2 + 1)[:, None]
+    rising = (bins_hz - points_hz[:-2]) / (points_hz[1:-1] - points_hz[:-2])
+    falling = (points_hz[2:] - bins_hz) / (points_hz[2:] - points_hz[1:-1])
+    return np.clip(np.minimum(rising, falling), 0, None).astype(np.float32)
+
+
+@dataclass
+class MelState:
+    """What the mel of the next samples depends on; owned by the caller."""
+
+    samples: np.ndarray
+    """The last samples that later windows still need."""
+    level_db: float = _START_DB
+
+
+class MelFrontend:
+    """Streaming log-mel at 100 Hz after level following. Frame j is centred on sample j·160."""
+
+    def __init__(self, kind: str) -> None:
+        self.spec = MEL_SPECS[kind]
+        window = np.arange(self.spec.window)
+        self._window = (0.5 - 0.5 * np.cos(2 * np.pi * window / self.spec.window)).astype(np.float32)
+        self._filters = _phonetic_filters() if kind == "phonetic" else htk_filters(self.spec.n_mels, self.spec.n_fft)
+
+    @property
+    def n_mels(self) -> int:
+        return self.spec.n_mels
+
+    @property
+    def silence(self) -> float:
+        """Value of every band for digital silence."""
+        return self._log(np.zeros(1, np.float32))[0].item()
+
+    def start(self) -> MelState:
+        """State before the first sample: half a window of silence, so that frame 0 is centred on sample 0."""
+        return MelState(samples=np.zeros(self.spec.window // 2, np.float32))
+
+    def process(self, samples: np.ndarray, state: MelState) -> tuple[np.ndarray, MelState]:
+        """Mel frames that became certain with (n,) new 16 kHz samples: ((m, n_mels) float32, new state)."""
+        samples = np.concatenate([state.samples, np.asarray(samples, np.float32)])
+        if len(samples) < self.spec.window:
+            return np.zeros((0, self.n_mels), np.float32), MelState(samples, state.level_db)
+        windows = np.lib.stride_tricks.sliding_window_view(samples, self.spec.window)[::HOP]
+        level, level_db = follow_level(frame_level_db(windows), state.level_db)
+        magnitude = self.magnitude(windows) * 10 ** ((TARGET_DB - level[:, None]) / 20)
+        tail = samples[len(windows) * HOP :].copy()
+        return self.from_magnitude(magnitude), MelState(tail, level_db)
+
+    def flush(self, state: MelState, n_samples: int) -> np.ndarray:
+        """The frames centred on samples that exist, for which only silence after the end is missing."""
+        total = -(-n_samples // HOP)  # frames 0.. centred before the end
+        done = (n_samples + self.spec.window // 2 - len(state.samples)) // HOP
+        missing = total - done
+        if missing <= 0:
+            return np.zeros((0, self.n_mels), np.float32)
+        need = (missing - 1) * HOP + self.spec.window - len(state.samples)
+        return self.process(np.zeros(max(need, 0), np.float32), state)[0][:missing]
+
+    def magnitude(self, windows: np.ndarray) -> np.ndarray:
+        """(m, n_fft/2+1) magnitude spectra of (m, window) samples."""
+        return np.abs(np.fft.rfft(windows * self._window, self.spec.n_fft)).astype(np.float32)
+
+    def from_magnitude(self, magnitude: np.ndarray) -> np.ndarray:
+        """(m, n_mels) log-mel of magnitude spectra."""
+        return self._log(magnitude**self.spec.power @ self._filters)
+
+    def _log(self, mel: np.ndarray) -> np.ndarray:
+        offset = self.spec.offset
+        return np.log(mel + offset if offset else np.maximum(mel, 1e-10)).astype(np.float32)
+
+    def all(self, samples: np.ndarray) -> np.ndarray:
+        """(ceil(S/160), n_mels) log-mel of a whole recording: one chunk and a flush."""
+        frames, state = self.process(samples, self.start())
+        return np.concatenate([frames, self.flush(state, len(samples))])
+
+
+def frame_level_db(windows: np.ndarray) -> np.ndarray:
+    """(m,) mean-square level of (m, window) samples, dB of full scale, at least -120."""
+    return 10 * np.log10(np.einsum("ij,ij->i", windows, windows) / windows.shape[1] + 1e-12)
+
+
+def _phonetic_filters() -> np.ndarray:
+    from safetensors.numpy import load_file
+
+    from meshtalk.assets import asset
+
+    return load_file(asset("phonetic_trunk.safetensors"))["mel_filters"]

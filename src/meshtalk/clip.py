@@ -1,0 +1,204 @@
+"""Clip: a mesh animation with its sound, the only currency between converters, models, measures and exports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from meshtalk.errors import InputError
+from meshtalk.files import atomic
+from meshtalk.topology import Topology, lip_opening_m
+
+CHUNK = 256
+"""Frames expanded to vertices at a time, so that an hour of animation never has to fit in memory."""
+
+
+class Phone(NamedTuple):
+    """A speech sound with its time in the clip, ARPAbet lower case without stress (`pau` for silence)."""
+
+    name: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(eq=False)
+class Clip:
+    """T frames of V vertices at `fps`; frame k is at exactly k/fps seconds of the audio.
+
+    Motion is the displacement from the template, held either dense or as weights of a linear basis
+    (`template + weights · basis`): exactly one of the two. Vertices are metres, +Y up, +Z out of the face.
+    """
+
+    topology: Topology
+    template: np.ndarray
+    """(V,3) float32 metres: the neutral face of this person."""
+    fps: Fraction
+    audio: np.ndarray
+    """(S,) mono float32."""
+    sample_rate: int
+    displacement: np.ndarray | None = None
+    """(T,V,3) metres, dense form."""
+    weights: np.ndarray | None = None
+    """(T,K) float32, linear form."""
+    basis: np.ndarray | None = None
+    """(K,V,3) float32 metres, linear form."""
+    basis_names: tuple[str, ...] = ()
+    """Names of the K basis shapes (blendshape names where they are those)."""
+    subject: str = ""
+    sentence: str = ""
+    emotion: str = ""
+    phones: tuple[Phone, ...] = ()
+    valid: np.ndarray | None = None
+    """(T,) bool, False where capture missed a frame; None means all are valid. Gaps are never closed up."""
+
+    def __post_init__(self) -> None:
+        self.fps = Fraction(self.fps)
+        if (self.displacement is None) == (self.weights is None or self.basis is None):
+            raise InputError("a clip holds either a dense displacement or weights with a basis : give exactly one")
+
+    @property
+    def n_frames(self) -> int:
+        motion = self.weights if self.weights is not None else self.displacement
+        assert motion is not None
+        return len(motion)
+
+    @property
+    def duration_s(self) -> float:
+        return float(self.n_frames / self.fps)
+
+    def displacements(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """(t,V,3) float32 displacement from the template of frames start..stop."""
+        if self.weights is not None and self.basis is not None:
+            chunk = self.weights[start:stop].astype(np.float32)
+            flat = chunk @ self.basis.reshape(len(self.basis), -1)
+            return flat.reshape(len(chunk), -1, 3)
+        assert self.displacement is not None
+        return np.asarray(self.displacement[start:stop], np.float32)
+
+    def frames(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """(t,V,3) float32 metres: the meshes of frames start..stop."""
+        return self.displacements(start, stop) + self.template
+
+    @property
+    def vertices(self) -> np.ndarray:
+        """(T,V,3) float32 metres: all frames at once; for long clips iterate over `chunks()`."""
+        return self.frames()
+
+    def chunks(self, size: int = CHUNK) -> Iterator[np.ndarray]:
+        """(≤size,V,3) meshes, in order."""
+        for start in range(0, self.n_frames, size):
+            yield self.frames(start, start + size)
+
+    def lip_opening_mm(self) -> np.ndarray:
+        """(T,) lip opening in millimetres; see `lip_opening_m`."""
+        parts = [lip_opening_m(chunk, self.topology) for chunk in self.chunks()]
+        return np.concatenate(parts) * 1e3 if parts else np.zeros(0, np.float32)
+
+    def validate(self) -> Clip:
+        """Check what every consumer relies on; returns self.
+
+        Raises:
+            InputError: non-finite values, shapes that disagree, a head that is not 0.15-0.40 m tall, or audio
+                and motion whose lengths differ by more than a frame.
+        """
+        n_vertices = self.topology.n_vertices
+        if self.template.shape != (n_vertices, 3):
+            raise InputError(f"template has shape {self.template.shape}; the topology needs ({n_vertices}, 3)")
+        if self.weights is not None and self.basis is not None:
+            if self.weights.shape[1:] != self.basis.shape[:1] or self.basis.shape[1:] != (n_vertices, 3):
+                raise InputError(
+                    f"weights {self.weights.shape} and basis {self.basis.shape} do not fit {n_vertices} vertices"
+                )
+            finite = np.isfinite(self.weights).all() and np.isfinite(self.basis).all()
+        else:
+            assert self.displacement is not None
+            if self.displacement.shape[1:] != (n_vertices, 3):
+                raise InputError(f"motion has shape {self.displacement.shape}; (T, {n_vertices}, 3) is needed")
+            finite = all(np.isfinite(self.displacement[i : i + CHUNK]).all() for i in range(0, self.n_frames, CHUNK))
+        if not (finite and np.isfinite(self.template).all() and np.isfinite(self.audio).all()):
+            raise InputError("the clip holds NaN or infinite values : repair or drop those frames")
+        height_m = float(np.ptp(self.template[:, 1]))
+        if not 0.15 <= height_m <= 0.40:
+            raise InputError(f"the template is {height_m:.4g} m tall; a head is 0.15-0.40 m : convert its units to metres")
+        if self.valid is not None and self.valid.shape != (self.n_frames,):
+            raise InputError(f"valid has shape {self.valid.shape}; ({self.n_frames},) is needed")
+        audio_s = len(self.audio) / self.sample_rate
+        if abs(audio_s - self.duration_s) > 1 / float(self.fps) + 1e-6:
+            raise InputError(
+                f"audio lasts {audio_s:.3f} s and motion {self.duration_s:.3f} s; they may differ by one frame at most"
+            )
+        return self
+
+    def save(self, path: str | Path) -> Path:
+        """Write the clip in the format its suffix names (see `meshtalk.export.EXPORTERS`); returns the path."""
+        from meshtalk.export import export
+
+        return export(self, path)
+
+    def save_npz(self, path: str | Path) -> None:
+        """Write everything but a texture into one `.npz`, without pickle; `Clip.load` is the inverse."""
+        arrays = {f"topology/{k}": v for k, v in self.topology.to_arrays().items()}
+        arrays |= {"template": np.asarray(self.template, np.float32), "audio": np.asarray(self.audio, np.float32)}
+        arrays["fps"] = np.array([self.fps.numerator, self.fps.denominator])
+        arrays["sample_rate"] = np.array([self.sample_rate])
+        arrays["labels"] = np.array([self.subject, self.sentence, self.emotion])
+        if self.weights is not None and self.basis is not None:
+            arrays["weights"], arrays["basis"] = self.weights, self.basis
+            arrays["basis_names"] = np.array(self.basis_names)
+        else:
+            assert self.displacement is not None
+            arrays["displacement"] = self.displacement
+        if self.phones:
+            arrays["phone_names"] = np.array([p.name for p in self.phones])
+            arrays["phone_times_s"] = np.array([[p.start_s, p.end_s] for p in self.phones])
+        if self.valid is not None:
+            arrays["valid"] = self.valid
+        with atomic(path) as temporary, open(temporary, "wb") as stream:
+            np.savez_compressed(stream, **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Clip:
+        """Read a clip saved as `.npz`.
+
+        Raises:
+            InputError: the file is missing, is no clip, or fails `validate`.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {k: archive[k] for k in archive.files}
+            topology = Topology.from_arrays({k[9:]: v for k, v in arrays.items() if k.startswith("topology/")})
+            phones: tuple[Phone, ...] = ()
+            if "phone_names" in arrays:
+                times = arrays["phone_times_s"]
+                phones = tuple(Phone(str(n), float(a), float(b)) for n, (a, b) in zip(arrays["phone_names"], times, strict=True))
+            subject, sentence, emotion = (str(label) for label in arrays["labels"])
+            clip = cls(
+                topology=topology,
+                template=arrays["template"],
+                fps=Fraction(*(int(n) for n in arrays["fps"])),
+                audio=arrays["audio"],
+                sample_rate=int(arrays["sample_rate"][0]),
+                displacement=arrays.get("displacement"),
+                weights=arrays.get("weights"),
+                basis=arrays.get("basis"),
+                basis_names=tuple(str(n) for n in arrays.get("basis_names", ())),
+                subject=subject,
+                sentence=sentence,
+                emotion=emotion,
+                phones=phones,
+                valid=arrays.get("valid"),
+            )
+        except FileNotFoundError:
+            raise InputError(f"no clip at {path}") from None
+        except IsADirectoryError:
+            raise InputError(f"{path} is a folder; a clip is a .npz file written by meshtalk") from None
+        except InputError:
+            raise
+        except Exception as error:  # a damaged archive fails in many ways, and all of them mean one thing here
+            raise InputError(f"{path} is not a meshtalk clip ({type(error).__name__}: {error})") from None
+        return clip.validate()

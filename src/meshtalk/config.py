@@ -1,0 +1,237 @@
+"""Every size and setting of a model and of its training, as frozen dataclasses that ride in the checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Literal
+
+from meshtalk.errors import InputError
+
+SAMPLE_RATE = 16_000
+"""Hz of all audio inside the package."""
+HOP_RATE = 100
+"""Feature frames a second: one every 10 ms (160 samples)."""
+
+
+@dataclass(frozen=True)
+class AudioConfig:
+    """Audio encoder: waveform features at 100 Hz, a stack of dilated convolutions, a code for every video frame."""
+
+    frontend: Literal["logmel", "phonetic"] = "phonetic"
+    """`logmel`: the paper's 80 log-mel bands. `phonetic`: the pretrained trunk's 384 features."""
+    stack: Literal["dense", "window"] = "dense"
+    """`dense`: one unpadded convolution over the clip, layers cropped to the target frame (official form).
+    `window`: each video frame encodes its own padded window and averages over it (paper form)."""
+    width: int = 128
+    """Channels of the convolutions."""
+    code: int = 128
+    """Size of the audio code."""
+    kernel: int = 5
+    """Taps of each convolution."""
+    input_kernel: int = 5
+    """Taps of the layer that brings the features to `width` channels (1 is the paper's linear layer)."""
+    dilations: tuple[int, ...] = (2, 4, 6)
+    """Dilation of each residual layer."""
+    lookahead_hops: int = 2
+    """10 ms hops after the target time that the stack may see (dense), or the window's future half (window)."""
+    past_hops: int = 50
+    """10 ms hops before the target time in the window (window stack only; a dense stack has its own reach)."""
+    trunk_lookahead_hops: int = 15
+    """Of the phonetic trunk's 40 hops, how many lie after the target time (phonetic front end only)."""
+    dropout: float = 0.2
+
+
+@dataclass(frozen=True)
+class GeometryConfig:
+    """How a mesh enters and leaves the networks."""
+
+    kind: Literal["dense", "basis"] = "basis"
+    """`dense`: every vertex coordinate, (x−mean)/std (the paper). `basis`: displacement from the template in an
+    orthonormal linear basis; losses are the same masked vertex errors, computed through Gram matrices."""
+    basis_tolerance_mm: float = 0.01
+    """Components are added until no training vertex is further than this from its reconstruction…"""
+    basis_max: int = 64
+    """…or this many are in use."""
+    identity_components: int = 16
+    """Principal components of the training templates that tell the decoder whose face it moves (basis only)."""
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """p(c|a), eq. 6."""
+
+    channels: int = 32
+    """Channels per head."""
+    dilations: tuple[int, ...] = (1, 2, 4, 8)
+    """One causal layer each; a layer sees frames t−1 and t−1−dilation."""
+    mask: Literal["inclusive", "strict"] = "inclusive"
+    """`inclusive`: a head sees all lower heads of its own frame. `strict`: the official release's defect, where
+    the first head sees nothing; kept for its weights and for comparison."""
+    own_audio_encoder: bool = True
+    """Fine-tune a copy of the audio encoder with the prior instead of sharing stage 1's."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A whole model. Symbols as in docs/equations.md."""
+
+    preset: str = "compact"
+    heads: int = 16
+    """H: categorical variables per frame."""
+    classes: int = 32
+    """C: values of each."""
+    fps: Fraction = Fraction(30)
+    """Frame rate the networks run at; any output rate is resampled from it."""
+    expression_code: int = 128
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    geometry: GeometryConfig = field(default_factory=GeometryConfig)
+    prior: PriorConfig = field(default_factory=PriorConfig)
+
+    def __post_init__(self) -> None:
+        if self.heads < 1 or self.classes < 2:
+            raise InputError(f"{self.heads} heads of {self.classes} classes came; at least 1 head and 2 classes are needed")
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage of training."""
+
+    steps: int
+    frames: int = 32
+    """T: consecutive frames of a window."""
+    batch: int = 16
+    learning_rate: float = 1e-3
+    audio_learning_rate: float = 5e-4
+    """For the audio encoder, which arrives pre-trained at the second and third stage."""
+    clip_norm: float = 1.0
+    warmup_steps: int = 100
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the terms of eqs. 4 and 5 and of those added to them; squared norms, in mm²."""
+
+    reconstruction: float = 1.0
+    """Both true signals, all regions: without it the emotional part of the mouth is lost."""
+    cross_modality: float = 1.0
+    """Eq. 4."""
+    eyelid: float = 0.3
+    """Eq. 5."""
+    opening: float = 0.05
+    """Squared error of the lip opening itself, so that closures close."""
+    velocity: float = 2.0
+    """Squared error of the frame-to-frame change: less jitter."""
+    norm: Literal["squared", "plain"] = "squared"
+    """Squared vertex norms (the paper), or plain ones (dense geometry only)."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Three steps: audio regression (warms up the audio encoder), stage 1 (autoencoder), stage 2 (prior)."""
+
+    seed: int = 0
+    regression: StageConfig = field(default_factory=lambda: StageConfig(steps=5000, audio_learning_rate=1e-3))
+    stage1: StageConfig = field(default_factory=lambda: StageConfig(steps=8000))
+    stage2: StageConfig = field(default_factory=lambda: StageConfig(steps=8000, frames=48, clip_norm=5.0))
+    loss: LossConfig = field(default_factory=LossConfig)
+    tau_start: float = 1.0
+    """Gumbel-softmax temperature at the first step of stage 1…"""
+    tau_end: float = 1.0
+    """…and at the last, geometric between."""
+    context_corruption: float = 0.2
+    """Stage 2: mean share of the context codes that are replaced by the prior's own samples."""
+    mouth_weight: float = 0.3
+    """Stage 2: weight of the mouth error of decoded samples beside the negative log-likelihood."""
+    augmentations: int = 5
+    """Augmented versions of every clip's audio that are kept beside the clean one."""
+    weight_decay: float = 0.0
+    validate_every: int = 500
+    checkpoint_every: int = 250
+
+
+_OFFICIAL_AUDIO = AudioConfig(
+    frontend="logmel", dilations=(2, 4, 6, 2, 4, 6), lookahead_hops=50, trunk_lookahead_hops=0
+)
+PRESETS: dict[str, tuple[ModelConfig, TrainConfig]] = {
+    "compact": (ModelConfig(), TrainConfig()),
+    "official": (
+        ModelConfig(
+            preset="official",
+            heads=16,
+            classes=128,
+            audio=_OFFICIAL_AUDIO,
+            geometry=GeometryConfig(kind="dense"),
+            prior=PriorConfig(channels=64, own_audio_encoder=False),
+        ),
+        TrainConfig(
+            regression=StageConfig(steps=0),
+            stage1=StageConfig(steps=50_000, batch=8, learning_rate=1e-4, audio_learning_rate=1e-4),
+            stage2=StageConfig(steps=15_000, batch=8, frames=64, learning_rate=1e-4, audio_learning_rate=1e-4),
+            loss=LossConfig(eyelid=1.0, opening=0.0, velocity=0.0),
+            context_corruption=0.0,
+            mouth_weight=0.0,
+            augmentations=0,
+            weight_decay=1e-3,
+        ),
+    ),
+    "paper": (
+        ModelConfig(
+            preset="paper",
+            heads=64,
+            classes=128,
+            audio=dataclasses.replace(_OFFICIAL_AUDIO, stack="window", input_kernel=1, lookahead_hops=10, past_hops=50),
+            geometry=GeometryConfig(kind="dense"),
+            prior=PriorConfig(channels=64, own_audio_encoder=False),
+        ),
+        TrainConfig(
+            regression=StageConfig(steps=0),
+            stage1=StageConfig(steps=50_000, batch=8),
+            stage2=StageConfig(steps=15_000, batch=8, frames=64),
+            loss=LossConfig(reconstruction=0.0, eyelid=1.0, opening=0.0, velocity=0.0),
+            context_corruption=0.0,
+            mouth_weight=0.0,
+            augmentations=0,
+        ),
+    ),
+}
+"""name → (model, training). What differs between them, and why, stands in docs/equations.md."""
+
+
+def to_json(config: Any) -> Any:
+    """Plain JSON types of a config dataclass; fractions become "n/d" strings."""
+    if dataclasses.is_dataclass(config):
+        return {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, Fraction):
+        return f"{config.numerator}/{config.denominator}"
+    return list(config) if isinstance(config, tuple) else config
+
+
+def from_json(kind: Any, data: Any) -> Any:
+    """Inverse of `to_json` for the dataclass `kind`.
+
+    Raises:
+        InputError: an unknown or missing field, or a value of the wrong type.
+    """
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        if not isinstance(data, dict) or (unknown := set(data) - set(hints)):
+            names = sorted(unknown) if isinstance(data, dict) else type(data).__name__
+            raise InputError(f"{kind.__name__} does not know {names}; it has {sorted(hints)}")
+        return kind(**{name: from_json(hints[name], value) for name, value in data.items()})  # type: ignore[operator]
+    origin = typing.get_origin(kind)
+    if kind is Fraction and isinstance(data, str):
+        return Fraction(data)
+    if origin is tuple and isinstance(data, list):
+        return tuple(data)
+    if origin is typing.Literal:
+        if data not in typing.get_args(kind):
+            raise InputError(f"{data!r} came; one of {typing.get_args(kind)} is allowed")
+        return data
+    accepted = (int, float) if kind is float else kind
+    if isinstance(kind, types.UnionType) or not isinstance(data, accepted) or (isinstance(data, bool) and kind is not bool):
+        raise InputError(f"{data!r} came where {getattr(kind, '__name__', kind)} is needed")
+    return data

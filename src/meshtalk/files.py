@@ -1,0 +1,48 @@
+"""Nothing half-written: every output is made beside its place and renamed into it when whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from meshtalk.errors import InputError
+
+
+def check_writable(path: Path) -> None:
+    """Refuse early an output that could not be written at the end.
+
+    Raises:
+        InputError: the folder is missing or read-only, or `path` is itself a folder.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        raise InputError(f"cannot write {path}: there is no folder {folder} : create it or choose another output")
+    if path.is_dir():
+        raise InputError(f"cannot write {path}: it is a folder : give a file name")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"cannot write {path}: no permission to write in {folder} : choose another output")
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path with the same suffix; rename it to `path` on success, remove it on failure.
+
+    Raises:
+        InputError: `path` cannot be written.
+    """
+    path = Path(path)
+    check_writable(path)
+    handle, name = tempfile.mkstemp(prefix=".meshtalk-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes files private; an output is an ordinary file
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,73 @@
+"""The pretrained phonetic trunk: general speech features that hold for voices never trained on.
+
+First layers of Google's speech embedding (arXiv 2002.01322, Apache-2.0; see assets/PHONETIC_TRUNK_NOTICE.txt).
+The original pools time to one output every 40 ms; here every pooling becomes a dilation instead, so that the
+same filters give a frame every 10 ms, equal to running the original once for each offset.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+N_LAYERS = 14
+HOPS = 40
+"""Mel frames that one output sees (415 ms)."""
+N_FEATURES = 384
+_TIME_POOL = (1, 9)
+"""Layers after which the original halves time (and bands)."""
+_BAND_POOL = (1, 5, 9)
+"""Layers after which it halves the bands."""
+
+
+def _activation(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.2).clamp(min=-0.4)
+
+
+class PhoneticTrunk(nn.Module):
+    """Frozen network, mel (B,L,32) → features (B,L−39,384). Its tensors are buffers: nothing here is trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("stem_weight", torch.zeros(24, 1, 3, 3))
+        self.register_buffer("norm_gain", torch.ones(24))
+        self.register_buffer("norm_offset", torch.zeros(24))
+        channels = [24, 24, 24, 48, 48, 48, 48, 72, 72, 72, 72, 96, 96, 96, 96]
+        for index in range(N_LAYERS):
+            taps = (3, 1) if index % 2 else (1, 3)
+            self.register_buffer(f"weight_{index}", torch.zeros(channels[index + 1], channels[index], *taps))
+            self.register_buffer(f"bias_{index}", torch.zeros(channels[index + 1]))
+
+    def load_pretrained(self, path: Path) -> PhoneticTrunk:
+        """Copy the packaged weights in; returns self."""
+        from safetensors.torch import load_file
+
+        weights = load_file(path)
+        plain = {"stem_weight": "stem.weight", "norm_gain": "norm.gain", "norm_offset": "norm.offset"}
+        for index in range(N_LAYERS):
+            plain |= {f"weight_{index}": f"layers.{index}.weight", f"bias_{index}": f"layers.{index}.bias"}
+        self.load_state_dict({name: weights[source] for name, source in plain.items()})
+        return self
+
+    @torch.no_grad()
+    def forward(self, mel: Tensor) -> Tensor:
+        """Args: mel (B,L,32) with L ≥ 40. Returns: (B,L−39,384), output i sees mel frames i..i+39."""
+        x = F.conv2d(mel[:, None], self.stem_weight, padding=(0, 1)).relu()
+        x = _activation(x * self.norm_gain[:, None, None] + self.norm_offset[:, None, None])
+        dilation = 1
+        for index in range(N_LAYERS):
+            weight, bias = self.get_buffer(f"weight_{index}"), self.get_buffer(f"bias_{index}")
+            over_time = weight.shape[2] == 3
+            x = F.conv2d(
+                x, weight, bias, padding=(0, 0 if over_time else 1), dilation=(dilation if over_time else 1, 1)
+            )
+            x = _activation(x)
+            if index in _TIME_POOL:
+                x = torch.maximum(x[:, :, :-dilation], x[:, :, dilation:])
+                dilation *= 2
+            if index in _BAND_POOL:
+                x = F.max_pool2d(x, (1, 2))
+        return x.permute(0, 2, 1, 3).flatten(2)

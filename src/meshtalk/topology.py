@@ -1,0 +1,189 @@
+"""Topology: what all clips of one kind of mesh share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from meshtalk.errors import InputError
+from meshtalk.files import atomic
+
+REGIONS = ("mouth", "upper_face", "eyelids", "lips")
+"""Regions every talking topology names. The first two weigh eq. 4, the third eq. 5; "lips" is for measures."""
+
+
+@dataclass(frozen=True, eq=False)
+class Topology:
+    """Connectivity, named regions and (optionally) blendshapes of a mesh with V vertices.
+
+    Two topologies are the same when `hash` is: vertex count and faces. Regions may be redrawn without
+    making clips incompatible, so they have a hash of their own, which every report states.
+    """
+
+    faces: np.ndarray
+    """(F,3) int32 triangles, counter-clockwise seen from outside."""
+    n_vertices: int
+    regions: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """name → (V,) float32 weights in [0,1]; see REGIONS."""
+    landmarks: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """name → (n,) int32 vertex indices. `lip_inner_upper` and `lip_inner_lower` pair up: their vertical
+    distance is the lip opening. `upper_teeth` (optional) is the biting edge for f and v."""
+    parts: np.ndarray | None = None
+    """(V,) uint8 index into `part_names`."""
+    part_names: tuple[str, ...] = ()
+    uvs: np.ndarray | None = None
+    """(N,2) float32, origin bottom left; N may exceed V where the map has seams."""
+    uv_faces: np.ndarray | None = None
+    """(F,3) int32 into `uvs`, corner by corner like `faces`."""
+    shape_names: tuple[str, ...] = ()
+    """Names of the blendshapes (ARKit's where they are ARKit's)."""
+    shapes: np.ndarray | None = None
+    """(S,V,3) float32 metres: displacement of each blendshape at weight 1."""
+    texture_png: bytes | None = None
+    """Base colour of the skin and eyes, for pictures and exports."""
+
+    def __post_init__(self) -> None:
+        faces = np.asarray(self.faces)
+        if faces.ndim != 2 or faces.shape[1] != 3:
+            raise InputError(f"faces have shape {faces.shape}; triangles (F,3) are needed")
+        if len(faces) and (faces.min() < 0 or faces.max() >= self.n_vertices):
+            raise InputError(f"faces index vertex {faces.max()} of a mesh with {self.n_vertices} vertices")
+        for name, weights in self.regions.items():
+            if weights.shape != (self.n_vertices,):
+                raise InputError(
+                    f"region {name!r} has shape {weights.shape}; one weight for each of {self.n_vertices} vertices is needed"
+                )
+        if self.shapes is not None and self.shapes.shape != (len(self.shape_names), self.n_vertices, 3):
+            raise InputError(
+                f"blendshapes have shape {self.shapes.shape}; {(len(self.shape_names), self.n_vertices, 3)} is needed"
+            )
+
+    @cached_property
+    def hash(self) -> str:
+        """16 hex digits of vertex count and faces: the identity of the topology."""
+        digest = hashlib.sha256(str(self.n_vertices).encode())
+        digest.update(np.ascontiguousarray(self.faces, dtype="<i4").tobytes())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def region_hash(self) -> str:
+        """16 hex digits of the regions' names and weights (rounded to 1e-4)."""
+        digest = hashlib.sha256()
+        for name in sorted(self.regions):
+            digest.update(name.encode())
+            digest.update(np.round(self.regions[name] * 1e4).astype("<i4").tobytes())
+        return digest.hexdigest()[:16]
+
+    def region(self, name: str) -> np.ndarray:
+        """(V,) weights of a region.
+
+        Raises:
+            InputError: the topology does not name it, or it is empty.
+        """
+        weights = self.regions.get(name)
+        if weights is None or not np.any(weights > 0):
+            raise InputError(
+                f"region {name!r} is empty or missing for topology {self.hash}; it has: {', '.join(self.regions) or 'none'}"
+            )
+        return weights
+
+    def indices(self, region: str) -> np.ndarray:
+        """(n,) int indices of the vertices with weight above one half."""
+        return np.flatnonzero(self.region(region) > 0.5)
+
+    def require(self, other: Topology, what: str) -> None:
+        """Raise InputError unless `other` is the same topology; `what` names the thing that brought it."""
+        if other.hash != self.hash:
+            raise InputError(
+                f"{what} has topology {other.hash} ({other.n_vertices} vertices); {self.hash} ({self.n_vertices} vertices)"
+                " is needed : use a mesh of the model's own topology"
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Write a `.npz` without pickle; blendshapes sparse in half precision (≤ 0.01 mm on a head)."""
+        with atomic(path) as temporary, open(temporary, "wb") as stream:
+            np.savez_compressed(stream, **self.to_arrays())
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The topology as named plain arrays, the content of its `.npz`."""
+        arrays: dict[str, np.ndarray] = {
+            "faces": np.asarray(self.faces, np.int32),
+            "n_vertices": np.int64(self.n_vertices)[None],
+        }
+        arrays |= {f"region/{k}": np.asarray(v, np.float16) for k, v in self.regions.items()}
+        arrays |= {f"landmark/{k}": np.asarray(v, np.int32) for k, v in self.landmarks.items()}
+        if self.parts is not None:
+            arrays["parts"] = np.asarray(self.parts, np.uint8)
+            arrays["part_names"] = np.array(self.part_names)
+        if self.uvs is not None and self.uv_faces is not None:
+            arrays["uvs"] = np.asarray(self.uvs, np.float32)
+            arrays["uv_faces"] = np.asarray(self.uv_faces, np.int32)
+        if self.shapes is not None:
+            moved = np.any(self.shapes != 0, axis=2)  # (S,V)
+            arrays["shape_names"] = np.array(self.shape_names)
+            arrays["shape_rows"] = np.argwhere(moved).astype(np.int32)
+            # millimetres: half precision keeps 3 digits, so a 20 mm move is stored to 0.01 mm
+            arrays["shape_mm"] = (self.shapes[moved] * 1e3).astype(np.float16)
+        if self.texture_png is not None:
+            arrays["texture_png"] = np.frombuffer(self.texture_png, np.uint8)
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Topology:
+        """Inverse of `to_arrays`."""
+        n_vertices = int(arrays["n_vertices"][0])
+        regions = {k[7:]: arrays[k].astype(np.float32) for k in arrays if k.startswith("region/")}
+        landmarks = {k[9:]: arrays[k] for k in arrays if k.startswith("landmark/")}
+        shapes, shape_names = None, ()
+        if "shape_names" in arrays:
+            shape_names = tuple(str(name) for name in arrays["shape_names"])
+            shapes = np.zeros((len(shape_names), n_vertices, 3), np.float32)
+            rows = arrays["shape_rows"]
+            shapes[rows[:, 0], rows[:, 1]] = arrays["shape_mm"].astype(np.float32) / 1e3
+        return cls(
+            faces=arrays["faces"],
+            n_vertices=n_vertices,
+            regions=regions,
+            landmarks=landmarks,
+            parts=arrays["parts"] if "parts" in arrays else None,
+            part_names=tuple(str(n) for n in arrays["part_names"]) if "part_names" in arrays else (),
+            uvs=arrays["uvs"] if "uvs" in arrays else None,
+            uv_faces=arrays["uv_faces"] if "uv_faces" in arrays else None,
+            shape_names=shape_names,
+            shapes=shapes,
+            texture_png=arrays["texture_png"].tobytes() if "texture_png" in arrays else None,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Topology:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the file is missing or is no topology.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls.from_arrays({k: arrays[k] for k in arrays.files})
+        except FileNotFoundError:
+            raise InputError(f"no topology at {path}") from None
+        except (ValueError, KeyError, OSError) as error:
+            raise InputError(f"{path} is not a meshtalk topology: {error}") from None
+
+
+def lip_opening_m(vertices: np.ndarray, topology: Topology) -> np.ndarray:
+    """Vertical distance between the inner lips at the middle of the mouth, negative when they are pressed.
+
+    Args:
+        vertices: (...,V,3) metres, +Y up.
+
+    Returns:
+        (...) metres, mean over the landmark pairs.
+    """
+    upper = vertices[..., topology.landmarks["lip_inner_upper"], 1]
+    lower = vertices[..., topology.landmarks["lip_inner_lower"], 1]
+    return (upper - lower).mean(-1)
