@@ -1,0 +1,1 @@
+"""The embedded corpus: a head, people, voices, and the articulation that joins them into clips."""
