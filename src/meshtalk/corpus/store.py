@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +86,7 @@ class Corpus:
         self.clips = clips
         self.licences = licences
         self._hashes = dict(hashes)
-        self.template = lru_cache(maxsize=None)(self._template)
+        self._templates: dict[str, np.ndarray] = {}
 
     @classmethod
     def open(cls, path: str | Path) -> Corpus:
@@ -136,14 +135,20 @@ class Corpus:
         """Names of the people in it, sorted."""
         return tuple(sorted(Path(name).stem for name in self._hashes if name.startswith("subjects/")))
 
-    def _template(self, subject: str) -> np.ndarray:
-        """(V,3) float32 metres: the neutral face of `subject` (cached)."""
+    def template(self, subject: str) -> np.ndarray:
+        """(V,3) float32 metres: the neutral face of `subject` (cached).
+
+        Raises:
+            InputError: there is no such subject, or its file is damaged.
+        """
+        if subject in self._templates:
+            return self._templates[subject]
         template = _read_array(self.root / "subjects" / f"{subject}.npy", mmap=False)
         if template.shape != (self.topology.n_vertices, 3):
             raise InputError(
                 f"the template of {subject} has shape {template.shape}; not ({self.topology.n_vertices}, 3)"
             )
-        return template.astype(np.float32)
+        return self._templates.setdefault(subject, template.astype(np.float32))
 
     def load(self, info: ClipInfo) -> Clip:
         """The clip behind `info`: audio and phones read, motion memory-mapped.

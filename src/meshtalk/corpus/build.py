@@ -1,0 +1,268 @@
+"""The embedded corpus: voices × sentences × people × emotions, planned, spoken, articulated and written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from meshtalk.clip import Phone
+from meshtalk.corpus.head import load_head
+from meshtalk.corpus.kokoro import cache_folder
+from meshtalk.corpus.motion import FPS, make_clip
+from meshtalk.corpus.sentences import sentences
+from meshtalk.corpus.speech import HELD_OUT, VOICES, Utterance, synthesize
+from meshtalk.corpus.store import SPLITS, ClipInfo, Corpus, CorpusWriter
+from meshtalk.corpus.upper_face import EMOTIONS
+from meshtalk.errors import InputError
+from meshtalk.files import atomic
+
+SPEECH_VERSION = 1
+"""Raise when voices, sentences' synthesis or alignment change: cached utterances are then made again."""
+
+SHARE = {"train": 1.0, "val": 1 / 15, "test": 1 / 9}
+"""Length of each split relative to the minutes asked for: 90 minutes of training come with 6 and 10."""
+
+HELD_OUT_SENTENCES = {"val": 0.07, "test": 0.12}
+HELD_OUT_PEOPLE = {"val": 3, "test": 5}
+NEUTRAL_SHARE = 0.28
+
+LICENCES = (
+    "speech: synthesised with Kokoro-82M (Apache-2.0) and flite (permissive), sentences MIT",
+    "head: CC0 (MakeHuman)",
+    "motion: CC0",
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Who says what, with which face and mood; everything about a clip follows from it."""
+
+    id: str
+    split: str
+    voice: str
+    sentence: str
+    person: str
+    emotion: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a build is; `str()` of it is one line."""
+
+    clips: int
+    done_s: float
+    total_s: float
+    dropped: int
+    eta_s: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.clips} clips, {self.done_s / 60:.1f} of {self.total_s / 60:.1f} min,"
+            f" {self.dropped} dropped, {self.eta_s / 60:.1f} min left"
+        )
+
+
+def _rng(seed: int, *labels: str) -> np.random.Generator:
+    digest = hashlib.sha256("/".join(labels).encode()).digest()
+    return np.random.default_rng([seed, *np.frombuffer(digest[:16], "<u4").tolist()])
+
+
+def _partition(
+    names: list[str], sizes: Mapping[str, int], rng: np.random.Generator
+) -> dict[str, list[str]]:
+    order = [names[k] for k in rng.permutation(len(names))]
+    parts: dict[str, list[str]] = {}
+    start = 0
+    for split, size in sizes.items():
+        parts[split] = order[start : start + size]
+        start += size
+    parts["train"] = order[start:]
+    return parts
+
+
+@cache
+def casts(seed: int) -> dict[str, dict[str, list[str]]]:
+    """split → {"voices", "sentences", "people"}: three disjoint partitions."""
+    voices = {split: list(names) for split, names in HELD_OUT.items()}
+    held_out = {name for names in voices.values() for name in names}
+    voices["train"] = [name for name in VOICES if name not in held_out]
+    texts = sentences()
+    counts = {split: round(share * len(texts)) for split, share in HELD_OUT_SENTENCES.items()}
+    said = _partition(list(texts), counts, _rng(seed, "sentences"))
+    people = _partition([p.name for p in load_head().people], HELD_OUT_PEOPLE, _rng(seed, "people"))
+    return {s: {"voices": voices[s], "sentences": said[s], "people": people[s]} for s in SPLITS}
+
+
+def _rounds(items: list[str], rng: np.random.Generator) -> Iterator[str]:
+    """The items over and over, each round in a new order, so that all come equally often."""
+    while True:
+        for k in rng.permutation(len(items)):
+            yield items[k]
+
+
+def _moods(rng: np.random.Generator) -> Iterator[str]:
+    others = _rounds([name for name in EMOTIONS if name != "neutral"], rng)
+    while True:
+        yield "neutral" if rng.random() < NEUTRAL_SHARE else next(others)
+
+
+def jobs(split: str, seed: int) -> Iterator[Job]:
+    """The endless plan of a split; a longer corpus begins with the clips of a shorter one."""
+    cast = casts(seed)[split]
+    voices = _rounds(cast["voices"], _rng(seed, split, "voices"))
+    texts = _rounds(cast["sentences"], _rng(seed, split, "sentences"))
+    people = _rounds(cast["people"], _rng(seed, split, "people"))
+    moods = _moods(_rng(seed, split, "moods"))
+    seeds = _rng(seed, split, "seeds")
+    for k, parts in enumerate(zip(voices, texts, people, moods)):  # noqa: B905 - all are endless
+        yield Job(f"{split}-{k:05d}", split, *parts, seed=int(seeds.integers(2**31)))
+
+
+@cache
+def _motion_digest() -> str:
+    """Digest of the head and of the code that makes motion: a clip made by other code is made again."""
+    digest = hashlib.sha256((files("meshtalk") / "assets" / "head.npz").read_bytes())
+    for name in ("phones", "coarticulation", "articulation", "lips", "upper_face", "motion"):
+        digest.update((files("meshtalk.corpus") / f"{name}.py").read_bytes())
+    return digest.hexdigest()
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def cached_utterance(job: Job, folder: Path) -> Utterance | None:
+    """The job's speech, from the cache in `folder` or spoken now; None where alignment failed.
+
+    Samples are the 16-bit ones of the cache in both cases, so that a clip does not depend on which it was.
+    """
+    key = _key(SPEECH_VERSION, job.voice, job.sentence, job.seed)
+    sound, facts = folder / f"{key}.flac", folder / f"{key}.json"
+    try:
+        known = json.loads(facts.read_text(encoding="utf-8"))
+        spoken = known["phones"] is not None
+        if spoken:
+            audio, sample_rate = soundfile.read(sound, dtype="float32")
+    except (OSError, ValueError, KeyError, soundfile.SoundFileError):
+        folder.mkdir(parents=True, exist_ok=True)
+        utterance = synthesize(job.voice, job.sentence, job.seed)
+        phones = None if utterance is None else [list(phone) for phone in utterance.phones]
+        if utterance is not None:
+            with atomic(sound) as temporary:
+                soundfile.write(
+                    temporary, utterance.audio, utterance.sample_rate, format="FLAC", subtype="PCM_16"
+                )
+        with atomic(facts) as temporary:
+            temporary.write_text(json.dumps({"phones": phones}), encoding="utf-8")
+        return None if utterance is None else cached_utterance(job, folder)
+    if not spoken:
+        return None
+    phones = tuple(Phone(str(n), float(a), float(b)) for n, a, b in known["phones"])
+    return Utterance(audio, phones, job.sentence, job.voice, VOICES[job.voice].sex, int(sample_rate))
+
+
+def _make(job: Job, writer: CorpusWriter, utterances: Path) -> ClipInfo | None:
+    """One clip, written; runs in a worker process."""
+    recipe = _key(_motion_digest(), SPEECH_VERSION, asdict(job))
+    existing = writer.existing(job.id, recipe)
+    if existing is not None:
+        return existing
+    utterance = cached_utterance(job, utterances)
+    if utterance is None:
+        return None
+    clip = make_clip(
+        utterance.audio,
+        utterance.sample_rate,
+        utterance.phones,
+        load_head().person(job.person),
+        emotion=job.emotion,
+        sentence=job.sentence,
+        seed=job.seed,
+    )
+    return writer.add(clip, id=job.id, split=job.split, voice=job.voice, recipe=recipe)
+
+
+def _one_thread() -> None:
+    """Each worker is one core's work; libraries that spread over all cores would fight for them."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+
+
+def _in_order(
+    plan: Iterator[Job], pool: ProcessPoolExecutor, writer: CorpusWriter, utterances: Path, ahead: int
+) -> Generator[ClipInfo | None, None, None]:
+    """Results of the plan in its own order, with `ahead` jobs under way."""
+    waiting: list[Future[ClipInfo | None]] = []
+    try:
+        for job in plan:
+            waiting.append(pool.submit(_make, job, writer, utterances))
+            if len(waiting) > ahead:
+                yield waiting.pop(0).result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def build_corpus(
+    root: str | Path,
+    *,
+    minutes: float = 90.0,
+    seed: int = 0,
+    workers: int = 2,
+    progress: Callable[[Progress], None] | None = None,
+) -> Corpus:
+    """Make the embedded corpus in folder `root`, or finish one that was interrupted.
+
+    Same seed, same corpus, whatever the number of workers. Utterances are kept in the user's cache folder, so
+    that a change of the articulation does not speak anything again.
+
+    Args:
+        minutes: of training motion; validation and test come on top (SHARE).
+        progress: called after every clip.
+
+    Raises:
+        InputError: nonsense arguments, a folder that cannot be written, a missing voice, package or program.
+    """
+    if not (np.isfinite(minutes) and minutes > 0):
+        raise InputError(f"minutes is {minutes}; a number above 0 is needed")
+    if workers < 1:
+        raise InputError(f"workers is {workers}; at least 1 is needed")
+    writer = CorpusWriter(root, load_head().topology, FPS, LICENCES)
+    for person in load_head().people:
+        writer.add_subject(person.name, person.template)
+    utterances = cache_folder() / "utterances"
+    goals_s = {split: 60 * minutes * SHARE[split] for split in ("test", "val", "train")}
+    done: list[ClipInfo] = []
+    done_s, dropped, started_s = 0.0, 0, time.monotonic()
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        for split, goal_s in goals_s.items():
+            split_s = 0.0
+            results = _in_order(jobs(split, seed), pool, writer, utterances, 2 * workers)
+            while split_s < goal_s:
+                info = next(results)
+                if info is None:
+                    dropped += 1
+                else:
+                    done.append(info)
+                    split_s, done_s = split_s + info.duration_s, done_s + info.duration_s
+                if progress is not None:
+                    total_s = sum(goals_s.values())
+                    left = max(total_s / max(done_s, 1e-9) - 1, 0.0)
+                    progress(
+                        Progress(len(done), done_s, total_s, dropped, left * (time.monotonic() - started_s))
+                    )
+            results.close()
+    return writer.finish(sorted(done, key=lambda info: (SPLITS.index(info.split), info.id)))
