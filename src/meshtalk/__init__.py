@@ -1,1 +1,34 @@
-"""meshtalk: speech in, an animated 3D face out."""
+"""meshtalk: speech in, an animated 3D face out.
+
+    from meshtalk import load_model
+    clip = load_model().animate("speech.wav")
+    clip.save("out.glb")
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from meshtalk.animate import Animator, load_model
+    from meshtalk.audio import read_audio
+    from meshtalk.clip import Clip
+    from meshtalk.errors import InputError
+    from meshtalk.topology import Topology
+
+_HOMES = {
+    "Animator": "meshtalk.animate",
+    "Clip": "meshtalk.clip",
+    "InputError": "meshtalk.errors",
+    "Topology": "meshtalk.topology",
+    "load_model": "meshtalk.animate",
+    "read_audio": "meshtalk.audio",
+}
+
+__all__ = ["Animator", "Clip", "InputError", "Topology", "load_model", "read_audio"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names when they are first used: reading a clip must not cost loading torch."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'meshtalk' has no attribute {name!r}")

@@ -214,9 +214,8 @@ class MelFrontend:
             return np.zeros((0, self.n_mels), np.float32), MelState(samples, state.level_db)
         windows = np.lib.stride_tricks.sliding_window_view(samples, self.spec.window)[::HOP]
         level, level_db = follow_level(frame_level_db(windows), state.level_db)
-        magnitude = self.magnitude(windows) * 10 ** ((TARGET_DB - level[:, None]) / 20)
         tail = samples[len(windows) * HOP :].copy()
-        return self.from_magnitude(magnitude), MelState(tail, level_db)
+        return self.from_magnitude(self.apply_level(self.magnitude(windows), level)), MelState(tail, level_db)
 
     def flush(self, state: MelState, n_samples: int) -> np.ndarray:
         """The frames centred on samples that exist, for which only silence after the end is missing."""
@@ -227,6 +226,11 @@ class MelFrontend:
             return np.zeros((0, self.n_mels), np.float32)
         need = (missing - 1) * HOP + self.spec.window - len(state.samples)
         return self.process(np.zeros(max(need, 0), np.float32), state)[0][:missing]
+
+    @staticmethod
+    def apply_level(magnitude: np.ndarray, level_db: np.ndarray) -> np.ndarray:
+        """(m, bins) magnitudes of frames tracked at (m,) levels, as if speech ran at TARGET_DB."""
+        return magnitude * 10 ** ((TARGET_DB - level_db[:, None]) / 20)
 
     def magnitude(self, windows: np.ndarray) -> np.ndarray:
         """(m, n_fft/2+1) magnitude spectra of (m, window) samples."""

@@ -32,8 +32,8 @@ class AudioConfig:
     """Size of the audio code."""
     kernel: int = 5
     """Taps of each convolution."""
-    input_kernel: int = 5
-    """Taps of the layer that brings the features to `width` channels (1 is the paper's linear layer)."""
+    input_kernel: int = 1
+    """Taps of the layer that brings the features to `width` channels (1: a linear layer, as in the paper)."""
     dilations: tuple[int, ...] = (2, 4, 6)
     """Dilation of each residual layer."""
     lookahead_hops: int = 2
@@ -154,7 +154,7 @@ class TrainConfig:
 
 
 _OFFICIAL_AUDIO = AudioConfig(
-    frontend="logmel", dilations=(2, 4, 6, 2, 4, 6), lookahead_hops=50, trunk_lookahead_hops=0
+    frontend="logmel", input_kernel=5, dilations=(2, 4, 6, 2, 4, 6), lookahead_hops=50, trunk_lookahead_hops=0
 )
 PRESETS: dict[str, tuple[ModelConfig, TrainConfig]] = {
     "compact": (ModelConfig(), TrainConfig()),

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+WEIGHTS = Path(__file__).parent.parent / "assets/phonetic_trunk.safetensors"
 N_LAYERS = 14
 HOPS = 40
 """Mel frames that one output sees (415 ms)."""
@@ -28,29 +30,20 @@ def _activation(x: Tensor) -> Tensor:
 
 
 class PhoneticTrunk(nn.Module):
-    """Frozen network, mel (B,L,32) → features (B,L−39,384). Its tensors are buffers: nothing here is trained."""
+    """Frozen network, mel (B,L,32) → features (B,L−39,384).
+
+    Its tensors come from the package and are never trained, so that they are buffers which no checkpoint repeats.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("stem_weight", torch.zeros(24, 1, 3, 3))
-        self.register_buffer("norm_gain", torch.ones(24))
-        self.register_buffer("norm_offset", torch.zeros(24))
-        channels = [24, 24, 24, 48, 48, 48, 48, 72, 72, 72, 72, 96, 96, 96, 96]
+        weights = load_file(WEIGHTS)
+        self.register_buffer("stem_weight", weights["stem.weight"], persistent=False)
+        self.register_buffer("norm_gain", weights["norm.gain"], persistent=False)
+        self.register_buffer("norm_offset", weights["norm.offset"], persistent=False)
         for index in range(N_LAYERS):
-            taps = (3, 1) if index % 2 else (1, 3)
-            self.register_buffer(f"weight_{index}", torch.zeros(channels[index + 1], channels[index], *taps))
-            self.register_buffer(f"bias_{index}", torch.zeros(channels[index + 1]))
-
-    def load_pretrained(self, path: Path) -> PhoneticTrunk:
-        """Copy the packaged weights in; returns self."""
-        from safetensors.torch import load_file
-
-        weights = load_file(path)
-        plain = {"stem_weight": "stem.weight", "norm_gain": "norm.gain", "norm_offset": "norm.offset"}
-        for index in range(N_LAYERS):
-            plain |= {f"weight_{index}": f"layers.{index}.weight", f"bias_{index}": f"layers.{index}.bias"}
-        self.load_state_dict({name: weights[source] for name, source in plain.items()})
-        return self
+            self.register_buffer(f"weight_{index}", weights[f"layers.{index}.weight"], persistent=False)
+            self.register_buffer(f"bias_{index}", weights[f"layers.{index}.bias"], persistent=False)
 
     @torch.no_grad()
     def forward(self, mel: Tensor) -> Tensor:

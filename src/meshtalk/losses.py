@@ -1,0 +1,70 @@
+"""Equations 4 and 5 as pure functions of motions, and the terms added to them.
+
+`region_error(error, region)` is the masked mean squared vertex error of a geometry; see model/geometry.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+RegionError = Callable[[Tensor, str], Tensor]
+
+
+def cross_modality(
+    from_expression: Tensor, from_audio: Tensor, truth: Tensor, region_error: RegionError
+) -> Tensor:
+    """Eq. 4: the upper face of ĥ^expr (true expression, other audio) and the mouth of ĥ^audio (true audio, other expression).
+
+    Args:
+        from_expression, from_audio, truth: (B,T,n) motions, mm.
+
+    Returns:
+        scalar, mm²
+    """
+    return region_error(from_expression - truth, "upper_face") + region_error(from_audio - truth, "mouth")
+
+
+def eyelid(from_expression: Tensor, truth: Tensor, region_error: RegionError) -> Tensor:
+    """Eq. 5: eyelids of ĥ^expr. Shapes as in `cross_modality`; scalar, mm²."""
+    return region_error(from_expression - truth, "eyelids")
+
+
+def reconstruction(output: Tensor, truth: Tensor, region_error: RegionError) -> Tensor:
+    """Mouth and upper face with both true signals; scalar, mm²."""
+    return region_error(output - truth, "mouth") + region_error(output - truth, "upper_face")
+
+
+def velocity(output: Tensor, truth: Tensor, region_error: RegionError) -> Tensor:
+    """Frame-to-frame change of the error, mouth and upper face; scalar, mm² per frame²."""
+    error = output - truth
+    change = error[:, 1:] - error[:, :-1]
+    return region_error(change, "mouth") + region_error(change, "upper_face")
+
+
+def opening(output: Tensor, truth: Tensor, lip_opening: Callable[[Tensor], Tensor]) -> Tensor:
+    """Squared error of the lip opening, (B,T,n) motions; scalar, mm²."""
+    return (lip_opening(output) - lip_opening(truth)).square().mean()
+
+
+def swap_partners(clip_ids: Tensor, shift: int) -> Tensor:
+    """For every window of a batch another window of a *different* clip.
+
+    Args:
+        clip_ids: (B,) which clip each window is cut from.
+        shift: where the search begins, any integer: the source of variety.
+
+    Returns:
+        (B,) long indices; partner[i] has another clip id than i.
+
+    Raises:
+        ValueError: some clip has no partner in the batch.
+    """
+    size = len(clip_ids)
+    candidates = (clip_ids.new_tensor(range(size))[:, None] + 1 + (clip_ids.new_tensor(range(size)) + shift) % max(size - 1, 1)) % size
+    allowed = clip_ids[candidates] != clip_ids[:, None]  # (B,B)
+    if not bool(allowed.any(1).all()):
+        raise ValueError("a batch for the cross-modality loss needs windows of at least two clips")
+    first = allowed.float().argmax(1)
+    return candidates.gather(1, first[:, None])[:, 0]

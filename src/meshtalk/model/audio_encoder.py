@@ -1,0 +1,133 @@
+"""Audio encoder: log-mel or phonetic features → one code per video frame (the audio half of eq. 3)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from meshtalk.config import AudioConfig
+from meshtalk.errors import InputError
+from meshtalk.model.phonetic_trunk import HOPS, N_FEATURES
+
+N_INPUTS = {"logmel": 80, "phonetic": N_FEATURES}
+"""Size of a feature frame that each front end hands over."""
+
+
+def leaky(x: Tensor) -> Tensor:
+    """The activation of every layer of MeshTalk: leaky ReLU with slope 0.2."""
+    return F.leaky_relu(x, 0.2)
+
+
+class AudioEncoder(nn.Module):
+    """Features at 100 Hz → dilated convolutions → a code at given times.
+
+    A dense stack computes every convolution output once, whatever the video frame rate. `reach` hops of mel before a
+    target time and `lookahead` hops after it are seen in all, the front end's own span included.
+    """
+
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    def __init__(self, config: AudioConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.n_features = N_INPUTS[config.frontend]
+        self.register_buffer("feature_mean", torch.zeros(self.n_features))
+        self.register_buffer("feature_std", torch.ones(self.n_features))
+        padding = config.kernel // 2 if config.stack == "window" else 0
+        self.input = nn.Conv1d(self.n_features, config.width, config.input_kernel)
+        self.layers = nn.ModuleList(
+            nn.Conv1d(config.width, config.width, config.kernel, dilation=d, padding=padding * d) for d in config.dilations
+        )
+        self.code = nn.Linear(config.width, config.code)
+        self._crops = self._plan_crops()
+        for layer in [self.input, *self.layers]:
+            # leaky ReLUs averaged with their skips shrink the signal under torch's default initial weights
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.constant_(layer.bias, 0.01)
+
+    def _plan_crops(self) -> list[int]:
+        """Per layer, how many hops of the skip path are cut in front so that it follows the target frame.
+
+        A skip cropped in the middle (the official form) is right only for a look-ahead of half the reach: with
+        less, it would carry features of another time than the convolution's. Look-ahead is spent layer by layer.
+        """
+        config = self.config
+        if config.stack == "window":
+            return []
+        left = config.lookahead_hops - (config.input_kernel - 1) // 2
+        crops = []
+        for dilation in config.dilations:
+            span = (config.kernel - 1) * dilation
+            ahead = min(span // 2, left // dilation * dilation)
+            left -= ahead
+            crops.append(span - ahead)
+        if left != 0:
+            raise InputError(
+                f"a look-ahead of {config.lookahead_hops} hops cannot be spent by dilations {config.dilations} after an "
+                f"input layer of {config.input_kernel} taps : choose 2 + a sum of multiples of them"
+            )
+        return crops
+
+    @property
+    def stack_reach(self) -> int:
+        """Feature frames of the past that the convolutions need at a target time."""
+        config = self.config
+        if config.stack == "window":
+            return config.past_hops
+        spans = sum((config.kernel - 1) * d for d in config.dilations)
+        return config.input_kernel - 1 + spans - config.lookahead_hops
+
+    @property
+    def reach(self) -> int:
+        """Mel frames before a target hop that are seen."""
+        trunk = HOPS - 1 - self.config.trunk_lookahead_hops if self.config.frontend == "phonetic" else 0
+        return self.stack_reach + trunk
+
+    @property
+    def stack_lookahead(self) -> int:
+        """Feature frames after the hop at or before a target time that are seen: one more to interpolate with."""
+        return self.config.lookahead_hops + 1
+
+    @property
+    def lookahead(self) -> int:
+        """Mel frames after the hop at or before a target time that are seen."""
+        return self.stack_lookahead + (self.config.trunk_lookahead_hops if self.config.frontend == "phonetic" else 0)
+
+    def dense(self, features: Tensor) -> Tensor:
+        """(B,L,n_features) normalised → (B,L−stack_reach−lookahead_hops,width); output i belongs to hop i+stack_reach."""
+        x = leaky(self.input(features.transpose(1, 2)))
+        for layer, crop in zip(self.layers, self._crops, strict=True):
+            y = F.dropout(leaky(layer(x)), self.config.dropout, self.training)
+            x = (x[:, :, crop : crop + y.shape[2]] + y) / 2
+        return x.transpose(1, 2)
+
+    def windows(self, features: Tensor, hops: Tensor) -> Tensor:
+        """The paper's form: (B,L,n_features), (T,) hops → (B,T,width) by padded convolution and average pooling."""
+        before, after = self.config.past_hops, self.config.lookahead_hops
+        offsets = torch.arange(before + after + 1, device=hops.device)
+        chunk = features[:, hops[:, None] + offsets]  # (B,T,window,F); features are given from hop −past on
+        batch, frames = chunk.shape[:2]
+        x = leaky(self.input(chunk.flatten(0, 1).transpose(1, 2)))
+        for layer in self.layers:
+            x = (x + F.dropout(leaky(layer(x)), self.config.dropout, self.training)) / 2
+        return x.mean(2).view(batch, frames, -1)
+
+    def at(self, features: Tensor, hops: Tensor) -> Tensor:
+        """Codes at fractional times.
+
+        Args:
+            features: (B,L,n_features) raw; frame 0 is `stack_reach` hops before hop 0 of `hops`.
+            hops: (T,) times in hops (10 ms), ≥ 0; frames up to floor(hop)+stack_lookahead must be there.
+
+        Returns:
+            (B,T,code)
+        """
+        features = (features - self.feature_mean) / self.feature_std
+        if self.config.stack == "window":
+            return self.code(self.windows(features, hops.round().long()))
+        dense = self.dense(features)
+        low = hops.floor().long()
+        share = (hops - low).to(dense.dtype)[:, None]
+        return self.code(dense[:, low] * (1 - share) + dense[:, low + 1] * share)

@@ -1,0 +1,91 @@
+"""MeshTalk: the encoders, the latents, the decoder and the prior as one module."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from meshtalk.config import HOP_RATE, ModelConfig
+from meshtalk.model.audio_encoder import AudioEncoder
+from meshtalk.model.decoder import Decoder
+from meshtalk.model.expression_encoder import ExpressionEncoder
+from meshtalk.model.fusion import Fusion
+from meshtalk.model.geometry import BasisGeometry, DenseGeometry
+from meshtalk.model.phonetic_trunk import HOPS, PhoneticTrunk
+from meshtalk.model.prior import Prior
+from meshtalk.model.quantizer import one_hot
+
+
+class MeshTalk(nn.Module):
+    """Eqs. 1-3 (audio, expression, fusion, decoder) and 6 (prior) over a given geometry."""
+
+    def __init__(self, config: ModelConfig, geometry: BasisGeometry | DenseGeometry) -> None:
+        super().__init__()
+        self.config, self.geometry = config, geometry
+        self.trunk = PhoneticTrunk() if config.audio.frontend == "phonetic" else None
+        self.audio = AudioEncoder(config.audio)
+        self.expression = ExpressionEncoder(geometry.n_motion, config.expression_code)
+        self.fusion = Fusion(config.expression_code, config.audio.code, config.heads, config.classes)
+        self.decoder = Decoder(
+            geometry.n_template, geometry.n_motion, config.heads, config.classes, dense=geometry.kind == "dense"
+        )
+        self.prior = Prior(config.prior, config.heads, config.classes, config.audio.code)
+        self.prior_audio = copy.deepcopy(self.audio) if config.prior.own_audio_encoder else None
+
+    @property
+    def prior_audio_encoder(self) -> AudioEncoder:
+        """The audio encoder that conditions the prior: its own fine-tuned copy, or stage 1's."""
+        return self.prior_audio if self.prior_audio is not None else self.audio
+
+    def features(self, mel: Tensor) -> Tensor:
+        """(B,L,n_mels) → (B,L or L−39,n_features): the part of the audio path that is never trained."""
+        return self.trunk(mel) if self.trunk is not None else mel
+
+    @property
+    def trunk_hops(self) -> int:
+        """Mel frames that `features` consumes beyond those it gives."""
+        return HOPS - 1 if self.trunk is not None else 0
+
+    def frame_hops(self, start: int, frames: int) -> Tensor:
+        """(frames,) float64 times of video frames start.. in 10 ms hops, exact for any rate."""
+        hop = HOP_RATE / self.config.fps
+        index = torch.arange(start, start + frames, dtype=torch.float64, device=self.audio.feature_mean.device)
+        return index * hop.numerator / hop.denominator
+
+    def decode(self, template: Tensor, codes: Tensor) -> Tensor:
+        """Eq. 1. Args: template (B,n_template) input, codes (B,T,H,C). Returns: motion (B,T,n_motion), mm."""
+        output, _ = self.decoder(self.decoder.encode_template(template), codes)
+        return self.geometry.denormalise(output)
+
+    def encode(self, motion: Tensor, audio_code: Tensor) -> Tensor:
+        """Eq. 3. Args: motion (B,T,n_motion) mm, audio_code (B,T,A). Returns: (B,T,H,C) log-probabilities."""
+        expression, _ = self.expression(self.geometry.normalise(motion))
+        return self.fusion(expression, audio_code)
+
+    def labels(self, motion: Tensor, audio_code: Tensor) -> Tensor:
+        """(B,T,H) most likely codes of a true motion with its audio: what the prior learns to predict."""
+        return self.encode(motion, audio_code).argmax(-1)
+
+    def one_hot(self, labels: Tensor) -> Tensor:
+        """(...,H) labels → (...,H,C)."""
+        return one_hot(labels, self.config.classes)
+
+    @torch.no_grad()
+    def sample(
+        self, audio_code: Tensor, generator: torch.Generator | None, temperature: float = 1.0, argmax: bool = False
+    ) -> Tensor:
+        """Eq. 6: (B,T,A) codes of the prior's audio encoder → (B,T,H) sampled labels, from a fresh state."""
+        state = self.prior.start(len(audio_code))
+        labels = []
+        for frame in audio_code.unbind(1):
+            noise = None if argmax else gumbel_noise((len(frame), self.config.heads, self.config.classes), generator)
+            label, state = self.prior.step(frame, state, noise if noise is None else noise.to(frame), temperature)
+            labels.append(label)
+        return torch.stack(labels, 1)
+
+
+def gumbel_noise(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    """Standard Gumbel noise, drawn on the CPU so that a seed means the same on every device."""
+    return -torch.empty(shape).exponential_(generator=generator).log_()

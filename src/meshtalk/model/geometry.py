@@ -1,0 +1,192 @@
+"""How meshes enter and leave the networks, and the masked vertex errors of eqs. 4 and 5.
+
+"Motion" is what the networks see of a frame: all vertex coordinates (dense) or coefficients of the displacement in an
+orthonormal basis (basis). Both measure errors in millimetres over the same vertices: for an orthonormal or any other
+linear basis B, Σ_v M_v ‖(e·B)_v‖² = e·G·eᵀ with the Gram matrix G = Σ_v M_v B_v B_vᵀ, exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from meshtalk.errors import InputError
+
+MM = 1000.0
+"""Millimetres in a metre: clips are in metres, networks and losses in millimetres."""
+
+
+class Geometry(nn.Module):
+    """What both geometries share: regions and the pairs of vertices that make the lip opening."""
+
+    kind: str
+    n_motion: int
+    n_template: int
+
+    def __init__(self, regions: Mapping[str, np.ndarray], opening: tuple[np.ndarray, np.ndarray] | None) -> None:
+        super().__init__()
+        self.regions = tuple(regions)
+        self.has_opening = opening is not None and len(opening[0]) > 0
+        for name, weights in regions.items():
+            if not weights.sum() > 0:
+                raise InputError(f"region {name!r} is empty : give the topology weights for it")
+
+    def normalise(self, motion: Tensor) -> Tensor:
+        """Motion (B,T,n) in mm → network input."""
+        raise TypeError("use a subclass")
+
+    def region_error(self, error: Tensor, region: str, norm: str = "squared") -> Tensor:
+        """Masked mean vertex error of a motion difference (B,T,n): Σ_v M_v‖e_v‖²/Σ_v M_v, mean over B and T, mm²."""
+        raise TypeError("use a subclass")
+
+
+class BasisGeometry(Geometry):
+    """Displacement from the template in K orthonormal components; identity as m principal components.
+
+    Args:
+        basis: (K,V,3) orthonormal over V·3.
+        scale: (K,) standard deviation of each component in training, mm: the unit of network input and output.
+        identity_index: (n,) vertices that tell faces apart; identity_mean (n,3) mm; identity_basis (m,n·3);
+            identity_scale (m,) mm.
+        regions: name → (V,) weights.
+        opening: index arrays of the upper and the lower inner lip.
+    """
+
+    kind = "basis"
+    basis: Tensor
+    scale: Tensor
+    identity_index: Tensor
+    identity_mean: Tensor
+    identity_basis: Tensor
+    identity_scale: Tensor
+    opening_rows: Tensor
+
+    def __init__(
+        self,
+        basis: np.ndarray,
+        scale: np.ndarray,
+        identity_index: np.ndarray,
+        identity_mean: np.ndarray,
+        identity_basis: np.ndarray,
+        identity_scale: np.ndarray,
+        regions: Mapping[str, np.ndarray],
+        opening: tuple[np.ndarray, np.ndarray] | None,
+    ) -> None:
+        super().__init__(regions, opening)
+        self.n_motion, self.n_template = len(basis), len(identity_basis)
+        self.n_vertices = basis.shape[1]
+        self.register_buffer("basis", _float(basis.reshape(len(basis), -1)), persistent=False)
+        self.register_buffer("scale", _float(scale))
+        self.register_buffer("identity_index", torch.as_tensor(np.asarray(identity_index, np.int64)), persistent=False)
+        self.register_buffer("identity_mean", _float(identity_mean))
+        self.register_buffer("identity_basis", _float(identity_basis))
+        self.register_buffer("identity_scale", _float(identity_scale))
+        for name, weights in regions.items():
+            gram = np.einsum("avc,v,bvc->ab", basis, weights, basis, optimize=True) / weights.sum()
+            self.register_buffer(f"gram_{name}", _float(gram), persistent=False)
+        if opening is not None and self.has_opening:
+            upper, lower = opening
+            rows = basis[:, upper, 1] - basis[:, lower, 1]  # (K, pairs)
+            self.register_buffer("opening_rows", _float(rows.mean(1)), persistent=False)
+
+    def to_motion(self, displacement: Tensor, template: Tensor) -> Tensor:
+        """(T,V,3) metres of a person with template (V,3) → (T,K) mm."""
+        return displacement.flatten(1) @ self.basis.T * MM
+
+    def to_displacement(self, motion: Tensor, template: Tensor) -> Tensor:
+        """(T,K) mm → (T,V,3) metres."""
+        return (motion @ self.basis / MM).unflatten(-1, (self.n_vertices, 3))
+
+    def template_input(self, template: Tensor) -> Tensor:
+        """(B,V,3) metres → (B,m) identity components."""
+        local = template[:, self.identity_index] * MM
+        # faces are told apart by shape, wherever a mesh lies in space
+        local = local - local.mean(1, keepdim=True)
+        return (local - self.identity_mean).flatten(1) @ self.identity_basis.T / self.identity_scale
+
+    def normalise(self, motion: Tensor) -> Tensor:
+        return motion / self.scale
+
+    def denormalise(self, output: Tensor) -> Tensor:
+        """Network output → motion in mm."""
+        return output * self.scale
+
+    def region_error(self, error: Tensor, region: str, norm: str = "squared") -> Tensor:
+        if norm != "squared":
+            raise InputError("plain norms need dense geometry : a Gram matrix holds squared ones only")
+        return ((error @ self.get_buffer(f"gram_{region}")) * error).sum(-1).mean()
+
+    def opening(self, motion: Tensor) -> Tensor:
+        """(...,K) → (...) lip opening relative to the template's, mm."""
+        return motion @ self.opening_rows
+
+
+class DenseGeometry(Geometry):
+    """Every vertex coordinate, (x − mean)/std, exactly as the paper.
+
+    Args:
+        mean: (V,3) mm, std: (V,3) mm of the training meshes.
+        regions: name → (V,) weights.
+        opening: index arrays of the upper and the lower inner lip.
+    """
+
+    kind = "dense"
+    mean: Tensor
+    std: Tensor
+    upper_lip: Tensor
+    lower_lip: Tensor
+
+    def __init__(
+        self,
+        mean: np.ndarray,
+        std: np.ndarray,
+        regions: Mapping[str, np.ndarray],
+        opening: tuple[np.ndarray, np.ndarray] | None,
+    ) -> None:
+        super().__init__(regions, opening)
+        self.n_motion = self.n_template = mean.size
+        self.n_vertices = len(mean)
+        self.register_buffer("mean", _float(mean.reshape(-1)))
+        self.register_buffer("std", _float(std.reshape(-1)))
+        for name, weights in regions.items():
+            self.register_buffer(f"weights_{name}", _float(weights / weights.sum()), persistent=False)
+        if opening is not None and self.has_opening:
+            self.register_buffer("upper_lip", torch.as_tensor(np.asarray(opening[0], np.int64)), persistent=False)
+            self.register_buffer("lower_lip", torch.as_tensor(np.asarray(opening[1], np.int64)), persistent=False)
+
+    def to_motion(self, displacement: Tensor, template: Tensor) -> Tensor:
+        """(T,V,3) metres of a person with template (V,3) → (T,V·3) mm, absolute."""
+        return (displacement + template).flatten(1) * MM
+
+    def to_displacement(self, motion: Tensor, template: Tensor) -> Tensor:
+        """(T,V·3) mm → (T,V,3) metres."""
+        return motion.unflatten(-1, (self.n_vertices, 3)) / MM - template
+
+    def template_input(self, template: Tensor) -> Tensor:
+        """(B,V,3) metres → (B,V·3) normalised."""
+        return self.normalise(template.flatten(1) * MM)
+
+    def normalise(self, motion: Tensor) -> Tensor:
+        return (motion - self.mean) / self.std
+
+    def denormalise(self, output: Tensor) -> Tensor:
+        """Network output → motion in mm."""
+        return output * self.std + self.mean
+
+    def region_error(self, error: Tensor, region: str, norm: str = "squared") -> Tensor:
+        squared = error.unflatten(-1, (self.n_vertices, 3)).square().sum(-1)
+        # the root's slope is infinite at zero, which a perfect vertex would reach
+        distance = squared if norm == "squared" else (squared + 1e-12).sqrt()
+        return (distance * self.get_buffer(f"weights_{region}")).sum(-1).mean()
+
+    def opening(self, motion: Tensor) -> Tensor:
+        """(...,V·3) → (...) lip opening, mm."""
+        y = motion.unflatten(-1, (self.n_vertices, 3))[..., 1]
+        return (y[..., self.upper_lip] - y[..., self.lower_lip]).mean(-1)
+
+
+def _float(array: np.ndarray) -> Tensor:
+    return torch.as_tensor(np.asarray(array, np.float32))

@@ -1,0 +1,149 @@
+"""The autoregressive prior p(c|a) over time and heads (eq. 6), parallel for training and one frame at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from meshtalk.config import PriorConfig
+from meshtalk.model.audio_encoder import leaky
+
+
+class HeadLayer(nn.Module):
+    """Linear over heads, masked so that a head sees lower heads only, plus audio, plus past frames.
+
+    y_t = masked(x_t) + audio(a_t) + history(x_{t−1}, x_{t−1−dilation}): the past is seen by all heads in full.
+    """
+
+    mask: Tensor
+
+    def __init__(self, inputs: int, outputs: int, heads: int, *, strict: bool, dilation: int, audio: int) -> None:
+        super().__init__()
+        self.inputs, self.outputs, self.heads, self.dilation = inputs, outputs, heads, dilation
+        self.masked_linear = nn.Linear(heads * inputs, heads * outputs)
+        self.audio = nn.Linear(audio, heads * outputs, bias=False) if audio else None
+        self.history = nn.Conv1d(heads * inputs, heads * outputs, 2, dilation=dilation, bias=False) if dilation else None
+        head = torch.arange(heads)
+        visible = head[:, None] > head[None] if strict else head[:, None] >= head[None]
+        mask = visible.float().repeat_interleave(outputs, 0).repeat_interleave(inputs, 1)
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: Tensor, audio: Tensor) -> Tensor:
+        """Args: x (B,T,H·inputs), audio (B,T,A). Returns: (B,T,H·outputs)."""
+        y = F.linear(x, self.masked_linear.weight * self.mask, self.masked_linear.bias)
+        if self.audio is not None:
+            y = y + self.audio(audio)
+        if self.history is not None:
+            past = F.pad(x[:, :-1].transpose(1, 2), (self.dilation + 1, 0))
+            y = y + self.history(past).transpose(1, 2)
+        return y
+
+    def now(self, audio: Tensor, past: list[Tensor]) -> Tensor:
+        """What a frame gets from audio, bias and past before its own heads are known: (B,H·outputs)."""
+        y = self.masked_linear.bias.expand(len(audio), -1)
+        if self.audio is not None:
+            y = y + self.audio(audio)
+        if self.history is not None:
+            older, newer = self.history.weight[:, :, 0], self.history.weight[:, :, 1]
+            y = y + F.linear(past[-1], newer) + F.linear(past[-1 - self.dilation], older)
+        return y
+
+
+@dataclass
+class PriorState:
+    """Past inputs of every history layer, newest last; owned by the caller."""
+
+    past: list[list[Tensor]]
+
+
+class Prior(nn.Module):
+    """Embedding, causal layers with dilations 1,2,4,8 and logits, each masked over heads.
+
+    With the `inclusive` mask the first layer is strict and the others inclusive, and audio enters every layer: head h
+    sees audio, all heads of all past frames, and heads below h of its own frame. The `strict` mask is the official
+    release's, strict in every layer and without audio in the embedding and the logits: head 0 is a constant.
+    """
+
+    def __init__(self, config: PriorConfig, heads: int, classes: int, audio_code: int) -> None:
+        super().__init__()
+        self.config, self.heads, self.classes = config, heads, classes
+        channels = config.channels
+        strict = config.mask == "strict"
+        outer_audio = 0 if strict else audio_code
+        self.embedding = HeadLayer(classes, channels, heads, strict=True, dilation=0, audio=outer_audio)
+        self.layers = nn.ModuleList(
+            HeadLayer(channels, channels, heads, strict=strict, dilation=d, audio=audio_code) for d in config.dilations
+        )
+        self.logits = HeadLayer(channels, classes, heads, strict=strict, dilation=0, audio=outer_audio)
+
+    def forward(self, codes: Tensor, audio: Tensor) -> Tensor:
+        """Teacher-forced log-probabilities.
+
+        Args:
+            codes: (B,T,H,C) one-hot.
+            audio: (B,T,A) audio codes.
+
+        Returns:
+            (B,T,H,C) log p(c_{t,h} | c_{<t}, c_{t,<h}, a)
+        """
+        x = self.embedding(codes.flatten(2), audio)
+        for layer in self.layers:
+            x = leaky(layer(x, audio))
+        return self.logits(x, audio).unflatten(-1, (self.heads, self.classes)).log_softmax(-1)
+
+    def start(self, batch: int) -> PriorState:
+        """State before the first frame: nothing has been said."""
+        width = self.heads * self.config.channels
+        zero = self.embedding.masked_linear.weight.new_zeros(batch, width)
+        return PriorState([[zero] * (d + 1) for d in self.config.dilations])
+
+    @torch.no_grad()
+    def step(
+        self, audio: Tensor, state: PriorState, noise: Tensor | None, temperature: float = 1.0
+    ) -> tuple[Tensor, PriorState]:
+        """Sample the codes of one frame, head by head; constant work whatever the number of frames before.
+
+        Args:
+            audio: (B,A) audio code of the frame.
+            noise: (B,H,C) standard Gumbel noise, or None for the most likely class.
+            temperature: of the sampling; near 0 is argmax.
+
+        Returns:
+            ((B,H) long labels, new state)
+        """
+        channels, classes = self.config.channels, self.classes
+        embedded = self.embedding.now(audio, []).clone()
+        embedding_weight = self.embedding.masked_linear.weight
+        embedding_mask = self.embedding.mask
+        bases = [layer.now(audio, past) for layer, past in zip(self.layers, state.past, strict=True)]
+        logits_base = self.logits.now(audio, [])
+        inputs = [torch.zeros_like(base) for base in bases]
+        top = torch.zeros_like(bases[-1])
+        labels = []
+        for head in range(self.heads):
+            rows = slice(head * channels, (head + 1) * channels)
+            x = embedded[:, rows]
+            for index, (layer, base) in enumerate(zip(self.layers, bases, strict=True)):
+                inputs[index][:, rows] = x
+                x = leaky(base[:, rows] + _masked_rows(layer, inputs[index], rows, head, channels))
+            top[:, rows] = x
+            classes_rows = slice(head * classes, (head + 1) * classes)
+            scores = logits_base[:, classes_rows] + _masked_rows(self.logits, top, classes_rows, head, channels)
+            if noise is not None:
+                scores = scores / temperature + noise[:, head]
+            label = scores.argmax(-1)
+            labels.append(label)
+            column = head * classes + label
+            embedded = embedded + embedding_weight[:, column].T * embedding_mask[:, column].T
+        past = [[*old[1:], new] for old, new in zip(state.past, inputs, strict=True)]
+        return torch.stack(labels, 1), PriorState(past)
+
+
+def _masked_rows(layer: HeadLayer, x: Tensor, rows: slice, head: int, channels: int) -> Tensor:
+    """The masked product for the rows of one head: only the visible columns are multiplied."""
+    strict = layer.mask[rows.start, head * channels] == 0
+    visible = slice(0, (head if strict else head + 1) * channels)
+    return F.linear(x[:, visible], layer.masked_linear.weight[rows, visible])

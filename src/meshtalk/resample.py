@@ -1,0 +1,64 @@
+"""Motion from one frame rate to another, streaming, exact in time: frame k of either rate is at k/fps seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ResamplerState:
+    """Frames that are still needed, where they begin, and how many output frames were given."""
+
+    frames: Tensor | None
+    first: int
+    given: int
+
+
+class Resampler:
+    """Catmull-Rom interpolation between two rates; equal rates pass through untouched and without delay.
+
+    The curve goes through every input frame, so that a closure of the lips survives; it waits for two input frames
+    after the output's time.
+    """
+
+    def __init__(self, source: Fraction, target: Fraction) -> None:
+        self.ratio = source / target
+        """Input frames in an output frame."""
+
+    def start(self) -> ResamplerState:
+        return ResamplerState(None, 0, 0)
+
+    def process(self, frames: Tensor, state: ResamplerState) -> tuple[Tensor, ResamplerState]:
+        """(n, …) new input frames → (the output frames that became certain, new state)."""
+        if self.ratio == 1:
+            return frames, ResamplerState(None, 0, state.given + len(frames))
+        held = frames if state.frames is None else torch.cat([state.frames, frames])
+        newest = state.first + len(held) - 1
+        # output k needs inputs up to floor(k·ratio)+2
+        stop = max(state.given, int((Fraction(newest - 1) / self.ratio).__ceil__()))
+        out = self._interpolate(held, state.first, state.given, stop)
+        first = max(state.first, int(stop * self.ratio) - 1)
+        return out, ResamplerState(held[first - state.first :], first, stop)
+
+    def finish(self, frames: Tensor, state: ResamplerState, total: int) -> Tensor:
+        """The last input frames → the output frames up to `total`; past the last input its value is held."""
+        if self.ratio == 1:
+            return frames[: max(total - state.given, 0)]
+        held = frames if state.frames is None else torch.cat([state.frames, frames])
+        return self._interpolate(held, state.first, state.given, max(total, state.given))
+
+    def _interpolate(self, held: Tensor, first: int, start: int, stop: int) -> Tensor:
+        if start == stop:
+            return held[:0]
+        positions = [index * self.ratio for index in range(start, stop)]
+        floors = torch.tensor([int(p) for p in positions]) - first
+        share = torch.tensor([float(p - int(p)) for p in positions], dtype=held.dtype)
+        share = share.view(-1, *[1] * (held.dim() - 1)).to(held.device)
+        p0, p1, p2, p3 = (held[(floors + offset).clamp(0, len(held) - 1)] for offset in (-1, 0, 1, 2))
+        slope1, slope2 = (p2 - p0) / 2, (p3 - p1) / 2
+        s2, s3 = share**2, share**3
+        return p1 * (2 * s3 - 3 * s2 + 1) + slope1 * (s3 - 2 * s2 + share) + p2 * (3 * s2 - 2 * s3) + slope2 * (s3 - s2)

@@ -1,0 +1,1 @@
+"""Training: corpus → features → regression, stage 1, stage 2 → a model folder."""

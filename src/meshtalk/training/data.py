@@ -1,0 +1,219 @@
+"""Windows of motion with their audio features, ready for the networks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from meshtalk.audio import MelFrontend, to_mono
+from meshtalk.clip import Clip
+from meshtalk.config import HOP_RATE, ModelConfig, to_json
+from meshtalk.corpus.store import ClipInfo, Corpus
+from meshtalk.errors import InputError
+from meshtalk.files import atomic
+from meshtalk.model.audio_encoder import AudioEncoder
+from meshtalk.model.geometry import BasisGeometry, DenseGeometry
+from meshtalk.model.phonetic_trunk import PhoneticTrunk
+from meshtalk.training.augment import augmented_mel
+
+Progress = Callable[[str], None]
+
+
+def padded_mel(mel: np.ndarray, config: ModelConfig, silence: float) -> np.ndarray:
+    """Mel of a clip with the silence before and after that the encoder's reach and look-ahead need."""
+    encoder = AudioEncoder(config.audio)
+    return np.pad(mel, ((encoder.reach, encoder.lookahead), (0, 0)), constant_values=silence)
+
+
+def clip_features(clip: Clip, config: ModelConfig, rng: np.random.Generator | None) -> np.ndarray:
+    """(L,n_features) float16 features of a clip's audio; frame 0 is `stack_reach` hops before time 0."""
+    torch.set_num_threads(1)
+    frontend = MelFrontend(config.audio.frontend)
+    samples = to_mono(clip.audio, clip.sample_rate)
+    mel = padded_mel(augmented_mel(samples, frontend, rng), config, frontend.silence)
+    if config.audio.frontend == "phonetic":
+        with torch.no_grad():
+            return PhoneticTrunk()(torch.from_numpy(mel)[None])[0].half().numpy()
+    return mel.astype(np.float16)
+
+
+def _features_job(job: tuple[str, str, int, int, ModelConfig]) -> list[np.ndarray]:
+    root, clip_id, seed, versions, config = job
+    corpus = Corpus.open(root)
+    info = next(info for info in corpus.clips if info.id == clip_id)
+    clip = corpus.load(info)
+    key = int(hashlib.sha256(clip_id.encode()).hexdigest()[:12], 16)
+    rngs = [None, *(np.random.default_rng([seed, key, version]) for version in range(versions))]
+    return [clip_features(clip, config, rng) for rng in rngs]
+
+
+@dataclass
+class Batch:
+    """B windows of T frames."""
+
+    features: Tensor
+    """(B,L,n_features), of one random version of each clip's audio."""
+    clean_features: Tensor
+    """(B,L,n_features), of the audio as it is."""
+    hops: Tensor
+    """(T,) times of the frames, in hops after the window's start."""
+    motion: Tensor
+    """(B,T,n_motion), mm."""
+    template: Tensor
+    """(B,n_template) network input."""
+    clip_ids: Tensor
+    """(B,) which clip."""
+    starts: np.ndarray
+    """(B,) first frame in the clip."""
+
+
+class WindowData:
+    """The clips of one split: motion at the model's rate in memory, features mapped from disk."""
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        split: str,
+        config: ModelConfig,
+        geometry: BasisGeometry | DenseGeometry,
+        cache: Path,
+        *,
+        seed: int,
+        versions: int,
+        progress: Progress = lambda _: None,
+    ) -> None:
+        self.config, self.geometry, self.corpus = config, geometry, corpus
+        self.infos: tuple[ClipInfo, ...] = corpus.split(split)
+        if not self.infos:
+            raise InputError(f"the corpus has no clips in split {split!r} : training needs train and val clips")
+        step = HOP_RATE / config.fps
+        self.start_grid = step.denominator
+        """Windows start at multiples of this many frames, where a hop and a frame coincide."""
+        self.encoder = AudioEncoder(config.audio)
+        self.features, self.feature_starts = self._load_features(cache, split, seed, versions, progress)
+        self._motion: list[np.ndarray] | None = None
+        device = next(geometry.buffers()).device
+        templates = [torch.from_numpy(corpus.template(info.subject)).float().to(device) for info in self.infos]
+        self.template = torch.stack([geometry.template_input(t[None])[0] for t in templates])
+        if geometry.kind == "basis":
+            self._motion = [self._clip_motion(i) for i in range(len(self.infos))]
+        self.lengths = np.array([self._n_frames(info) for info in self.infos])
+
+    def _n_frames(self, info: ClipInfo) -> int:
+        return int((info.n_frames - 1) * self.config.fps / self.corpus.fps) + 1
+
+    def _clip_motion(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """(T,n_motion) mm at the model's frame rate."""
+        info = self.infos[index]
+        clip = self.corpus.load(info)
+        template = torch.from_numpy(clip.template)
+        if self.corpus.fps == self.config.fps:
+            displacement = clip.displacements(start, stop)
+        else:
+            times = np.arange(self._n_frames(info))[start:stop] * float(self.corpus.fps / self.config.fps)
+            low = np.minimum(times.astype(int), clip.n_frames - 2)
+            share = (times - low)[:, None, None]
+            frames = clip.displacements(int(low[0]), int(low[-1]) + 2)
+            low = low - low[0]
+            displacement = (frames[low] * (1 - share) + frames[low + 1] * share).astype(np.float32)
+        device = next(self.geometry.buffers()).device
+        return self.geometry.to_motion(torch.from_numpy(displacement).to(device), template.to(device)).cpu().numpy()
+
+    def motion(self, index: int, start: int = 0, stop: int | None = None) -> Tensor:
+        """(T,n_motion) motion of clip `index`, mm."""
+        if self._motion is not None:
+            return torch.from_numpy(self._motion[index][start:stop])
+        return torch.from_numpy(self._clip_motion(index, start, stop))
+
+    def clip_window(self, index: int, version: int = 0) -> tuple[Tensor, Tensor]:
+        """((1,L,F) features of a whole clip, (T,) hops of its frames)."""
+        begin, end = self.feature_starts[index], self.feature_starts[index + 1]
+        features = torch.from_numpy(self.features[version][begin:end].astype(np.float32))[None]
+        return features, self._hops(int(self.lengths[index]))
+
+    def _hops(self, frames: int) -> Tensor:
+        step = HOP_RATE / self.config.fps
+        return torch.arange(frames, dtype=torch.float64) * step.numerator / step.denominator
+
+    def batch(self, rng: np.random.Generator, size: int, frames: int) -> Batch:
+        """`size` random windows of `frames` frames; long clips are drawn more often."""
+        usable = np.flatnonzero(self.lengths >= frames)
+        if len(usable) < 2:
+            raise InputError(
+                f"{len(usable)} clips have {frames} frames or more; training needs at least two : give longer clips"
+            )
+        weight = self.lengths[usable].astype(float)
+        clips = rng.choice(usable, size, p=weight / weight.sum())
+        if len(np.unique(clips)) == 1:  # the cross-modality loss needs another clip in the batch
+            clips[-1] = usable[usable != clips[0]][rng.integers(len(usable) - 1)]
+        grid = self.start_grid
+        starts = np.array([rng.integers((self.lengths[c] - frames) // grid + 1) * grid for c in clips])
+        hops = self._hops(frames)
+        span = int(hops[-1]) + 1 + self.encoder.stack_reach + self.encoder.stack_lookahead
+        versions = rng.integers(len(self.features), size=size)
+        step = HOP_RATE / self.config.fps
+
+        def window(version: int, clip: int, start: int) -> np.ndarray:
+            first = self.feature_starts[clip] + int(start * step)
+            return self.features[version][first : first + span]
+
+        clean = np.stack([window(0, c, s) for c, s in zip(clips, starts, strict=True)])
+        features = np.stack([window(v, c, s) for v, c, s in zip(versions, clips, starts, strict=True)])
+        return Batch(
+            features=torch.from_numpy(features.astype(np.float32)),
+            clean_features=torch.from_numpy(clean.astype(np.float32)),
+            hops=hops,
+            motion=torch.stack([self.motion(c, s, s + frames) for c, s in zip(clips, starts, strict=True)]),
+            template=self.template[torch.from_numpy(clips)],
+            clip_ids=torch.from_numpy(clips),
+            starts=starts,
+        )
+
+    def _load_features(
+        self, cache: Path, split: str, seed: int, versions: int, progress: Progress
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """Every version's features of all clips on end, made once and mapped afterwards; and the clips' offsets."""
+        key_source = [to_json(self.config.audio), seed, versions, [(i.id, dict(i.files)) for i in self.infos]]
+        key = hashlib.sha256(json.dumps(key_source, sort_keys=True).encode()).hexdigest()[:12]
+        folder = cache / f"{split}-{key}"
+        paths = [folder / f"{version}.f16" for version in range(versions + 1)]
+        if not (folder / "offsets.npy").exists():  # written last: without it an interrupted run starts over
+            folder.mkdir(parents=True, exist_ok=True)
+            jobs = [(str(self.corpus.root), info.id, seed, versions, self.config) for info in self.infos]
+            offsets = [0]
+            with ExitStack() as stack:
+                files = [stack.enter_context(open(path, "wb")) for path in paths]
+                pool = stack.enter_context(ProcessPoolExecutor(mp_context=get_context("spawn")))
+                for done, results in enumerate(pool.map(_features_job, jobs, chunksize=4), 1):
+                    offsets.append(offsets[-1] + len(results[0]))
+                    for file, result in zip(files, results, strict=True):
+                        file.write(result.tobytes())
+                    if done % 50 == 0 or done == len(jobs):
+                        progress(f"audio features of the {split} split: {done}/{len(jobs)} clips")
+            with atomic(folder / "offsets.npy") as temporary:
+                np.save(temporary, np.array(offsets))
+        offsets = np.load(folder / "offsets.npy")
+        shape = (int(offsets[-1]), self.encoder.n_features)
+        return [np.memmap(path, np.float16, "r", shape=shape) for path in paths], offsets
+
+
+def feature_statistics(data: WindowData) -> tuple[Tensor, Tensor]:
+    """(n_features,) mean and standard deviation over clean and augmented training audio."""
+    rows = np.concatenate([version[:: max(1, len(version) // 20000)].astype(np.float32) for version in data.features])
+    return torch.from_numpy(rows.mean(0)), torch.from_numpy(np.maximum(rows.std(0), 1e-2))
+
+
+def print_progress(message: str) -> None:
+    """One line on standard error."""
+    print(message, file=sys.stderr, flush=True)

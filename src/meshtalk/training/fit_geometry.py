@@ -1,0 +1,123 @@
+"""Fit a model's geometry to the training split of a corpus: basis, scales, identities (or dense mean and std)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from meshtalk.clip import Clip
+from meshtalk.config import GeometryConfig
+from meshtalk.corpus.store import ClipInfo, Corpus
+from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry
+from meshtalk.topology import Topology
+
+SAMPLE_FRAMES = 4000
+"""Frames from which a basis of dense clips is found; a linear rig's basis uses every frame."""
+IDENTITY_VERTICES = 400
+"""Evenly spread vertices that tell faces apart."""
+LOSS_REGIONS = ("mouth", "upper_face", "eyelids")
+
+
+def region_arrays(topology: Topology) -> dict[str, np.ndarray]:
+    """The regions of eqs. 4 and 5."""
+    return {name: topology.region(name) for name in LOSS_REGIONS}
+
+
+def opening_pairs(topology: Topology) -> tuple[np.ndarray, np.ndarray] | None:
+    """Index arrays of the inner lips, or None where the topology has no such landmarks."""
+    if "lip_inner_upper" not in topology.landmarks:
+        return None
+    return topology.landmarks["lip_inner_upper"], topology.landmarks["lip_inner_lower"]
+
+
+def fit_geometry(corpus: Corpus, config: GeometryConfig) -> tuple[BasisGeometry | DenseGeometry, np.ndarray | None]:
+    """Geometry for a corpus.
+
+    Returns:
+        (geometry, mix): mix (K,S) gives a basis in terms of the topology's blendshapes where all motion is made of
+        them, so that coefficients turn into blendshape weights exactly; None otherwise.
+    """
+    infos = corpus.split("train")
+    if config.kind == "dense":
+        return _fit_dense(corpus, infos), None
+    clips = [corpus.load(info) for info in infos]
+    if all(clip.weights is not None and clip.basis is corpus.topology.shapes for clip in clips):
+        basis, mix = _rig_basis(corpus.topology, clips, config)
+    else:
+        basis, mix = _sampled_basis(clips, config), None
+    flat = basis.reshape(len(basis), -1)
+    squares, count = np.zeros(len(basis)), 0
+    for clip in clips:
+        coefficients = clip.displacements().reshape(clip.n_frames, -1) @ flat.T * MM
+        squares += (coefficients**2).sum(0)
+        count += clip.n_frames
+    std = np.sqrt(squares / max(count, 1))
+    # rare small components must not be amplified to the size of the jaw
+    scale = np.maximum(std, 0.02 * std.max())
+    identity = _fit_identity(corpus, infos, config.identity_components)
+    return BasisGeometry(basis, scale, *identity, region_arrays(corpus.topology), opening_pairs(corpus.topology)), mix
+
+
+def _rig_basis(topology: Topology, clips: list[Clip], config: GeometryConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Principal components of all frames of a linear rig, in vertex space, from the S×S moment of the weights."""
+    assert topology.shapes is not None
+    shapes_mm = topology.shapes.reshape(len(topology.shapes), -1).astype(np.float64) * MM
+    weights = np.concatenate([np.asarray(clip.weights) for clip in clips]).astype(np.float64)
+    moment = weights.T @ weights / len(weights)
+    root = np.linalg.cholesky(moment + 1e-10 * np.eye(len(moment)))
+    u, s, vt = np.linalg.svd(root.T @ shapes_mm, full_matrices=False)
+    keep = s > 1e-6 * s[0]
+    mix = (u[:, keep] / s[keep]).T @ root.T  # rows: basis in terms of shapes in mm
+    probe = weights[np.linspace(0, len(weights) - 1, min(len(weights), SAMPLE_FRAMES)).astype(int)]
+    size = _enough(probe @ shapes_mm, vt[keep], config)
+    return vt[keep][:size].reshape(size, -1, 3).astype(np.float32), mix[:size] * MM
+
+
+def _sampled_basis(clips: list[Clip], config: GeometryConfig) -> np.ndarray:
+    """Principal components of evenly sampled frames of dense clips."""
+    total = sum(clip.n_frames for clip in clips)
+    stride = max(1, total // SAMPLE_FRAMES)
+    rows = np.concatenate([clip.displacements()[::stride].reshape(-1, clip.topology.n_vertices * 3) for clip in clips])
+    rows = rows.astype(np.float64) * MM
+    _, s, vt = np.linalg.svd(rows, full_matrices=False)
+    vt = vt[s > 1e-6 * s[0]]
+    size = _enough(rows, vt, config)
+    return vt[:size].reshape(size, -1, 3).astype(np.float32)
+
+
+def _enough(frames_mm: np.ndarray, basis: np.ndarray, config: GeometryConfig) -> int:
+    """Smallest number of components whose worst vertex error is within the tolerance."""
+    size = min(config.basis_max, len(basis))
+    coefficients = frames_mm @ basis[:size].T
+    residual = frames_mm - coefficients @ basis[:size]
+    for count in range(size, 1, -1):  # add components back to the residual while it stays small
+        grown = residual + np.outer(coefficients[:, count - 1], basis[count - 1])
+        if np.sqrt((grown.reshape(len(grown), -1, 3) ** 2).sum(-1)).max() > config.basis_tolerance_mm:
+            return count
+        residual = grown
+    return 1
+
+
+def _fit_identity(corpus: Corpus, infos: tuple[ClipInfo, ...], components: int) -> tuple[np.ndarray, ...]:
+    """(index, mean, basis, scale) of the training people's templates; see BasisGeometry."""
+    subjects = sorted({info.subject for info in infos})
+    index = np.unique(np.linspace(0, corpus.topology.n_vertices - 1, IDENTITY_VERTICES).astype(int))
+    faces = np.stack([corpus.template(subject)[index] for subject in subjects]) * MM
+    faces = faces - faces.mean(1, keepdims=True)
+    mean = faces.mean(0)
+    _, s, vt = np.linalg.svd((faces - mean).reshape(len(faces), -1), full_matrices=False)
+    size = max(1, min(components, len(subjects) - 1))
+    # one scale for all: small components are noise between few people and must not be amplified
+    scale = np.full(size, max(s[0] / np.sqrt(len(subjects)), 1e-3))
+    return index, mean, vt[:size], scale
+
+
+def _fit_dense(corpus: Corpus, infos: tuple[ClipInfo, ...]) -> DenseGeometry:
+    total, squares, count = 0.0, 0.0, 0
+    for info in infos:
+        for chunk in corpus.load(info).chunks():
+            frames = chunk.astype(np.float64) * MM
+            total, squares, count = total + frames.sum(0), squares + (frames**2).sum(0), count + len(frames)
+    mean = np.asarray(total / count)
+    std = np.sqrt(np.maximum(np.asarray(squares / count) - mean**2, 0))
+    # vertices that hardly move must not be amplified
+    return DenseGeometry(mean, np.maximum(std, 0.02 * std.max()), region_arrays(corpus.topology), opening_pairs(corpus.topology))

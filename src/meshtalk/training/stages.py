@@ -1,0 +1,221 @@
+"""The three steps of training as step functions: audio regression, stage 1 (eqs. 1-5), stage 2 (eq. 6)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from meshtalk import losses
+from meshtalk.config import LossConfig, TrainConfig
+from meshtalk.model.autoencoder import MeshTalk
+from meshtalk.model.quantizer import gumbel_softmax
+from meshtalk.model.regressor import Regressor
+from meshtalk.training.data import Batch, WindowData
+from meshtalk.training.loop import Step
+
+VALIDATION_CLIPS = 24
+
+
+class Losses:
+    """The terms of losses.py bound to a geometry and their weights."""
+
+    def __init__(self, model: MeshTalk | Regressor, config: LossConfig) -> None:
+        self.geometry, self.config = model.geometry, config
+
+    def region(self, error: Tensor, region: str) -> Tensor:
+        return self.geometry.region_error(error, region, self.config.norm)
+
+    def details(self, output: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        """The weighted small terms that any output of the true mouth should satisfy."""
+        terms = {}
+        if self.config.opening and self.geometry.has_opening:
+            terms["opening"] = self.config.opening * losses.opening(output, truth, self.geometry.opening)
+        if self.config.velocity:
+            terms["velocity"] = self.config.velocity * losses.velocity(output, truth, self.region)
+        return terms
+
+
+def regression_step(model: Regressor, data: WindowData, train: TrainConfig, step: Step) -> dict[str, Tensor]:
+    """Audio → motion: the mouth follows; the upper face, which audio does not tell, ends at its mean."""
+    batch = to_device(data.batch(step.rng, train.regression.batch, train.regression.frames), model.output.weight)
+    output = model(batch.features, batch.hops, batch.template)
+    bound = Losses(model, train.loss)
+    terms = {"reconstruction": losses.reconstruction(output, batch.motion, bound.region)}
+    terms |= bound.details(output, batch.motion)
+    return {"loss": total(terms), **terms}
+
+
+def stage1_step(model: MeshTalk, data: WindowData, train: TrainConfig, step: Step) -> dict[str, Tensor]:
+    """Autoencoder with cross-modality (eqs. 1-5): three decodings of a batch, with true, other and true signals."""
+    batch = to_device(data.batch(step.rng, train.stage1.batch, train.stage1.frames), model.decoder.vertex_bias)
+    audio = model.audio.at(batch.features, batch.hops)
+    expression, _ = model.expression(model.geometry.normalise(batch.motion))
+    other = losses.swap_partners(batch.clip_ids, int(step.rng.integers(len(batch.clip_ids))))
+    log_probs = model.fusion(
+        torch.cat([expression, expression[other], expression]), torch.cat([audio, audio, audio[other]])
+    )
+    tau = train.tau_start * (train.tau_end / train.tau_start) ** step.progress
+    codes, _ = gumbel_softmax(log_probs, tau)
+    decoded = model.decode(batch.template.repeat(3, 1), codes)
+    output, from_audio, from_expression = decoded.chunk(3)
+    bound, weights, truth = Losses(model, train.loss), train.loss, batch.motion
+    terms = {
+        "cross_modality": weights.cross_modality * losses.cross_modality(from_expression, from_audio, truth, bound.region),
+        "eyelid": weights.eyelid * losses.eyelid(from_expression, truth, bound.region),
+    }
+    if weights.reconstruction:
+        terms["reconstruction"] = weights.reconstruction * losses.reconstruction(output, truth, bound.region)
+    terms |= bound.details(output, truth)
+    return {"loss": total(terms), **terms}
+
+
+class Stage2:
+    """The prior: teacher-forced likelihood of the frozen encoder's codes, and the mouth of decoded samples."""
+
+    def __init__(self, model: MeshTalk, data: WindowData, train: TrainConfig) -> None:
+        self.model, self.data, self.train = model, data, train
+        self.labels = clip_labels(model, data)
+
+    def __call__(self, step: Step) -> dict[str, Tensor]:
+        model, train = self.model, self.train
+        model.eval()  # the encoders and the decoder stay as stage 1 left them; only the prior's side has dropout
+        model.prior_audio_encoder.train(model.prior_audio is not None)
+        raw = self.data.batch(step.rng, train.stage2.batch, train.stage2.frames)
+        labels = torch.stack(
+            [self.labels[int(c)][s : s + train.stage2.frames] for c, s in zip(raw.clip_ids, raw.starts, strict=True)]
+        )
+        batch = to_device(raw, model.decoder.vertex_bias)
+        codes = model.one_hot(labels.to(batch.motion.device))
+        audio = model.prior_audio_encoder.at(batch.features, batch.hops)
+        context = self._corrupt(codes, audio, step.rng) if train.context_corruption else codes
+        log_probs = model.prior(context, audio)
+        terms = {"nll": -(codes * log_probs).sum((-2, -1)).mean()}
+        if train.mouth_weight:
+            sampled, _ = gumbel_softmax(log_probs)
+            output = model.decode(batch.template, sampled)
+            bound = Losses(model, train.loss)
+            mouth = bound.region(output - batch.motion, "mouth")
+            change = (output - batch.motion).diff(dim=1)
+            if train.loss.velocity:
+                mouth = mouth + train.loss.velocity * bound.region(change, "mouth")
+            if train.loss.opening and model.geometry.has_opening:
+                mouth = mouth + train.loss.opening * losses.opening(output, batch.motion, model.geometry.opening)
+            terms["mouth"] = train.mouth_weight * mouth
+        return {"loss": total(terms), **terms}
+
+    def _corrupt(self, codes: Tensor, audio: Tensor, rng: np.random.Generator) -> Tensor:
+        """Replace some codes of the context by the prior's own samples: the mistakes it will meet when it runs free."""
+        with torch.no_grad():
+            own, _ = gumbel_softmax(self.model.prior(codes, audio))
+        share = torch.from_numpy(rng.random((len(codes), 1, 1)) * 2 * self.train.context_corruption).to(codes)
+        replaced = torch.from_numpy(rng.random(codes.shape[:3])).to(codes) < share
+        return torch.where(replaced[..., None], own, codes)
+
+
+def total(terms: dict[str, Tensor]) -> Tensor:
+    """Sum of the weighted terms."""
+    return torch.stack(list(terms.values())).sum()
+
+
+def to_device(batch: Batch, like: Tensor) -> Batch:
+    """The batch on the device of a parameter."""
+    device = like.device
+    return Batch(
+        features=batch.features.to(device),
+        clean_features=batch.clean_features.to(device),
+        hops=batch.hops.to(device if device.type != "mps" else "cpu"),  # mps has no float64
+        motion=batch.motion.to(device),
+        template=batch.template.to(device),
+        clip_ids=batch.clip_ids.to(device),
+        starts=batch.starts,
+    )
+
+
+@torch.no_grad()
+def clip_labels(model: MeshTalk, data: WindowData, limit: int | None = None) -> list[Tensor]:
+    """(T,H) codes of every clip (or the first `limit`) from its true motion and clean audio."""
+    model.eval()
+    device = model.decoder.vertex_bias.device
+    labels = []
+    for index in range(len(data.infos) if limit is None else min(limit, len(data.infos))):
+        features, hops = data.clip_window(index)
+        audio = model.audio.at(features.to(device), hops)
+        labels.append(model.labels(data.motion(index)[None].to(device), audio)[0].cpu())
+    return labels
+
+
+def lip_opening_r(model: MeshTalk | Regressor, output: Tensor, truth: Tensor) -> float:
+    """Correlation of lip opening over the frames of a clip; 0 where the geometry has no inner lips."""
+    if not model.geometry.has_opening:
+        return 0.0
+    pair = torch.stack([model.geometry.opening(output[0]), model.geometry.opening(truth[0])])
+    return float(torch.nan_to_num(torch.corrcoef(pair)[0, 1]))
+
+
+def validate_regression(model: Regressor, data: WindowData) -> dict[str, float]:
+    """Held-out mouth error (root mean square, mm) and lip-opening correlation."""
+    errors, correlations = [], []
+    for index in range(min(VALIDATION_CLIPS, len(data.infos))):
+        features, hops = data.clip_window(index)
+        output = model(features, hops, data.template[index : index + 1])
+        truth = data.motion(index)[None]
+        errors.append(float(model.geometry.region_error(output - truth, "mouth")))
+        correlations.append(lip_opening_r(model, output, truth))
+    return {"mouth_rms_mm": float(np.mean(errors)) ** 0.5, "lip_opening_r": float(np.mean(correlations))}
+
+
+def validate_stage1(model: MeshTalk, data: WindowData) -> dict[str, float]:
+    """Held-out reconstruction, and how much swapped signals move what they should not."""
+    sums: dict[str, list[float]] = {}
+    size = min(VALIDATION_CLIPS, len(data.infos))
+    error = model.geometry.region_error
+    items = []
+    for index in range(size):
+        features, hops = data.clip_window(index)
+        items.append((model.audio.at(features, hops), data.motion(index)[None], data.template[index : index + 1]))
+    for (audio, motion, template), (other_audio, other_motion, _) in zip(items, items[1:] + items[:1], strict=True):
+        frames = min(motion.shape[1], other_motion.shape[1])
+        output = model.decode(template, model.one_hot(model.labels(motion, audio)))
+        swapped_audio = model.decode(template, model.one_hot(model.labels(motion[:, :frames], other_audio[:, :frames])))
+        swapped_expression = model.decode(
+            template, model.one_hot(model.labels(other_motion[:, :frames], audio[:, :frames]))
+        )
+        natural = motion[:, :frames] - other_motion[:, :frames]
+        row = {
+            "mouth_rms_mm": float(error(output - motion, "mouth")) ** 0.5,
+            "upper_rms_mm": float(error(output - motion, "upper_face")) ** 0.5,
+            "lip_opening_r": lip_opening_r(model, output, motion),
+        }
+        for name, swapped in (("audio", swapped_audio), ("expression", swapped_expression)):
+            for region in ("mouth", "upper_face"):
+                change = float(error(swapped - output[:, :frames], region)) / max(float(error(natural, region)), 1e-9)
+                row[f"swap_{name}_{region}"] = change**0.5
+        for name, value in row.items():
+            sums.setdefault(name, []).append(value)
+    return {name: float(np.mean(values)) for name, values in sums.items()}
+
+
+def validate_stage2(model: MeshTalk, data: WindowData) -> dict[str, float]:
+    """Held-out likelihood of true codes, and lip opening of free-running samples against the truth."""
+    labels = clip_labels(model, data, VALIDATION_CLIPS)
+    nats, correlations, mouth = [], [], []
+    generator = torch.Generator().manual_seed(0)
+    for index, label in enumerate(labels):
+        features, hops = data.clip_window(index)
+        audio = model.prior_audio_encoder.at(features, hops)
+        log_probs = model.prior(model.one_hot(label[None]), audio)
+        nats.append(F.nll_loss(log_probs.flatten(0, 2), label.flatten(), reduction="none").view(label.shape))
+        sampled = model.sample(audio, generator)
+        output = model.decode(data.template[index : index + 1], model.one_hot(sampled))
+        truth = data.motion(index)[None]
+        correlations.append(lip_opening_r(model, output, truth))
+        mouth.append(float(model.geometry.region_error(output - truth, "mouth")))
+    per_head = torch.cat(nats).mean(0)
+    return {
+        "nats_per_frame": float(per_head.sum()),
+        "perplexity": float(per_head.mean().exp()),
+        "sampled_lip_opening_r": float(np.mean(correlations)),
+        "sampled_mouth_rms_mm": float(np.mean(mouth)) ** 0.5,
+    }
