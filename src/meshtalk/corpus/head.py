@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
@@ -16,6 +16,10 @@ import numpy as np
 
 from meshtalk.errors import InputError
 from meshtalk.topology import Topology
+
+
+LIPS_APART_M = 1.5e-4
+"""Opening of the lips at rest, everywhere along the contact line: closed to the eye, not yet pressed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +36,33 @@ class Person:
 
 
 @dataclass(frozen=True, eq=False)
+class Seam:
+    """Two edges that can meet (the lips, the lids of one eye), compared in K columns across the face."""
+
+    upper: np.ndarray
+    """(K,) vertices of the upper edge."""
+    lower: np.ndarray
+    """(K,2) vertices of the lower edge either side of each column."""
+    share: np.ndarray
+    """(K,) how far the column lies from the first to the second of `lower`."""
+    rows: np.ndarray
+    """(n,) vertices that closing moves touch."""
+    field: np.ndarray
+    """(n,K) their vertical move for one unit of opening at each column: smooth, upper side up, lower side down."""
+
+    def opening_m(self, vertices: np.ndarray) -> np.ndarray:
+        """(...,K) vertical distance of the edges of (...,V,3) vertices or displacements, negative where they cross."""
+        y = vertices[..., 1]
+        return y[..., self.upper] - (1 - self.share) * y[..., self.lower[:, 0]] - self.share * y[..., self.lower[:, 1]]
+
+    def opened(self, vertices: np.ndarray, change_m: np.ndarray) -> np.ndarray:
+        """A copy of (V,3) vertices (or displacements) with (K,) added to the opening."""
+        moved = vertices.copy()
+        moved[self.rows, 1] += self.field @ change_m
+        return moved
+
+
+@dataclass(frozen=True, eq=False)
 class Head:
     """The topology, its default person, and the generator of others."""
 
@@ -42,6 +73,10 @@ class Head:
     """name → (vertex indices (n,), displacements (n,3) metres at weight 1)."""
     origin: np.ndarray
     """(n,) vertices whose mean is the origin: both ears."""
+    seams: Mapping[str, Seam]
+    """`lips`, `lids_left` and `lids_right`."""
+    lids_open_m: Mapping[str, np.ndarray]
+    """Lid seam → (K,) opening of the default person, which eyeBlink at weight 1 closes."""
     recipes: Mapping[str, Mapping[str, Any]]
     """Person's name → {"targets": {target: weight}, "tint": [r, g, b]}."""
 
@@ -87,8 +122,17 @@ class Head:
             rows, moves = self.targets[target]
             vertices[rows] += weight * moves
         vertices -= vertices[self.origin].mean(0)
-        assert self.topology.shapes is not None
-        gains = np.ones(len(self.topology.shapes), np.float32)
+        gains = np.ones(len(self.topology.shape_names), np.float32)
+        # jawOpen and mouthClose have the same motion of the lip contact, so any opening of the template stays as it
+        # is under both: shaping the template once closes the lips at every jaw angle
+        lips = self.seams["lips"]
+        vertices = lips.opened(vertices, LIPS_APART_M - lips.opening_m(vertices))
+        for side in ("left", "right"):
+            seam, wanted = self.seams[f"lids_{side}"], self.lids_open_m[f"lids_{side}"]
+            opening = seam.opening_m(vertices)
+            gain = float(opening @ wanted / (wanted @ wanted))
+            vertices = seam.opened(vertices, gain * wanted - opening)
+            gains[self.topology.shape_names.index(f"eyeBlink{side.capitalize()}")] = gain
         return Person(name, vertices.astype(np.float32), gains, (tint[0], tint[1], tint[2]))
 
 
@@ -104,10 +148,16 @@ def load_head() -> Head:
         str(name): (rows[a:b], moves[a:b])
         for name, a, b in zip(arrays["target_names"], starts[:-1], starts[1:], strict=True)
     }
+    seams = {
+        name: Seam(*(arrays[f"seam/{name}/{field.name}"] for field in fields(Seam)))
+        for name in ("lips", "lids_left", "lids_right")
+    }
     return Head(
         topology=topology,
         base=arrays["base_mm"].astype(np.float64) / 1e3,
         targets=targets,
         origin=arrays["origin"],
+        seams=seams,
+        lids_open_m={name: arrays[f"open/{name}"].astype(np.float64) for name in seams if name != "lips"},
         recipes=json.loads(arrays["recipes"].tobytes()),
     )
