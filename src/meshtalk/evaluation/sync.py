@@ -110,9 +110,7 @@ def at_phones(
     return np.array(values)
 
 
-def closed(
-    opening_mm: np.ndarray, fps: float, phones: Iterable[PhoneTuple], names: Iterable[str]
-) -> np.ndarray:
+def closed(opening_mm: np.ndarray, fps: float, phones: Iterable[PhoneTuple], names: Iterable[str]) -> np.ndarray:
     """(P,) bool, for each phone of `names`: the lips come within CLOSED_MM at some frame of it."""
     return at_phones(opening_mm, fps, phones, names) < CLOSED_MM
 

@@ -1,0 +1,235 @@
+"""Systems to stand beside a model: truth, its encoder's oracle, a sampler's floor, mean and neutral face."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from meshtalk.clip import CHUNK, Clip
+from meshtalk.errors import InputError
+from meshtalk.topology import Topology
+
+SPEECH_SHAPES = ("mouth", "jaw", "tongue")
+"""Prefixes of the blendshapes that speech drives, for a corpus that does not know how it was composed."""
+
+
+class Info(Protocol):
+    """What the measures read of a clip's entry in a corpus."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def split(self) -> str: ...
+    @property
+    def sentence(self) -> str: ...
+    @property
+    def emotion(self) -> str: ...
+    @property
+    def n_frames(self) -> int: ...
+
+
+class ClipSource(Protocol):
+    """A corpus as the measures see it; it may also have a `mixed`, see that function below."""
+
+    @property
+    def topology(self) -> Topology: ...
+    @property
+    def clips(self) -> Sequence[Any]: ...
+    def load(self, info: Any) -> Clip: ...
+
+
+@runtime_checkable
+class Animator(Protocol):
+    """Speech in, animated face out. The result is at the corpus's rate, on the template given."""
+
+    def animate(self, audio: np.ndarray, sample_rate: int, *, template: np.ndarray, seed: int) -> Clip: ...
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """An animator that can encode a clip (sound and motion) and decode its own codes."""
+
+    def reconstruct(self, clip: Clip) -> Clip: ...
+
+
+@runtime_checkable
+class Swaps(Protocol):
+    """An animator that can decode the sound of one clip with the expression of another."""
+
+    def swap(self, audio_clip: Clip, expression_clip: Clip) -> Clip:
+        """The codes of audio_clip's sound and expression_clip's motion, decoded on audio_clip's template.
+
+        Both clips have the same number of frames, and so has the result.
+        """
+        ...
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """An animator whose prior can be asked how likely the true codes are."""
+
+    def held_out_nll(self, clips: Sequence[Clip]) -> np.ndarray:
+        """(H,) mean over all frames of −log p of each head's true code, nats."""
+        ...
+
+
+@runtime_checkable
+class Codes(Protocol):
+    """An animator that can name the codes of a true clip."""
+
+    def codes(self, clip: Clip) -> np.ndarray:
+        """(T,H) int labels of the most likely codes."""
+        ...
+
+
+Predict = Callable[[Any, Clip, int], Clip]
+"""(info, true clip, seed) → the system's clip. Only references look beyond the sound and the template."""
+
+
+def predictor(system: object) -> Predict:
+    """How to get a clip from a system: its own `predict` if it has one, else `animate` on sound alone.
+
+    Raises:
+        InputError: it has neither.
+    """
+    own = getattr(system, "predict", None)
+    if own is not None:
+        return own
+    if not isinstance(system, Animator):
+        raise InputError(f"{type(system).__name__} has neither animate() nor predict() : pass an animator")
+
+    def animate(_: Any, clip: Clip, seed: int) -> Clip:
+        return system.animate(clip.audio, clip.sample_rate, template=clip.template, seed=seed)
+
+    return animate
+
+
+class Truth:
+    """The clip itself: what a perfect system would score, and the rates that are not 0 or 1 even then."""
+
+    def predict(self, info: Any, clip: Clip, seed: int) -> Clip:
+        return clip
+
+
+class Oracle:
+    """The encoder's codes of the true clip, decoded: what the codes can carry, whatever predicts them."""
+
+    def __init__(self, animator: Reconstructs) -> None:
+        self.animator = animator
+
+    def predict(self, info: Any, clip: Clip, seed: int) -> Clip:
+        return self.animator.reconstruct(clip)
+
+
+def _still(topology: Topology, template: np.ndarray, fps: Fraction, audio: np.ndarray, rate: int) -> Clip:
+    """A clip of zero motion as long as the sound, one weightless basis shape wide."""
+    n_frames = max(1, math.ceil(Fraction(len(audio), rate) * fps))
+    return Clip(
+        topology=topology,
+        template=template,
+        fps=fps,
+        audio=audio,
+        sample_rate=rate,
+        weights=np.zeros((n_frames, 1), np.float32),
+        basis=np.zeros((1, topology.n_vertices, 3), np.float32),
+    )
+
+
+class Neutral:
+    """The template, unmoved."""
+
+    def __init__(self, corpus: ClipSource) -> None:
+        self.topology = corpus.topology
+        self.fps = corpus.load(corpus.clips[0]).fps
+
+    def animate(self, audio: np.ndarray, sample_rate: int, *, template: np.ndarray, seed: int) -> Clip:
+        return _still(self.topology, template, self.fps, audio, sample_rate)
+
+
+class MeanFace(Neutral):
+    """The mean displacement of the training split, unmoved: the best that ignoring the sound can do."""
+
+    def __init__(self, corpus: ClipSource, split: str = "train") -> None:
+        """Raises InputError when the split has no clips."""
+        super().__init__(corpus)
+        total, frames = np.zeros((corpus.topology.n_vertices, 3)), 0
+        for info in split_of(corpus, split):
+            clip = corpus.load(info)
+            if clip.weights is not None and clip.basis is not None:
+                total += np.tensordot(np.asarray(clip.weights, np.float64).sum(0), clip.basis, 1)
+            else:
+                for start in range(0, clip.n_frames, CHUNK):
+                    total += clip.displacements(start, start + CHUNK).sum(0, dtype=np.float64)
+            frames += clip.n_frames
+        self.mean = (total / frames).astype(np.float32)
+
+    def animate(self, audio: np.ndarray, sample_rate: int, *, template: np.ndarray, seed: int) -> Clip:
+        still = super().animate(audio, sample_rate, template=template, seed=seed)
+        ones = np.ones((still.n_frames, 1), np.float32)
+        return dataclasses.replace(still, weights=ones, basis=self.mean[None])
+
+
+class Floor:
+    """A perfect mouth with somebody else's emotion, blinks and brows: what a perfect SAMPLER would score.
+
+    The sound does not tell the emotion, and an emotion moves the mouth; so even the right distribution
+    misses the one take that was recorded. The clip keeps its speech and gets the rest of another clip, drawn
+    by the seed.
+    """
+
+    def __init__(self, corpus: ClipSource, split: str = "test") -> None:
+        """Raises InputError when the clips are not linear or there are fewer than two."""
+        self.corpus = corpus
+        self.infos = split_of(corpus, split)
+        if len(self.infos) < 2:
+            raise InputError(f"split {split!r} has one clip; the sampler's floor needs two at least")
+        mixed(corpus, self.infos[0], self.infos[1], self.infos[0])
+
+    def predict(self, info: Any, clip: Clip, seed: int) -> Clip:
+        others = [other for other in self.infos if other.id != info.id]
+        other = others[int(np.random.default_rng(seed).integers(len(others)))]
+        return mixed(self.corpus, info, other, info)
+
+
+def split_of(corpus: ClipSource, split: str) -> list[Any]:
+    """The entries of a split, in order.
+
+    Raises:
+        InputError: there are none.
+    """
+    infos = [info for info in corpus.clips if info.split == split]
+    if not infos:
+        had = ", ".join(sorted({info.split for info in corpus.clips})) or "no clips"
+        raise InputError(f"the corpus has no clips in split {split!r}; it has: {had}")
+    return infos
+
+
+def mixed(corpus: ClipSource, speech: Any, expression: Any, face: Any) -> Clip:
+    """The speech of one clip with the emotion, brows and blinks of another, on the face of a third.
+
+    `corpus.mixed(speech, expression, face)` where a corpus knows how its clips were composed. Else the mouth,
+    jaw and tongue blendshapes come from the first and the rest from the second, which takes an emotion's
+    mouth for speech and every face to move alike. As long as `speech`; a shorter expression is run to and
+    fro.
+
+    Raises:
+        InputError: the clips are not linear over named blendshapes.
+    """
+    own = getattr(corpus, "mixed", None)
+    if own is not None:
+        return own(speech, expression, face)
+    said, felt = corpus.load(speech), corpus.load(expression)
+    if said.weights is None or felt.weights is None or not said.basis_names:
+        raise InputError(
+            f"clip {speech.id} has no named blendshape weights : this measure needs a corpus of linear clips"
+        )
+    spoken = np.array([name.startswith(SPEECH_SHAPES) for name in said.basis_names])
+    there_and_back = np.concatenate([felt.weights, felt.weights[::-1]])
+    rest = there_and_back[np.arange(said.n_frames) % len(there_and_back)]
+    weights = np.where(spoken, said.weights, rest).astype(np.float32)
+    return dataclasses.replace(said, weights=weights, template=corpus.load(face).template)

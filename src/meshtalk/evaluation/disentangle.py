@@ -1,0 +1,91 @@
+"""Who decides which part of the face? Swap sound or expression between clips and see what changes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from meshtalk.clip import Clip
+from meshtalk.evaluation import baselines, metrics, tracks
+
+
+def swap_pairs(infos: Sequence[Any]) -> list[tuple[int, int]]:
+    """A partner for every clip: another sentence, and another emotion where there is one.
+
+    A clip swapped with its own sentence or emotion would show no natural change to compare with.
+    """
+    pairs = []
+    for i, info in enumerate(infos):
+        order = [(i + step) % len(infos) for step in range(1, len(infos))]
+        told = [j for j in order if infos[j].sentence != info.sentence]
+        both = [j for j in told if infos[j].emotion != info.emotion]
+        partner = next(iter(both or told or order), None)
+        if partner is not None:
+            pairs.append((i, partner))
+    return pairs
+
+
+def common_length(a: Clip, b: Clip) -> tuple[Clip, Clip]:
+    """Both clips cut to the shorter one's frames."""
+    n_frames = min(a.n_frames, b.n_frames)
+    return tracks.crop(a, n_frames), tracks.crop(b, n_frames)
+
+
+def swap_tables(
+    systems: Mapping[str, baselines.Swaps],
+    corpus: baselines.ClipSource,
+    infos: Sequence[Any],
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """(2,2) `metrics.swap_table` of each system, and that of the corpus itself if its clips are linear.
+
+    For a pair (a, b) of equal length on a's template: the system's own decoding of a against a with the
+    sound of b, and against a with the expression of b. The natural change, the same for all, is from a's true
+    motion to b's as a's face would make it. The truth's swaps exchange the speech and the expression that its
+    clips were composed from (see `baselines.mixed`). No tables without systems or with fewer than two clips.
+    """
+    pairs = swap_pairs(infos)
+    if not systems or not pairs:
+        return {}, None
+    topology = corpus.topology
+    regions = []
+    for name in ("mouth", "upper_face"):
+        weights = topology.region(name)
+        inside = np.flatnonzero(weights > 0)
+        regions.append((inside, weights[inside].astype(np.float64)))
+
+    def changes(one: Clip, two: Clip) -> list[float]:
+        return [
+            metrics.region_change_mm(tracks.positions(one, where), tracks.positions(two, where), weights)
+            for where, weights in regions
+        ]
+
+    whole = _is_linear(corpus.load(infos[0]))
+    found: dict[str, list[list[list[float]]]] = {name: [] for name in systems}
+    natural: list[list[float]] = []
+    own: list[list[list[float]]] = []
+    for i, j in pairs:
+        a, b = common_length(corpus.load(infos[i]), corpus.load(infos[j]))
+        b_on_a = dataclasses.replace(b, template=a.template)
+        for name, system in systems.items():
+            base = system.swap(a, a)
+            swaps = [system.swap(b_on_a, a), system.swap(a, b)]
+            found[name].append([changes(*tracks.aligned(other, base, name)) for other in swaps])
+        if not whole:
+            natural.append(changes(b_on_a, a))
+            continue
+        first, second = infos[i], infos[j]
+        other, heard, felt = (
+            tracks.crop(baselines.mixed(corpus, said, meant, first), a.n_frames)
+            for said, meant in ((second, second), (second, first), (first, second))
+        )
+        natural.append(changes(other, a))
+        own.append([changes(heard, a), changes(felt, a)])
+    tables = {name: metrics.swap_table(np.array(cells), np.array(natural)) for name, cells in found.items()}
+    return tables, metrics.swap_table(np.array(own), np.array(natural)) if whole else None
+
+
+def _is_linear(clip: Clip) -> bool:
+    return clip.weights is not None and bool(clip.basis_names)

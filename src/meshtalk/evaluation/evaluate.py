@@ -1,0 +1,195 @@
+"""Run systems over a split of a corpus and gather every measure into a Report each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from meshtalk.clip import Clip
+from meshtalk.errors import InputError
+from meshtalk.evaluation import baselines, metrics, score, tracks
+from meshtalk.evaluation.aggregate import MEASURES, Estimate, Part, estimates, mean_part
+from meshtalk.evaluation.disentangle import swap_tables
+from meshtalk.evaluation.report import Report
+
+Progress = Callable[[int, int], None]
+"""Called with (clips done, clips in all)."""
+
+
+def references(corpus: baselines.ClipSource, split: str = "test") -> dict[str, object]:
+    """What a table shows beside a model: truth, sampler's floor (linear corpora), mean and neutral face."""
+    systems: dict[str, object] = {"truth": baselines.Truth()}
+    first = corpus.load(baselines.split_of(corpus, split)[0])
+    if first.weights is not None and first.basis_names:
+        systems["sampler's floor"] = baselines.Floor(corpus, split)
+    return systems | {"mean face": baselines.MeanFace(corpus), "neutral": baselines.Neutral(corpus)}
+
+
+def evaluate(system: object, corpus: baselines.ClipSource, split: str = "test", **options: Any) -> Report:
+    """Measure one system; see `evaluate_all`, whose options it takes, and `name` for the table."""
+    name = options.pop("name", type(system).__name__)
+    return evaluate_all({name: system}, corpus, split, **options)[0]
+
+
+def evaluate_all(
+    systems: Mapping[str, object],
+    corpus: baselines.ClipSource,
+    split: str = "test",
+    *,
+    data: str = "corpus",
+    seed: int = 0,
+    samples: int = 1,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> list[Report]:
+    """Measure systems over the clips of a split, clip by clip, so that only a few clips are in memory.
+
+    A system is an `Animator` (it hears the sound and sees the template) or has `predict(info, clip, seed)`.
+    One that also has `swap`, `held_out_nll` or `codes` gets those measures too.
+
+    Args:
+        systems: name for the table → system.
+        corpus: anything with `.topology`, `.clips` and `.load(info)`; see `baselines.ClipSource`.
+        data: the corpus's name, for the table.
+        seed: every clip and sample draws its own seed from this one.
+        samples: with 2 or more, the measures of samplers are added, from that many animations a clip.
+        limit: measure only so many clips, spread evenly over the split.
+
+    Raises:
+        InputError: the split is empty, or a system answers with another topology, rate or length.
+    """
+    infos = spread(baselines.split_of(corpus, split), limit)
+    predict = {name: baselines.predictor(system) for name, system in systems.items()}
+    rows: dict[str, list[score.Row]] = {name: [] for name in systems}
+    models = {name: Model() for name in systems}
+    seconds = 0.0
+    for index, info in enumerate(infos):
+        true_clip = corpus.load(info)
+        true = score.Tracked(true_clip)
+        seconds += true_clip.duration_s
+        for name, system in systems.items():
+            clips = [predict[name](info, true_clip, seed_of(seed, index, i)) for i in range(samples)]
+            rows[name].append(score_clip(clips, true, name))
+            models[name].add(system, true_clip)
+        if progress is not None:
+            progress(index + 1, len(infos))
+    swapping = {name: system for name, system in systems.items() if isinstance(system, baselines.Swaps)}
+    tables, true_table = swap_tables(swapping, corpus, infos)
+    return [
+        Report(
+            system=name,
+            data=data,
+            split=split,
+            seed=seed,
+            n_clips=len(infos),
+            seconds=seconds,
+            topology_hash=corpus.topology.hash,
+            region_hash=corpus.topology.region_hash,
+            measures=in_order(
+                estimates([dict(row.parts) for row in rows[name]]) | score.popping(rows[name]) | models[name].measures()
+            ),
+            swap=tables.get(name),
+            true_swap=true_table if name in tables else None,
+            heads=models[name].heads(),
+            clips=[clip_values(info, row) for info, row in zip(infos, rows[name], strict=True)],
+        )
+        for name in systems
+    ]
+
+
+def score_clip(samples: Sequence[Clip], true: score.Tracked, name: str) -> score.Row:
+    """All measures of one clip from a system's samples of it (the first is the one that is measured)."""
+    predicted_clip, true_clip = tracks.aligned(samples[0], true.clip, name)
+    if true_clip.n_frames != true.clip.n_frames:
+        true = score.Tracked(true_clip)
+    predicted = score.Tracked(predicted_clip)
+    parts = score.errors(predicted, true) | score.follow(predicted, true)
+    parts |= score.articulation(predicted, true_clip.phones) | score.behaviour(predicted, true)
+    if len(samples) > 1:
+        several = [score.Tracked(tracks.aligned(sample, true.clip, name)[0]) for sample in samples]
+        parts |= score.samples_of_one_clip(several, true)
+    return score.Row(
+        parts,
+        metrics.frame_moves_mm(predicted.lips, true.valid),
+        metrics.frame_moves_mm(true.lips, true.valid),
+        true_clip.duration_s / 60,
+    )
+
+
+class Model:
+    """Collects what only a model with codes has: the likelihood of true codes and how they are used."""
+
+    def __init__(self) -> None:
+        self.nll: list[np.ndarray] = []
+        self.frames: list[int] = []
+        self.codes: list[np.ndarray] = []
+
+    def add(self, system: object, clip: Clip) -> None:
+        """Ask the system about one true clip, if it can answer."""
+        if isinstance(system, baselines.Likelihood):
+            self.nll.append(np.asarray(system.held_out_nll([clip]), float))
+            self.frames.append(clip.n_frames)
+        if isinstance(system, baselines.Codes):
+            self.codes.append(np.asarray(system.codes(clip)))
+
+    def measures(self) -> dict[str, Estimate]:
+        """NLL and perplexity with intervals over clips; code use of all clips together."""
+        rows: list[dict[str, Part]] = [
+            {
+                "nll_nats": mean_part(nll.sum(), n),
+                "nll_head0_nats": mean_part(nll[0], n),
+                "perplexity": mean_part(nll.mean(), n),
+            }
+            for nll, n in zip(self.nll, self.frames, strict=True)
+        ]
+        found = estimates(rows)
+        if self.codes:
+            use = metrics.code_use(self.codes)
+            found |= {
+                "classes_used": Estimate(float(use.classes_used.mean())),
+                "code_entropy_nats": Estimate(float(use.entropy_nats.mean())),
+                "code_change_rate": Estimate(use.change_rate),
+                "dead_heads": Estimate(float(use.dead_heads)),
+            }
+        return found
+
+    def heads(self) -> dict[str, list[float]]:
+        """Per head: classes used, entropy, NLL."""
+        found: dict[str, list[float]] = {}
+        if self.codes:
+            use = metrics.code_use(self.codes)
+            found["classes_used"] = use.classes_used.tolist()
+            found["entropy_nats"] = use.entropy_nats.tolist()
+        if self.nll:
+            found["nll_nats"] = np.average(self.nll, axis=0, weights=self.frames).tolist()
+        return found
+
+
+# ------------------------------------------------------------------------------------------------ small
+
+
+def spread(items: Sequence[Any], limit: int | None) -> list[Any]:
+    """At most `limit` items, evenly spread, so that a short evaluation still sees every voice."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    if limit < 1:
+        raise InputError(f"limit is {limit}; measure one clip at least")
+    return [items[i * len(items) // limit] for i in range(limit)]
+
+
+def seed_of(seed: int, index: int, sample: int) -> int:
+    """A seed for each clip and sample, the same in every run."""
+    return int(np.random.SeedSequence([seed, index, sample]).generate_state(1)[0])
+
+
+def in_order(measures: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """The figures in the order of the table."""
+    return {key: measures[key] for key in MEASURES if key in measures}
+
+
+def clip_values(info: Any, row: score.Row) -> dict[str, Any]:
+    """One clip's own value of each measure, with its labels, for the JSON."""
+    labels = {k: getattr(info, k) for k in ("id", "voice", "subject", "sentence", "emotion") if hasattr(info, k)}
+    return labels | score.values_of(row.parts)
