@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import numpy as np
 import soundfile
 
 from meshtalk.clip import Phone
+from meshtalk.corpus.align import align
 from meshtalk.corpus.head import load_head
 from meshtalk.corpus.kokoro import cache_folder
 from meshtalk.corpus.motion import FPS, make_clip
@@ -37,6 +39,8 @@ SHARE = {"train": 1.0, "val": 1 / 15, "test": 1 / 9}
 HELD_OUT_SENTENCES = {"val": 0.07, "test": 0.12}
 HELD_OUT_PEOPLE = {"val": 3, "test": 5}
 NEUTRAL_SHARE = 0.28
+FLITE_TURNS = 4
+"""flite's voices take this many turns for one of each other's: sharp consonants, and fifteen times as fast."""
 
 LICENCES = (
     "speech: synthesised with Kokoro-82M (Apache-2.0) and flite (permissive), sentences MIT",
@@ -75,69 +79,67 @@ class Progress:
         )
 
 
-def _rng(seed: int, *labels: str) -> np.random.Generator:
-    digest = hashlib.sha256("/".join(labels).encode()).digest()
+def _rng(seed: int, *labels: object) -> np.random.Generator:
+    digest = hashlib.sha256("/".join(map(str, labels)).encode()).digest()
     return np.random.default_rng([seed, *np.frombuffer(digest[:16], "<u4").tolist()])
-
-
-def _partition(
-    names: list[str], sizes: Mapping[str, int], rng: np.random.Generator
-) -> dict[str, list[str]]:
-    order = [names[k] for k in rng.permutation(len(names))]
-    parts: dict[str, list[str]] = {}
-    start = 0
-    for split, size in sizes.items():
-        parts[split] = order[start : start + size]
-        start += size
-    parts["train"] = order[start:]
-    return parts
 
 
 @cache
 def casts(seed: int) -> dict[str, dict[str, list[str]]]:
-    """split → {"voices", "sentences", "people"}: three disjoint partitions."""
-    voices = {split: list(names) for split, names in HELD_OUT.items()}
-    held_out = {name for names in voices.values() for name in names}
-    voices["train"] = [name for name in VOICES if name not in held_out]
-    texts = sentences()
-    counts = {split: round(share * len(texts)) for split, share in HELD_OUT_SENTENCES.items()}
-    said = _partition(list(texts), counts, _rng(seed, "sentences"))
-    people = _partition([p.name for p in load_head().people], HELD_OUT_PEOPLE, _rng(seed, "people"))
+    """split → {"voices", "sentences", "people"}: three disjoint partitions; a voice may have several turns.
+
+    Each sentence is assigned by itself, so that a longer list leaves the others where they were.
+    """
+    held_out = {name for names in HELD_OUT.values() for name in names}
+    turns = {name: FLITE_TURNS if voice.kind == "flite" else 1 for name, voice in VOICES.items()}
+    voices = {"train": [name for name in VOICES if name not in held_out for _ in range(turns[name])]}
+    voices |= {split: list(names) for split, names in HELD_OUT.items()}
+    said: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for text in sentences():
+        chance = _rng(seed, "sentence", text).random()
+        held = HELD_OUT_SENTENCES["val"], sum(HELD_OUT_SENTENCES.values())
+        said["val" if chance < held[0] else "test" if chance < held[1] else "train"].append(text)
+    order = [load_head().people[k].name for k in _rng(seed, "people").permutation(len(load_head().people))]
+    n_val, n_held = HELD_OUT_PEOPLE["val"], sum(HELD_OUT_PEOPLE.values())
+    people = {"val": order[:n_val], "test": order[n_val:n_held], "train": order[n_held:]}
     return {s: {"voices": voices[s], "sentences": said[s], "people": people[s]} for s in SPLITS}
 
 
-def _rounds(items: list[str], rng: np.random.Generator) -> Iterator[str]:
-    """The items over and over, each round in a new order, so that all come equally often."""
-    while True:
-        for k in rng.permutation(len(items)):
-            yield items[k]
-
-
-def _moods(rng: np.random.Generator) -> Iterator[str]:
-    others = _rounds([name for name in EMOTIONS if name != "neutral"], rng)
-    while True:
-        yield "neutral" if rng.random() < NEUTRAL_SHARE else next(others)
-
-
 def jobs(split: str, seed: int) -> Iterator[Job]:
-    """The endless plan of a split; a longer corpus begins with the clips of a shorter one."""
+    """The endless plan of a split: rounds in which every sentence comes once, in an order of the round's own.
+
+    A job follows from seed, split, round and sentence alone: a longer corpus begins with the clips of a
+    shorter one, and another sentence in the list does not change what the others are.
+    """
     cast = casts(seed)[split]
-    voices = _rounds(cast["voices"], _rng(seed, split, "voices"))
-    texts = _rounds(cast["sentences"], _rng(seed, split, "sentences"))
-    people = _rounds(cast["people"], _rng(seed, split, "people"))
-    moods = _moods(_rng(seed, split, "moods"))
-    seeds = _rng(seed, split, "seeds")
-    for k, parts in enumerate(zip(voices, texts, people, moods)):  # noqa: B905 - all are endless
-        yield Job(f"{split}-{k:05d}", split, *parts, seed=int(seeds.integers(2**31)))
+    others = [name for name in EMOTIONS if name != "neutral"]
+    for nth in count():
+        chances = {text: _rng(seed, split, nth, text) for text in cast["sentences"]}
+        for text in sorted(chances, key=lambda text: chances[text].random()):
+            rng = chances[text]
+            # a voice for each round: no sentence is said twice by one voice while there are others
+            voice = cast["voices"][(int(_rng(seed, text).integers(1000)) + 11 * nth) % len(cast["voices"])]
+            person = str(rng.choice(cast["people"]))
+            emotion = "neutral" if rng.random() < NEUTRAL_SHARE else str(rng.choice(others))
+            draw = int(rng.integers(2**31))
+            yield Job(f"{split}-{_key(nth, text)[:10]}", split, voice, text, person, emotion, draw)
+
+
+@cache
+def _digest(*modules: str) -> str:
+    """Digest of code, so that what other code made is made again."""
+    digest = hashlib.sha256()
+    for name in modules:
+        digest.update((files("meshtalk.corpus") / f"{name}.py").read_bytes())
+    return digest.hexdigest()
 
 
 @cache
 def _motion_digest() -> str:
-    """Digest of the head and of the code that makes motion: a clip made by other code is made again."""
+    """Digest of the head and of all code that motion follows from."""
     digest = hashlib.sha256((files("meshtalk") / "assets" / "head.npz").read_bytes())
-    for name in ("phones", "coarticulation", "articulation", "lips", "upper_face", "motion"):
-        digest.update((files("meshtalk.corpus") / f"{name}.py").read_bytes())
-    return digest.hexdigest()
+    modules = ("align", "phones", "coarticulation", "articulation", "lips", "upper_face", "motion", "head")
+    return digest.hexdigest() + _digest(*modules)
 
 
 def _key(*parts: object) -> str:
@@ -148,30 +150,41 @@ def cached_utterance(job: Job, folder: Path) -> Utterance | None:
     """The job's speech, from the cache in `folder` or spoken now; None where alignment failed.
 
     Samples are the 16-bit ones of the cache in both cases, so that a clip does not depend on which it was.
+    Sound that another version of the aligner has seen is aligned again, not spoken again.
     """
     key = _key(SPEECH_VERSION, job.voice, job.sentence, job.seed)
     sound, facts = folder / f"{key}.flac", folder / f"{key}.json"
     try:
         known = json.loads(facts.read_text(encoding="utf-8"))
-        spoken = known["phones"] is not None
-        if spoken:
-            audio, sample_rate = soundfile.read(sound, dtype="float32")
+        if known["phones"] is None:
+            return None
+        audio, sample_rate = soundfile.read(sound, dtype="float32")
     except (OSError, ValueError, KeyError, soundfile.SoundFileError):
         folder.mkdir(parents=True, exist_ok=True)
         utterance = synthesize(job.voice, job.sentence, job.seed)
-        phones = None if utterance is None else [list(phone) for phone in utterance.phones]
-        if utterance is not None:
-            with atomic(sound) as temporary:
-                soundfile.write(
-                    temporary, utterance.audio, utterance.sample_rate, format="FLAC", subtype="PCM_16"
-                )
-        with atomic(facts) as temporary:
-            temporary.write_text(json.dumps({"phones": phones}), encoding="utf-8")
-        return None if utterance is None else cached_utterance(job, folder)
-    if not spoken:
-        return None
+        if utterance is None:
+            _write_facts(facts, None)
+            return None
+        with atomic(sound) as temporary:
+            soundfile.write(
+                temporary, utterance.audio, utterance.sample_rate, format="FLAC", subtype="PCM_16"
+            )
+        _write_facts(facts, utterance.phones)
+        return cached_utterance(job, folder)
     phones = tuple(Phone(str(n), float(a), float(b)) for n, a, b in known["phones"])
+    if known["aligner"] != _digest("align"):
+        aligned = align(audio, int(sample_rate), job.sentence)
+        _write_facts(facts, aligned)
+        if aligned is None:
+            return None
+        phones = aligned
     return Utterance(audio, phones, job.sentence, job.voice, VOICES[job.voice].sex, int(sample_rate))
+
+
+def _write_facts(path: Path, phones: Sequence[Phone] | None) -> None:
+    listed = None if phones is None else [list(phone) for phone in phones]
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps({"aligner": _digest("align"), "phones": listed}), encoding="utf-8")
 
 
 def _make(job: Job, writer: CorpusWriter, utterances: Path) -> ClipInfo | None:

@@ -16,7 +16,7 @@ GRID_HZ = 300
 """Rate of the internal time grid."""
 
 FALL_HZ = {
-    "jaw": 14.0,
+    "jaw": 17.0,
     "pucker": 8.0,
     "funnel": 9.0,
     "stretch": 10.0,
