@@ -11,8 +11,8 @@ from evaluation_rig import TEMPLATE, TOPOLOGY, LittleCorpus, LoudnessAnimator, m
 
 from meshtalk import evaluation as ev
 from meshtalk.errors import InputError
-from meshtalk.evaluation import aggregate, baselines, score, tracks
-from meshtalk.evaluation.disentangle import swap_pairs, swap_tables
+from meshtalk.evaluation import aggregate, baselines, metrics, score, tracks
+from meshtalk.evaluation.disentangle import Region, swap_pairs, swap_tables
 from meshtalk.evaluation.evaluate import score_clip, spread
 from meshtalk.topology import Topology
 
@@ -137,6 +137,22 @@ def test_a_dense_corpus_has_no_table_of_its_own():
     tables, truth = swap_tables({"perfect": Dense()}, dense, dense.clips[:4])
     assert truth is None
     assert tables["perfect"] == pytest.approx(np.eye(2), abs=1e-6)
+
+
+def test_the_short_cut_through_the_basis_is_exact():
+    one, two = make_clip(1), make_clip(2)
+    dense = replace(two, displacement=two.displacements(), weights=None, basis=None, basis_names=())
+    other_face = replace(two, template=two.template + np.float32(1e-3))
+    for name in ("mouth", "upper_face"):
+        region = Region(TOPOLOGY, name)
+        weights = TOPOLOGY.region(name)
+        expected = metrics.region_change_mm(one.vertices, two.vertices, weights)
+        assert region.change_mm(one, two) == pytest.approx(expected, rel=1e-4)
+        assert region.change_mm(one, dense) == pytest.approx(expected, rel=1e-4)
+        apart = metrics.region_change_mm(one.vertices, other_face.vertices, weights)
+        assert region.change_mm(one, other_face) == pytest.approx(apart, rel=1e-4)
+        assert apart > expected * 1.001
+        assert region.change_mm(one, one) == 0
 
 
 def test_swap_partners_differ_in_sentence_and_if_possible_in_emotion(corpus):

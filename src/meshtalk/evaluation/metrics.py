@@ -20,13 +20,18 @@ def _same_shape(predicted: np.ndarray, true: np.ndarray) -> None:
         raise ValueError(f"positions are {predicted.shape} and {true.shape}; two equal (T, n, 3) are needed")
 
 
+def squared_norm(vectors: np.ndarray) -> np.ndarray:
+    """(...) squared length of (...,3) vectors; einsum is several times faster here than a sum over three."""
+    return np.einsum("...c,...c->...", vectors, vectors)
+
+
 # ---------------------------------------------------------------------------------- errors of position
 
 
 def distances_m(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """(T,n) metres: L2 distance of every vertex from its true place. Inputs (T,n,3) metres."""
     _same_shape(predicted, true)
-    return np.sqrt(np.square(np.subtract(predicted, true, dtype=np.float64)).sum(-1))
+    return np.sqrt(squared_norm(np.subtract(predicted, true, dtype=np.float64)))
 
 
 def lve_per_frame_mm(predicted_lips: np.ndarray, true_lips: np.ndarray) -> np.ndarray:
@@ -76,7 +81,7 @@ def fdd_m2(predicted_upper: np.ndarray, true_upper: np.ndarray, template_upper: 
 
     def dynamics(positions: np.ndarray) -> float:
         moved = np.subtract(positions, template_upper, dtype=np.float64)
-        return float(np.square(moved).sum(-1).std(0).mean())
+        return float(squared_norm(moved).std(0).mean())
 
     return dynamics(true_upper) - dynamics(predicted_upper)
 
@@ -104,13 +109,13 @@ def jitter_mm(positions: np.ndarray, valid: np.ndarray | None = None) -> float:
         valid: (T,) bool, False where capture missed a frame.
     """
     third = _difference(positions, 3, valid)
-    return float(np.sqrt(np.square(third).sum(-1)).mean() * MM) if len(third) else float("nan")
+    return float(np.sqrt(squared_norm(third)).mean() * MM) if len(third) else float("nan")
 
 
 def frame_moves_mm(positions: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
     """(T-1,) mm: the largest move of any vertex from frame to frame (fewer where frames are invalid)."""
     step = _difference(positions, 1, valid)
-    return np.sqrt(np.square(step).sum(-1)).max(1) * MM if len(step) else np.zeros(0)
+    return np.sqrt(squared_norm(step)).max(1) * MM if len(step) else np.zeros(0)
 
 
 def popping_ratio(moves_mm: np.ndarray, true_moves_mm: np.ndarray) -> float:
@@ -216,7 +221,7 @@ def region_change_mm(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> float
         weights: (n,) region weights in [0,1].
     """
     _same_shape(a, b)
-    squared = np.square(np.subtract(a, b, dtype=np.float64)).sum(-1)  # (T,n)
+    squared = squared_norm(np.subtract(a, b, dtype=np.float64))  # (T,n)
     return float(np.sqrt((squared @ weights).mean() / weights.sum()) * MM)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from meshtalk.clip import CHUNK, Clip
 from meshtalk.errors import InputError
-from meshtalk.evaluation import sync
+from meshtalk.evaluation import metrics, sync
 
 
 def positions(clip: Clip, indices: np.ndarray) -> np.ndarray:
@@ -17,7 +17,7 @@ def positions(clip: Clip, indices: np.ndarray) -> np.ndarray:
     Linear clips expand these vertices alone, which is exact and costs n/V of the whole.
     """
     if clip.weights is not None and clip.basis is not None:
-        basis = clip.basis[:, indices].reshape(len(clip.basis), -1)
+        basis = np.take(clip.basis, indices, axis=1).reshape(len(clip.basis), -1)
         moved = (np.asarray(clip.weights, np.float32) @ basis).reshape(clip.n_frames, -1, 3)
     else:
         assert clip.displacement is not None
@@ -63,7 +63,7 @@ def vertex_error_sums_m(predicted: Clip, true: Clip, valid: np.ndarray) -> tuple
     for start in range(0, true.n_frames, CHUNK):
         stop = min(start + CHUNK, true.n_frames)
         apart = predicted.frames(start, stop) - true.frames(start, stop)
-        error = np.sqrt(np.square(apart).sum(-1)).mean(1, dtype=np.float64)
+        error = np.sqrt(metrics.squared_norm(apart)).mean(1, dtype=np.float64)
         total += float(error[valid[start:stop]].sum())
     return total, int(valid.sum())
 
