@@ -124,6 +124,17 @@ def test_motion_ratio():
     assert metrics.motion_ratio(x, np.zeros_like(x)) == math.inf
 
 
+def test_motion_correlation_pools_coordinates_and_ignores_scale_and_offset():
+    x, y = motion(5), motion(6)
+    assert metrics.motion_correlation(x, 3 * x + 0.2) == pytest.approx(1)
+    assert metrics.motion_correlation(x, -x) == pytest.approx(-1)
+    assert abs(metrics.motion_correlation(x, y)) < 0.2
+    assert metrics.motion_correlation(x, np.zeros_like(x)) == 0
+    big = points([[0, 0, 0], [0, 0, 0]], [[2, 0, 0], [1, 0, 0]])
+    half = points([[0, 0, 0], [0, 0, 0]], [[2, 0, 0], [-1, 0, 0]])
+    assert metrics.motion_correlation(big, half) == pytest.approx((4 - 1) / 5)
+
+
 # -------------------------------------------------------------------------------------------- samplers
 
 
@@ -168,9 +179,7 @@ def test_code_use_counts_classes_entropy_dead_heads_and_changes():
 
 def test_region_change_is_a_weighted_root_mean_square():
     a = points([[3, 4, 0], [0, 0, 0], [9, 9, 9]])
-    assert metrics.region_change_mm(a, np.zeros_like(a), np.array([1.0, 1.0, 0.0])) == pytest.approx(
-        math.sqrt(25 / 2)
-    )
+    assert metrics.region_change_mm(a, np.zeros_like(a), np.array([1.0, 1.0, 0.0])) == pytest.approx(math.sqrt(25 / 2))
     assert metrics.region_change_mm(a, a, np.ones(3)) == 0
 
 

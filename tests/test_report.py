@@ -11,8 +11,7 @@ from evaluation_rig import TEMPLATE, TOPOLOGY, LittleCorpus, LoudnessAnimator, m
 
 from meshtalk import evaluation as ev
 from meshtalk.errors import InputError
-from meshtalk.evaluation import aggregate, baselines, metrics, score, tracks
-from meshtalk.evaluation.disentangle import Region, swap_pairs, swap_tables
+from meshtalk.evaluation import aggregate, metrics, score, sync, tracks
 from meshtalk.evaluation.evaluate import score_clip, spread
 from meshtalk.topology import Topology
 
@@ -97,71 +96,6 @@ def test_swap_tables_are_the_identity_for_a_disentangled_rig(reports):
     assert model.swap[0, 1] == 0
     assert model.swap[1, 0] == 0
     assert reports["truth"].swap is None
-
-
-def test_an_entangled_model_shows_in_the_table(corpus):
-    class Deaf(LoudnessAnimator):
-        def swap(self, audio_clip, expression_clip):
-            return replace(expression_clip, template=audio_clip.template)
-
-    tables, truth = swap_tables({"deaf": Deaf()}, corpus, baselines.split_of(corpus, "test"))
-    assert tables["deaf"] == pytest.approx(np.array([[0, 0], [1, 1]]), abs=1e-6)
-    assert truth is not None
-    assert swap_tables({}, corpus, baselines.split_of(corpus, "test")) == ({}, None)
-    assert swap_tables({"deaf": Deaf()}, corpus, corpus.clips[:1]) == ({}, None)
-
-
-def test_a_corpus_that_knows_its_composition_is_asked(corpus):
-    asked = []
-
-    class Knowing(LittleCorpus):
-        def mixed(self, speech, expression, face):
-            asked.append((speech.id, expression.id, face.id))
-            return self.load(speech)
-
-    knowing = Knowing()
-    _, truth = swap_tables({"model": LoudnessAnimator()}, knowing, knowing.clips[:2])
-    assert asked[:3] == [("c1", "c1", "c0"), ("c1", "c0", "c0"), ("c0", "c1", "c0")]
-    assert truth == pytest.approx(np.array([[1, 1], [0, 0]]))  # as this corpus claims
-
-
-def test_a_dense_corpus_has_no_table_of_its_own():
-    class Dense(LoudnessAnimator):
-        def swap(self, audio_clip, expression_clip):
-            motion = np.array(expression_clip.displacement)
-            where = TOPOLOGY.indices("mouth")
-            motion[:, where] = audio_clip.displacement[:, where]
-            return replace(audio_clip, displacement=motion)
-
-    dense = LittleCorpus(dense=True)
-    tables, truth = swap_tables({"perfect": Dense()}, dense, dense.clips[:4])
-    assert truth is None
-    assert tables["perfect"] == pytest.approx(np.eye(2), abs=1e-6)
-
-
-def test_the_short_cut_through_the_basis_is_exact():
-    one, two = make_clip(1), make_clip(2)
-    dense = replace(two, displacement=two.displacements(), weights=None, basis=None, basis_names=())
-    other_face = replace(two, template=two.template + np.float32(1e-3))
-    for name in ("mouth", "upper_face"):
-        region = Region(TOPOLOGY, name)
-        weights = TOPOLOGY.region(name)
-        expected = metrics.region_change_mm(one.vertices, two.vertices, weights)
-        assert region.change_mm(one, two) == pytest.approx(expected, rel=1e-4)
-        assert region.change_mm(one, dense) == pytest.approx(expected, rel=1e-4)
-        apart = metrics.region_change_mm(one.vertices, other_face.vertices, weights)
-        assert region.change_mm(one, other_face) == pytest.approx(apart, rel=1e-4)
-        assert apart > expected * 1.001
-        assert region.change_mm(one, one) == 0
-
-
-def test_swap_partners_differ_in_sentence_and_if_possible_in_emotion(corpus):
-    infos = corpus.clips
-    for i, j in swap_pairs(infos):
-        assert infos[i].sentence != infos[j].sentence
-        assert infos[i].emotion != infos[j].emotion
-    same = [replace(infos[0], id=str(k)) for k in range(3)]
-    assert swap_pairs(same) == [(0, 1), (1, 2), (2, 0)]
 
 
 def test_dense_clips_give_the_same_figures(corpus, reports):
@@ -286,6 +220,29 @@ def test_frames_that_capture_missed_do_not_count():
     assert row.parts["jitter_ratio"][0] == pytest.approx(row.parts["jitter_ratio"][1])
     blind = replace(clip, valid=np.zeros(clip.n_frames, bool))
     assert score.errors(score.Tracked(clip), score.Tracked(blind)) == {}
+
+
+def test_the_report_adds_up_what_the_pure_functions_say():
+    true, said = make_clip(1), make_clip(2, 3.4)
+    other = replace(tracks.crop(said, true.n_frames), audio=true.audio, phones=true.phones)
+    row = score_clip([other], score.Tracked(true), "other")
+    lips, upper = TOPOLOGY.indices("lips"), TOPOLOGY.indices("upper_face")
+    a, b = other.vertices, true.vertices
+    expected = {
+        "lve_mm": metrics.lve_mm(a[:, lips], b[:, lips]),
+        "lve_squared_m2": metrics.lve_squared_m2([(a[:, lips], b[:, lips])]),
+        "lip_error_mm": metrics.mve_mm(a[:, lips], b[:, lips]),
+        "mve_mm": metrics.mve_mm(a, b),
+        "eve_mm": metrics.eve_mm(a[:, upper], b[:, upper]),
+        "jitter_mm": metrics.jitter_mm(a[:, lips]),
+        "upper_motion_ratio": metrics.motion_ratio(a[:, upper], b[:, upper]),
+        "closure_rate": sync.closure_rate(other.lip_opening_mm(), 30, true.phones),
+        "false_closure_rate": sync.false_closure_rate(other.lip_opening_mm(), 30, true.phones),
+        "opening_r": sync.correlation(other.lip_opening_mm(), true.lip_opening_mm()),
+    }
+    values = score.values_of(row.parts)
+    for key, value in expected.items():
+        assert values[key] == pytest.approx(value, rel=1e-3), key
 
 
 # ------------------------------------------------------------------------------------------- intervals

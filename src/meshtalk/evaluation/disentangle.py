@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from meshtalk.clip import Clip
-from meshtalk.evaluation import baselines, metrics, tracks
+from meshtalk.errors import InputError
+from meshtalk.evaluation import baselines, metrics, sync, tracks
 from meshtalk.topology import Topology
 
 
@@ -107,6 +108,41 @@ def swap_tables(
         own.append([changes(heard, a), changes(felt, a)])
     tables = {name: metrics.swap_table(np.array(cells), np.array(natural)) for name, cells in found.items()}
     return tables, metrics.swap_table(np.array(own), np.array(natural)) if whole else None
+
+
+class Mixing(NamedTuple):
+    """Does the mouth stay when the expression changes, and does the upper face follow it?"""
+
+    mouth_r: float
+    """Lowest correlation of lip opening between any two mixes of one sound."""
+    upper_r: tuple[float, ...]
+    """Per expression: correlation of the mix's upper face with the expression clip's own."""
+
+
+def mixing(system: baselines.Swaps, speech: Clip, expressions: Sequence[Clip]) -> Mixing:
+    """Mix one sound with several expressions, each over the frames that all clips share.
+
+    Args:
+        speech: gives sound and template.
+        expressions: two clips at least; only their motion is used.
+
+    Raises:
+        InputError: fewer than two expressions.
+    """
+    if len(expressions) < 2:
+        raise InputError(f"{len(expressions)} expression came; mixing is compared between two at least")
+    n_frames = min(clip.n_frames for clip in (speech, *expressions))
+    said = tracks.crop(speech, n_frames)
+    meant = [tracks.crop(clip, n_frames) for clip in expressions]
+    mixes = [system.swap(said, clip) for clip in meant]
+    openings = [tracks.opening_mm(clip) for clip in mixes]
+    mouth = [sync.correlation(a, b) for i, a in enumerate(openings) for b in openings[i + 1 :]]
+    where = speech.topology.indices("upper_face")
+    upper = [
+        metrics.motion_correlation(tracks.positions(mix, where), tracks.positions(clip, where))
+        for mix, clip in zip(mixes, meant, strict=True)
+    ]
+    return Mixing(min(mouth), tuple(upper))
 
 
 def _is_linear(clip: Clip) -> bool:

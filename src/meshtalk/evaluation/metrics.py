@@ -141,6 +141,17 @@ def motion_ratio(predicted: np.ndarray, true: np.ndarray) -> float:
         return float(np.sqrt(np.divide(motion_variance_mm2(predicted), motion_variance_mm2(true))))
 
 
+def motion_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Correlation of two motions of a region over time, all coordinates pooled; 0 if either does not move.
+
+    1 when one is a scaled copy of the other; offsets do not matter. Inputs (T,n,3), any unit.
+    """
+    _same_shape(a, b)
+    ours, theirs = (x.astype(np.float64) - x.mean(0, dtype=np.float64) for x in (a, b))
+    size = np.sqrt(np.square(ours).sum() * np.square(theirs).sum())
+    return float((ours * theirs).sum() / size) if size > 0 else 0.0
+
+
 # -------------------------------------------------------------------------------------------- samplers
 
 
