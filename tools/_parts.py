@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from _makehuman import EYES, TEETH, MakeHuman
+from _makehuman import EYES, TEETH, TONGUE, MakeHuman
 from _surgery import Polygon, Surgery, add_grid, affine_rows
 
 UPPER_WIDTHS_MM = (8.4, 6.6, 7.6, 7.0, 6.8, 9.6)
@@ -11,6 +11,7 @@ LOWER_WIDTHS_MM = (5.4, 5.9, 6.9, 7.0, 7.2, 10.6)
 """Crown widths from the middle outwards: two incisors, canine, two premolars, molar (usual adult means)."""
 COLUMNS_PER_TOOTH = 3
 EYE_SEGMENTS = 20
+EYE_UV_POWER = 0.7
 EYE_RINGS_DEG = (7.0, 13.0, 19.0, 25.0, 32.0, 41.0, 52.0, 66.0, 82.0, 100.0)
 """Polar angles of the eyeball's rings; the iris ends on the fourth, so that its edge follows a ring."""
 
@@ -72,7 +73,7 @@ def add_teeth(surgery: Surgery, source: MakeHuman) -> dict[str, np.ndarray]:
         upper = part == TEETH[0]
         anchors = np.unique(source.quads[part])
         old = surgery.raw[anchors]
-        front_z = float(old[:, 2].max()) - (0.0055 if upper else 0.0065)
+        front_z = float(old[:, 2].max()) - (0.0015 if upper else 0.0030)
         back_z = float(old[:, 2].min())
         columns = arch(
             UPPER_WIDTHS_MM if upper else LOWER_WIDTHS_MM,
@@ -82,7 +83,7 @@ def add_teeth(surgery: Surgery, source: MakeHuman) -> dict[str, np.ndarray]:
         )
         profile = tooth_profile(np.sin(np.pi * columns[:, 4]) ** 0.5)
         # the biting plane follows the old strip: it rises slightly towards the molars
-        edge_y = float(old[:, 1].min() if upper else old[np.argmin(np.abs(old[:, 0]) - old[:, 2]), 1])
+        edge_y = float(old[:, 1].min()) - 0.0022 if upper else float(old[np.argmin(np.abs(old[:, 0]) - old[:, 2]), 1]) - 0.0022
         rise = 0.0015 * np.clip((front_z - columns[:, 1]) / (front_z - back_z), 0, 1)
         sign = 1.0 if upper else -1.0
         x = columns[:, None, 0] + profile[..., 0] * columns[:, None, 2]
@@ -117,7 +118,7 @@ def add_eyes(surgery: Surgery, source: MakeHuman, radius_factor: float) -> dict[
         index = np.array([surgery.add_vertex(r) for r in affine_rows(surgery.raw, anchors, points.reshape(-1, 3))])
         index = index.reshape(ring.shape)
         # equidistant map, stretched towards the middle: the iris gets the texels
-        reach = 0.5 * (angle / angle[-1]) ** 0.7
+        reach = 0.5 * (angle / angle[-1]) ** EYE_UV_POWER
         uv_index = np.array(
             [[surgery.add_uv(0.5 + r * np.array([np.cos(a), np.sin(a)])) for a in turn[:-1]] for r in reach]
         )
@@ -132,3 +133,15 @@ def add_eyes(surgery: Surgery, source: MakeHuman, radius_factor: float) -> dict[
                 surgery.polygons.append(Polygon(part, [int(index[a]) for a in at], [int(uv_index[a]) for a in at]))
         added[part] = (pole, index)
     return added
+
+
+def rest_tongue(surgery: Surgery) -> np.ndarray:
+    """(V,3) displacement that lays MakeHuman's tongue, which fills the whole mouth, flat between the lower teeth."""
+    used = sorted({v for p in surgery.polygons if p.part == TONGUE for v in p.corners})
+    spots = np.array([surgery.position(v) for v in used])
+    floor, back = spots[:, 1].min(), spots[:, 2].min()
+    moves = np.zeros((len(surgery.rows), 3))
+    moves[used, 0] = -0.16 * spots[:, 0]
+    moves[used, 1] = -0.36 * (spots[:, 1] - floor)
+    moves[used, 2] = -0.06 * (spots[:, 2] - back)
+    return moves

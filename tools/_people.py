@@ -40,7 +40,7 @@ PEOPLE: tuple[Who, ...] = (
     Who(0, 0.05, 0, 1, 0, -0.2, 1, {"head/head-oval": 0.4, "cheek/cheek-bones-incr": 0.2}),
     Who(1, 0.10, 0, 1, 0, 0.0, 2, {"head/head-square": 0.3}),
     Who(0, 0.60, 0, 0, 1, 0.3, 0, {"cheek/cheek-volume-incr": 0.3, "head/head-round": 0.3}),
-    Who(1, 0.70, 0, 0, 1, 0.2, 0, {"nose/nose-hump-incr": 0.4, "ears/ear-scale-incr": 0.3}),
+    Who(1, 0.70, 0, 0, 1, 0.2, 0, {"nose/nose-hump-incr": 0.4, "ears/ear-wing-incr": 0.3}),
     Who(0, 0.20, 0.5, 0, 0.5, 0.0, 4, {"mouth/mouth-lowerlip-volume-incr": 0.3}),
     Who(1, 0.25, 0.5, 0, 0.5, -0.3, 4, {"head/head-diamond": 0.3, "nose/nose-scale-vert-incr": 0.3}),
     Who(0, 0.30, 0, 0.5, 0.5, 0.1, 2, {"eyes/eye-scale-incr": 0.25}),

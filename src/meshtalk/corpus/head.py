@@ -18,7 +18,7 @@ from meshtalk.errors import InputError
 from meshtalk.topology import Topology
 
 
-LIPS_APART_M = 1.5e-4
+LIPS_APART_M = 6e-5
 """Opening of the lips at rest, everywhere along the contact line: closed to the eye, not yet pressed."""
 
 
@@ -132,7 +132,8 @@ class Head:
             opening = seam.opening_m(vertices)
             gain = float(opening @ wanted / (wanted @ wanted))
             vertices = seam.opened(vertices, gain * wanted - opening)
-            gains[self.topology.shape_names.index(f"eyeBlink{side.capitalize()}")] = gain
+            for shape in ("eyeBlink", "eyeSquint", "eyeWide"):
+                gains[self.topology.shape_names.index(shape + side.capitalize())] = gain
         return Person(name, vertices.astype(np.float32), gains, (tint[0], tint[1], tint[2]))
 
 
