@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -44,6 +45,24 @@ def default_lips() -> Lips:
     """The lips of the head's default person."""
     head = load_head()
     return _lips(head.neutral, np.ones(len(shape_names()), np.float32))
+
+
+@cache
+def lid_shares() -> Mapping[str, float]:
+    """Shape → what part of a full blink it closes, for the shapes that lower a lid, on the default face."""
+    head = load_head()
+    assert head.topology.shapes is not None
+    shares: dict[str, float] = {}
+    for eye in ("Left", "Right"):
+        seam = head.seams[f"lids_{eye.lower()}"]
+        closed = {
+            name: -float(seam.opening_m(shape).mean())
+            for name, shape in zip(shape_names(), head.topology.shapes, strict=True)
+            if name.endswith(eye)
+        }
+        blink = closed.pop(f"eyeBlink{eye}")
+        shares |= {name: by / blink for name, by in closed.items() if by > 0.02 * blink}
+    return shares
 
 
 def person_lips(person: Person) -> Lips:

@@ -79,7 +79,7 @@ def upper_face(
     Raises:
         InputError: unknown emotion, or a strength outside 0..1.
     """
-    from meshtalk.corpus.lips import shape_names
+    from meshtalk.corpus.lips import lid_shares, shape_names
 
     if emotion not in EMOTIONS:
         raise InputError(f"emotion {emotion!r} is unknown; choose one of {', '.join(EMOTIONS)}")
@@ -93,7 +93,7 @@ def upper_face(
     _blink(sheet, blinks)
     _gaze(sheet, gazes)
     _brows(sheet, brows)
-    return _to_shapes(sheet, shape_names())
+    return _to_shapes(sheet, shape_names(), lid_shares())
 
 
 def _emote(sheet: _Sheet, rng: np.random.Generator, emotion: str, strength: float | None) -> None:
@@ -181,25 +181,24 @@ def soft_limit(curve: np.ndarray, top: float = 1.0) -> np.ndarray:
     return np.minimum(curve, knee) + (top - knee) * np.tanh(over / (top - knee))
 
 
-def _to_shapes(sheet: _Sheet, names: tuple[str, ...]) -> np.ndarray:
+def _to_shapes(sheet: _Sheet, names: tuple[str, ...], lids: Mapping[str, float]) -> np.ndarray:
     curves = dict(sheet.curves)
     blink, droop = curves.pop("blink"), curves.pop("droop", 0.0)
     side, up = curves.pop("gazeSide"), curves.pop("gazeUp") - curves.pop("gazeDown", 0.0)
-    down = np.maximum(-up, 0.0)
-    # the lids go with the eye; a blink adds to where they are and never past shut
-    resting = np.clip(droop + 0.35 * down, 0.0, 0.6)
     for eye, outward in (("Left", side), ("Right", -side)):
-        curves[f"eyeBlink{eye}"] = 1 - (1 - blink) * (1 - resting)
         curves[f"eyeLookOut{eye}"] = np.maximum(outward, 0.0)
         curves[f"eyeLookIn{eye}"] = np.maximum(-outward, 0.0)
         curves[f"eyeLookUp{eye}"] = np.maximum(up, 0.0)
-        curves[f"eyeLookDown{eye}"] = down
-        # wide eyes and raised brows stay up during a blink, the lids do not
-        for name in (f"eyeWide{eye}", f"eyeSquint{eye}"):
-            curves[name] = soft_limit(curves.get(name, np.zeros(len(blink)))) * (1 - blink)
-        curves[f"eyeWide{eye}"] += 0.25 * np.maximum(up, 0.0) * (1 - blink)
+        curves[f"eyeLookDown{eye}"] = np.maximum(-up, 0.0)
+        wide = curves.get(f"eyeWide{eye}", 0.0) + 0.25 * np.maximum(up, 0.0)
+        curves[f"eyeWide{eye}"] = wide * (1 - blink)
     weights = np.zeros((len(sheet.t_s), len(names)), np.float32)
     for name, curve in curves.items():
-        limited = curve if name.startswith(("eyeBlink", "eyeLook")) else soft_limit(np.maximum(curve, 0.0))
+        limited = curve if name.startswith("eyeLook") else soft_limit(np.maximum(curve, 0.0))
         weights[:, names.index(name)] = limited
+    for eye in ("Left", "Right"):
+        # whatever else lowers the lid (gaze, squint, brow) leaves the blink that much less to close
+        lowered = sum(share * weights[:, names.index(name)] for name, share in lids.items() if name.endswith(eye))
+        shut = 1 - (1 - blink) * (1 - droop)
+        weights[:, names.index(f"eyeBlink{eye}")] = shut * np.clip(1 - lowered, 0, 1)
     return weights
