@@ -201,6 +201,10 @@ def test_correlation_and_its_edges():
     assert sync.correlation(np.array([1.0, 3, 2, 4]), a) == pytest.approx(0.8)
     assert sync.correlation(np.ones(4), a) == 0  # a mouth that does not move follows nothing
     assert math.isnan(sync.correlation(a, np.ones(4)))
+    still = np.full(500, 0.1234567, np.float32)
+    still[::3] += np.float32(1e-5)  # noise of single precision is no motion either
+    assert sync.correlation(still, np.arange(500.0)) == 0
+    assert math.isnan(sync.lag(still, np.arange(500.0), FPS).refined_frames)
 
 
 def curve(seed: int, n: int = 120) -> np.ndarray:

@@ -20,14 +20,15 @@ LABIODENTALS = frozenset("fv")
 """The lower lip must meet the upper teeth."""
 CLOSED_MM = 1.0
 """Lips closer than this look closed."""
-STILL_MM = 1e-6
-"""A curve that varies less than this does not move; correlation with it would be noise over noise."""
+STILL_MM = 1e-3
+"""A curve that varies less than this does not move: a micron of lip opening is single-precision noise."""
 
 PhoneTuple = tuple[str, float, float]
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Pearson correlation of two curves (T,); 0 if `a` does not move, NaN if `b` (the reference) does not."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if len(a) < 2 or np.std(b) < STILL_MM:
         return float("nan")
     if np.std(a) < STILL_MM:
@@ -56,7 +57,7 @@ def lag(predicted: np.ndarray, true: np.ndarray, fps: float, max_lag_s: float = 
         predicted, true: (T,) curves at `fps`.
     """
     nan = float("nan")
-    n = len(true)
+    predicted, true, n = np.asarray(predicted, np.float64), np.asarray(true, np.float64), len(true)
     if n < 8 or np.std(predicted) < STILL_MM or np.std(true) < STILL_MM:
         return Lag(0, nan, nan, nan)
     most = min(math.floor(max_lag_s * fps + 1e-9), n // 2)
