@@ -1,0 +1,47 @@
+"""Clips to files: one module a format, all of them behind `export`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from meshtalk.clip import Clip
+from meshtalk.errors import InputError
+from meshtalk.export.glb import write_glb
+from meshtalk.export.mp4 import write_mp4
+from meshtalk.export.npz import write_npz
+from meshtalk.files import check_writable
+
+__all__ = ["EXPORTERS", "export", "write_glb", "write_mp4", "write_npz"]
+
+EXPORTERS: dict[str, Callable[[Clip, Path], None]] = {".mp4": write_mp4, ".glb": write_glb, ".npz": write_npz}
+"""File name suffix → writer."""
+
+
+def check_output(path: str | Path) -> Path:
+    """Refuse an output that could not be written, before hours of work go into it; returns it as a Path.
+
+    Raises:
+        InputError: unknown suffix, missing or read-only folder, or `path` is a folder.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in EXPORTERS:
+        raise InputError(
+            f"cannot write {path}: {path.suffix or 'no suffix'} is no known format : use {', '.join(EXPORTERS)}"
+        )
+    check_writable(path)
+    return path
+
+
+def export(clip: Clip, path: str | Path) -> Path:
+    """Write a clip in the format its suffix names (see EXPORTERS); the file appears whole or not at all.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: see `check_output`; or the clip fails `Clip.validate`; or an extra that the format needs is missing.
+    """
+    path = check_output(path)
+    EXPORTERS[path.suffix.lower()](clip.validate(), path)
+    return path

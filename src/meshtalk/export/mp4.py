@@ -1,0 +1,115 @@
+"""A film with sound: H.264 and AAC in MP4, through PyAV."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meshtalk.clip import Clip
+from meshtalk.errors import InputError
+from meshtalk.files import atomic
+from meshtalk.render import Renderer
+
+SIZE = (640, 640)
+AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+_AAC_BLOCK = 1024
+_MESHES_AT_ONCE = 32
+
+
+def write_mp4(
+    clip: Clip,
+    path: Path,
+    *,
+    size: tuple[int, int] = SIZE,
+    yaw_deg: float = 0.0,
+    threads: int | None = None,
+    progress: bool = False,
+) -> None:
+    """Draw the clip and write it with its audio; frame k shows at exactly k/fps seconds of the sound.
+
+    Memory holds a few pictures at a time, however long the clip is. A frame the capture missed (`clip.valid`) shows
+    the last one that was there.
+
+    Args:
+        size: width and height in pixels, both even.
+        yaw_deg: turns the head to its own left.
+        threads: for drawing; None means one for each processor core.
+        progress: count frames on stderr.
+
+    Raises:
+        InputError: an odd size, an unwritable path, an empty clip, or the `media` extra is missing.
+    """
+    try:
+        import av
+    except ImportError:
+        raise InputError("MP4 needs PyAV, which is not installed : pip install 'meshtalk[media]'") from None
+    width, height = size
+    if width % 2 or height % 2:
+        raise InputError(f"a film of {width}x{height} pixels cannot be written; both numbers have to be even")
+    if clip.n_frames == 0:
+        raise InputError("the clip has no frames, so there is no film to write")
+    with atomic(path) as temporary:
+        renderer = Renderer(clip.topology, clip.template, width, height, yaw_deg=yaw_deg)
+        with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+            video: Any = container.add_stream("libx264", rate=clip.fps, options={"crf": "17", "preset": "medium"})
+            video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+            video.time_base = video.codec_context.time_base = 1 / clip.fps
+            # say which YUV this is (BT.709, limited range), or players guess and the skin changes colour
+            video.codec_context.color_range, video.codec_context.colorspace = 1, 1
+            video.codec_context.color_primaries = video.codec_context.color_trc = 1
+            sound = _Sound(av, container, clip.audio, clip.sample_rate) if len(clip.audio) else None
+            for k, image in enumerate(renderer.frames(_meshes(clip), threads)):
+                if sound:  # a second ahead: streams are interleaved, players need not seek
+                    sound.write_until(k / clip.fps + 1)
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+                frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+                frame.pts, frame.time_base = k, 1 / clip.fps
+                container.mux(video.encode(frame))
+                if progress and (k % 30 == 29 or k + 1 == clip.n_frames):
+                    end = "\n" if k + 1 == clip.n_frames else "\r"
+                    print(f"{path.name}: frame {k + 1} of {clip.n_frames}", end=end, file=sys.stderr, flush=True)
+            container.mux(video.encode(None))
+            if sound:
+                sound.finish()
+
+
+def _meshes(clip: Clip) -> Iterator[np.ndarray]:
+    """(V,3) of every frame, missing ones replaced by the last that was there."""
+    last, k = clip.template, 0
+    for chunk in clip.chunks(_MESHES_AT_ONCE):
+        for mesh in chunk:
+            if clip.valid is None or clip.valid[k]:
+                last = mesh
+            k += 1
+            yield last
+
+
+class _Sound:
+    """The audio track, encoded piece by piece; the container records the encoder's delay, so that it starts at 0."""
+
+    def __init__(self, av: Any, container: Any, audio: np.ndarray, sample_rate: int) -> None:
+        if sample_rate not in AAC_RATES:
+            import soxr
+
+            audio, sample_rate = soxr.resample(audio, sample_rate, 48000), 48000
+        self._av, self._container, self._rate, self._at = av, container, sample_rate, 0
+        self._audio = np.clip(np.asarray(audio, np.float32), -1, 1)
+        self._stream = container.add_stream("aac", rate=sample_rate, layout="mono")
+        self._stream.bit_rate = 96_000 if sample_rate >= 24000 else 64_000
+
+    def write_until(self, time_s: Fraction) -> None:
+        while self._at < min(len(self._audio), time_s * self._rate):
+            piece = self._audio[self._at : self._at + _AAC_BLOCK]
+            frame = self._av.AudioFrame.from_ndarray(piece[None], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = self._rate, self._at, Fraction(1, self._rate)
+            self._container.mux(self._stream.encode(frame))
+            self._at += len(piece)
+
+    def finish(self) -> None:
+        self.write_until(Fraction(len(self._audio), self._rate))
+        self._container.mux(self._stream.encode(None))

@@ -1,0 +1,211 @@
+"""What stands around the mesh: camera, lights, surface properties, texture pyramid, backdrop. numpy only."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+
+from meshtalk.errors import InputError
+from meshtalk.topology import Topology
+
+KEY, FILL, RIM_LEFT, RIM_RIGHT = (-0.55, 0.55, 0.75), (0.85, 0.10, 0.60), (-0.80, 0.35, -0.55), (0.85, 0.45, -0.60)
+LIGHTS = (
+    # direction towards the light in camera space (+X right, +Y up, +Z to the viewer), linear colour
+    (KEY, (1.10, 1.02, 0.93)),
+    (FILL, (0.13, 0.16, 0.20)),
+    (RIM_LEFT, (0.30, 0.42, 0.55)),
+    (RIM_RIGHT, (0.62, 0.58, 0.55)),
+)
+SKY, GROUND = (0.30, 0.33, 0.37), (0.13, 0.105, 0.095)
+WRAP = (0.38, 0.20, 0.14)
+"""Radians-free stand-in for subsurface scattering: how far beyond the terminator red, green and blue still glow."""
+
+SKIN = (0.76, 0.57, 0.48)
+"""sRGB colour of skin where a topology has no texture."""
+PART_LOOKS = (
+    # word in the part's name → sRGB colour where there is no texture, specular strength, gloss
+    ("socket", (0.62, 0.38, 0.33), 0.05, 0.0),
+    ("eye_left", (0.93, 0.93, 0.94), 0.40, 1.0),
+    ("eye_right", (0.93, 0.93, 0.94), 0.40, 1.0),
+    ("teeth", (0.90, 0.87, 0.80), 0.22, 0.6),
+    ("inner_mouth", (0.55, 0.24, 0.24), 0.15, 0.3),
+    ("tongue", (0.72, 0.36, 0.36), 0.20, 0.45),
+)
+SKIN_SHINE = (0.10, 0.0)
+
+FIELD_OF_VIEW = 0.30
+"""Height of the picture divided by the distance to the face: a portrait lens."""
+
+
+def to_linear(srgb: np.ndarray) -> np.ndarray:
+    """sRGB in [0,1] to linear light, any shape."""
+    srgb = np.asarray(srgb, np.float64)
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def tone_table(size: int = 16384) -> np.ndarray:
+    """(size,) uint8: linear light in [0,2) to sRGB bytes with a soft shoulder instead of clipped highlights."""
+    linear = (np.arange(size) + 0.5) * (2.0 / size)
+    knee = 0.72
+    over = np.maximum(linear - knee, 0.0)
+    room = 1.0 - knee
+    linear = np.minimum(linear, knee) + room * over / (over + room)
+    srgb = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.clip(np.round(srgb * 255), 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Perspective view of a point; camera space has +X right, +Y up, +Z towards the viewer."""
+
+    rotation: np.ndarray
+    """(3,3) world to camera."""
+    centre: np.ndarray
+    """(3,) metres, the point looked at."""
+    distance_m: float
+    focal_px: float
+    cx: float
+    cy: float
+
+
+def rotation_of(yaw_deg: float, pitch_deg: float) -> np.ndarray:
+    """(3,3) world to camera for a head turned `yaw_deg` to its left and seen from `pitch_deg` above."""
+    yaw, pitch = np.deg2rad([yaw_deg, pitch_deg])
+    turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
+    nod = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
+    return nod @ turn
+
+
+def fit_camera(
+    template: np.ndarray,
+    topology: Topology,
+    width: int,
+    height: int,
+    yaw_deg: float,
+    pitch_deg: float,
+    close_up: bool,
+) -> Camera:
+    """A portrait of the template: the crown near the top, the neck leaving through the lower edge.
+
+    A close-up shows the face from the chin to the forehead. Without a `chin` landmark the whole mesh is fitted.
+    """
+    rotation = rotation_of(yaw_deg, pitch_deg)
+    points = template.astype(np.float64)
+    bottom, top = float(points[:, 1].min()), float(points[:, 1].max())
+    margin = 0.06 * (top - bottom)
+    low, high = bottom - margin, top + margin
+    if "chin" in topology.landmarks:
+        chin = float(points[topology.landmarks["chin"], 1].mean())
+        if close_up:
+            low, high = chin - 0.14 * (top - chin), chin + 0.72 * (top - chin)
+        elif chin - bottom > 0.1 * (top - bottom):
+            # the cut edge of a neck is no pretty sight: let some of the neck, but not the edge, into the picture
+            low = chin - 0.5 * (chin - bottom)
+    seen = points[(points[:, 1] >= low) & (points[:, 1] <= high)]
+    across = (seen @ rotation.T)[:, 0]
+    span = high - low
+    if not close_up:
+        span = max(span, 1.12 * float(np.ptp(across)) * height / width)
+    centre = (points.min(0) + points.max(0)) / 2
+    # what is spare goes above the crown, so that a neck still leaves the picture
+    centre[1] = (low + high) / 2 if low < bottom else low + span / 2
+    view = (seen - centre) @ rotation.T
+    centre = centre + rotation[0] * (view[:, 0].max() + view[:, 0].min()) / 2
+    front = float(view[:, 2].max())
+    distance = span / FIELD_OF_VIEW + front
+    # to scale half-way between the nose and the middle of the head
+    focal = height / span * (distance - front / 2)
+    return Camera(rotation, centre, distance, focal, width / 2, height / 2)
+
+
+def directions(count: int) -> np.ndarray:
+    """(count,3) unit vectors spread evenly over the sphere (Fibonacci lattice)."""
+    k = np.arange(count) + 0.5
+    z = 1 - 2 * k / count
+    angle = k * (np.pi * (3 - 5**0.5))
+    ring = np.sqrt(1 - z * z)
+    return np.stack([ring * np.cos(angle), ring * np.sin(angle), z], 1)
+
+
+def looks(topology: Topology, tint: tuple[float, float, float]) -> np.ndarray:
+    """(V,7) float32 surface table without its light: linear base colour, 1, 1, specular strength, gloss.
+
+    With a texture the base colour multiplies it: `tint` on the skin and white elsewhere. Without one it is the
+    colour itself.
+    """
+    table = np.ones((topology.n_vertices, 7), np.float32)
+    textured = topology.texture_png is not None
+    table[:, :3] = (np.ones(3) if textured else to_linear(np.array(SKIN))) * np.asarray(tint)
+    table[:, 5:] = SKIN_SHINE
+    if topology.parts is not None:
+        for index, name in enumerate(topology.part_names):
+            for word, colour, strength, gloss in PART_LOOKS:
+                if word in name.lower():
+                    mine = topology.parts == index
+                    table[mine, :3] = 1.0 if textured else to_linear(np.array(colour))
+                    table[mine, 5:] = strength, gloss
+    return table
+
+
+def texture_pyramid(topology: Topology) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Texture and coordinates as the kernels want them.
+
+    Returns:
+        texels (P,3) float32 linear light, levels (L,3) int64 (start, width, height), uvs (N,2), uv_faces (F,3).
+        A topology without texture gets one white texel.
+
+    Raises:
+        InputError: the texture is no image.
+    """
+    if topology.texture_png is None or topology.uvs is None or topology.uv_faces is None:
+        return (
+            np.ones((1, 3), np.float32),
+            np.array([[0, 1, 1]], np.uint32),
+            np.zeros((1, 2), np.float32),
+            np.zeros((len(topology.faces), 3), np.uint32),
+        )
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(topology.texture_png)) as picture:
+            srgb = np.asarray(picture.convert("RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise InputError(f"the texture of topology {topology.hash} is no readable image: {error}") from None
+    level = to_linear(np.arange(256) / 255.0).astype(np.float32)[srgb]
+    texels, levels, start = [], [], 0
+    while True:
+        tall, wide = level.shape[:2]
+        texels.append(level.reshape(-1, 3))
+        levels.append((start, wide, tall))
+        start += tall * wide
+        if min(tall, wide) < 8:
+            break
+        even = level[: tall // 2 * 2, : wide // 2 * 2]
+        level = (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) * np.float32(0.25)
+    uvs = np.ascontiguousarray(topology.uvs, np.float32)
+    return np.concatenate(texels), np.array(levels, np.uint32), uvs, np.ascontiguousarray(topology.uv_faces, np.uint32)
+
+
+def backdrop(width: int, height: int, colour: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """A soft pool of light behind the head, darker towards the corners.
+
+    Args:
+        colour: sRGB in [0,1] at its brightest.
+
+    Returns:
+        (H,W,3) float32 linear light and the same as (H,W,3) sRGB bytes, dithered so that it shows no bands.
+    """
+    y, x = np.mgrid[0:height, 0:width]
+    across = (x + 0.5 - width / 2) / max(width, height)
+    down = (y + 0.5 - 0.42 * height) / max(width, height)
+    away = np.clip((across**2 + down**2) / 0.48, 0, 1)
+    glow = 1 - 0.80 * (away * (2 - away))
+    linear = to_linear(np.array(colour)) * glow[..., None]
+    bayer = np.array([[0]])
+    for _ in range(3):
+        bayer = np.block([[4 * bayer, 4 * bayer + 2], [4 * bayer + 3, 4 * bayer + 1]])
+    noise = (bayer[y % 8, x % 8] + 0.5) / 64.0
+    srgb = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return linear.astype(np.float32), np.floor(srgb * 255 + noise[..., None]).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,333 @@
+"""Exports read back: what a player, a 3D program or numpy finds in the file is what the clip says."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_render import sphere, with_texture
+
+from meshtalk.clip import Clip
+from meshtalk.errors import InputError
+from meshtalk.export import EXPORTERS, export, write_mp4
+from meshtalk.export.components import TOLERANCE_M, components
+from meshtalk.topology import Topology
+
+RATE = 16000
+NAMES = ("jawOpen", "eyeBlinkLeft", "cheekPuff")
+
+
+def make_clip(fps: Fraction | int = 30, n_frames: int = 20, *, dense: bool = False, textured: bool = False) -> Clip:
+    """A ball with a local, a sparse and an unused shape, moving; noise as its sound."""
+    topology, template = sphere(12, 0.11)
+    if textured:
+        topology = with_texture(topology, np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8))
+    rng = np.random.default_rng(1)
+    basis = np.zeros((3, len(template), 3), np.float32)
+    basis[0] = rng.normal(0, 0.004, template.shape)
+    basis[1, 40:60] = (0, -0.01, 0)
+    basis[2, 5:9] = 0.01
+    times = np.arange(n_frames) / float(fps)
+    weights = np.stack([np.sin(5 * times) ** 2, np.cos(7 * times), 0 * times], 1).astype(np.float32)
+    clip = Clip(
+        topology=topology,
+        template=template,
+        fps=Fraction(fps),
+        audio=rng.normal(0, 0.1, round(n_frames / fps * RATE)).astype(np.float32),
+        sample_rate=RATE,
+        weights=weights,
+        basis=basis,
+        basis_names=NAMES,
+        sentence="hello",
+    )
+    if dense:
+        clip.displacement, clip.weights, clip.basis, clip.basis_names = clip.displacements(), None, None, ()
+    return clip
+
+
+class Glb:
+    """Reads a GLB the way a viewer does: accessors, sparse ones too, and the animation evaluated at a time."""
+
+    def __init__(self, path: Path) -> None:
+        import pygltflib
+
+        self.doc = pygltflib.GLTF2().load(str(path))
+        self.blob = self.doc.binary_blob()
+        self.primitive = self.doc.meshes[0].primitives[0]
+
+    def _raw(self, view: int, kind: int, count: int, width: int) -> np.ndarray:
+        offset = self.doc.bufferViews[view].byteOffset or 0
+        dtype = {5126: "<f4", 5123: "<u2", 5125: "<u4"}[kind]
+        return np.frombuffer(self.blob, dtype, count * width, offset).reshape(count, width)
+
+    def read(self, index: int) -> np.ndarray:
+        accessor = self.doc.accessors[index]
+        width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3}[accessor.type]
+        if accessor.bufferView is not None:
+            return self._raw(accessor.bufferView, accessor.componentType, accessor.count, width)
+        values = np.zeros((accessor.count, width), np.float32)
+        sparse = accessor.sparse
+        rows = self._raw(sparse.indices.bufferView, sparse.indices.componentType, sparse.count, 1)[:, 0]
+        values[rows] = self._raw(sparse.values.bufferView, 5126, sparse.count, width)
+        return values
+
+    def meshes(self) -> tuple[np.ndarray, np.ndarray]:
+        """(T,) key times and (T,N,3) positions at the keys."""
+        sampler = self.doc.animations[0].samplers[0]
+        times = self.read(sampler.input)[:, 0]
+        weights = self.read(sampler.output).reshape(len(times), -1)
+        targets = np.stack([self.read(target["POSITION"]) for target in self.primitive.targets])
+        return times, self.read(self.primitive.attributes.POSITION) + np.einsum("tk,knc->tnc", weights, targets)
+
+
+@pytest.mark.parametrize("textured", [False, True])
+@pytest.mark.parametrize("fps", [30, Fraction(30000, 1001)])
+def test_glb_of_a_linear_clip_moves_as_the_clip_does(tmp_path, textured, fps):
+    clip = make_clip(fps, textured=textured)
+    glb = Glb(clip.save(tmp_path / "a.glb"))
+    times, meshes = glb.meshes()
+    np.testing.assert_allclose(times, np.arange(20) / float(fps), atol=1e-6)
+    assert glb.doc.meshes[0].extras["targetNames"] == ["jawOpen", "eyeBlinkLeft"], "the unused shape is left out"
+    # corner by corner, because vertices on seams are doubled
+    corners = glb.read(glb.primitive.indices).reshape(-1, 3)
+    np.testing.assert_allclose(meshes[:, corners], clip.frames()[:, clip.topology.faces], atol=1e-5)
+    normals = glb.read(glb.primitive.attributes.NORMAL)[corners]
+    outwards = clip.template[clip.topology.faces]
+    cosine = (normals * outwards).sum(-1) / np.linalg.norm(outwards, axis=-1)
+    assert cosine.min() > 0.98
+    if textured:
+        uvs = glb.read(glb.primitive.attributes.TEXCOORD_0)[corners]
+        np.testing.assert_allclose(uvs[..., 1], 1 - clip.topology.uvs[clip.topology.uv_faces][..., 1], atol=1e-6)
+        assert glb.doc.images[0].mimeType == "image/png"
+        view = glb.doc.bufferViews[glb.doc.images[0].bufferView]
+        assert glb.blob[view.byteOffset : view.byteOffset + view.byteLength] == clip.topology.texture_png
+    else:
+        assert glb.read(glb.primitive.attributes.COLOR_0).shape == (len(meshes[0]), 3)
+
+
+def test_glb_doubles_only_vertices_on_seams(tmp_path):
+    clip = make_clip(textured=True)
+    faces, uv_faces = clip.topology.faces, clip.topology.faces.copy()
+    uvs = np.concatenate([clip.topology.uvs, clip.topology.uvs[:1]])
+    uv_faces[np.flatnonzero((faces == 0).any(1))[0]] = np.where(
+        faces[(faces == 0).any(1)][0] == 0, len(uvs) - 1, faces[(faces == 0).any(1)][0]
+    )
+    clip.topology = Topology(
+        faces=faces,
+        n_vertices=clip.topology.n_vertices,
+        uvs=uvs,
+        uv_faces=uv_faces,
+        texture_png=clip.topology.texture_png,
+    )
+    glb = Glb(clip.save(tmp_path / "a.glb"))
+    used = len(np.unique(faces))
+    assert used <= glb.doc.accessors[glb.primitive.attributes.POSITION].count <= used + 1
+
+
+def test_glb_of_a_dense_clip_stays_within_the_tolerance(tmp_path):
+    clip = make_clip(dense=True, n_frames=300)
+    glb = Glb(clip.save(tmp_path / "a.glb"))
+    _, meshes = glb.meshes()
+    corners = glb.read(glb.primitive.indices).reshape(-1, 3)
+    error = np.linalg.norm(meshes[:, corners] - clip.frames()[:, clip.topology.faces], axis=-1)
+    assert error.max() <= TOLERANCE_M + 1e-6
+    assert len(glb.primitive.targets) == 2, "the motion has two dimensions"
+
+
+def test_components_of_noise_keep_the_tolerance_and_of_stillness_are_none():
+    clip = make_clip(dense=True, n_frames=160)
+    clip.displacement = np.random.default_rng(3).normal(0, 1e-4, clip.displacement.shape).astype(np.float32)
+    weights, shapes = components(clip, np.arange(160))
+    error = np.einsum("tk,kvc->tvc", weights, shapes) - clip.displacement
+    assert np.linalg.norm(error, axis=2).max() <= TOLERANCE_M * 1.001
+    assert np.abs(weights).max() <= 1 + 1e-6
+    clip.displacement = np.zeros_like(clip.displacement)
+    assert components(clip, np.arange(160))[1].shape == (0, clip.topology.n_vertices, 3)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_glb_of_a_still_face_is_a_mesh_without_animation(tmp_path, dense):
+    clip = make_clip(dense=dense)
+    if dense:
+        clip.displacement = np.zeros_like(clip.displacement)
+    else:
+        clip.weights = np.zeros_like(clip.weights)
+    glb = Glb(clip.save(tmp_path / "a.glb"))
+    assert not glb.doc.animations
+    assert not glb.primitive.targets
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_glb_has_no_key_where_capture_missed_a_frame(tmp_path, dense):
+    clip = make_clip(dense=dense)
+    clip.valid = np.ones(20, bool)
+    clip.valid[7:9] = False
+    glb = Glb(clip.save(tmp_path / "a.glb"))
+    times, meshes = glb.meshes()
+    np.testing.assert_allclose(times, np.flatnonzero(clip.valid) / 30, atol=1e-6)
+    corners = glb.read(glb.primitive.indices).reshape(-1, 3)
+    expected = clip.frames()[clip.valid][:, clip.topology.faces]
+    np.testing.assert_allclose(meshes[:, corners], expected, atol=6e-5)
+
+
+def test_glb_is_read_by_another_program(tmp_path):
+    import trimesh
+
+    clip = make_clip(textured=True)
+    scene = trimesh.load(clip.save(tmp_path / "a.glb"), process=False)
+    (mesh,) = scene.geometry.values()
+    assert len(mesh.faces) == len(clip.topology.faces)
+    np.testing.assert_allclose(mesh.bounds, [clip.template.min(0), clip.template.max(0)], atol=1e-6)
+
+
+def test_npz_is_read_back_whole(tmp_path):
+    clip = make_clip(Fraction(30000, 1001))
+    back = Clip.load(clip.save(tmp_path / "a.npz"))
+    assert back.fps == clip.fps
+    np.testing.assert_array_equal(back.frames(), clip.frames())
+    np.testing.assert_array_equal(back.audio, clip.audio)
+
+
+def read_film(path: Path) -> tuple[list[tuple[Fraction, np.ndarray]], np.ndarray, int]:
+    """[(time, (H,W,3))] and the sound from time 0 with its rate, as a player presents them."""
+    import av
+
+    with av.open(str(path)) as film:
+        pictures = [(f.pts * f.time_base, f.to_ndarray(format="rgb24")) for f in film.decode(video=0)]
+    with av.open(str(path)) as film:
+        rate = film.streams.audio[0].codec_context.sample_rate
+        frames = list(film.decode(audio=0))
+        assert frames[0].pts == 0
+        return pictures, np.concatenate([f.to_ndarray()[0] for f in frames]), rate
+
+
+@pytest.mark.parametrize("fps", [25, 30, 60, Fraction(30000, 1001)])
+def test_mp4_has_every_frame_at_its_time_and_all_of_the_sound(tmp_path, fps):
+    clip = make_clip(fps, n_frames=24)
+    write_mp4(clip, tmp_path / "a.mp4", size=(64, 48))
+    pictures, sound, rate = read_film(tmp_path / "a.mp4")
+    assert len(pictures) == 24
+    assert pictures[0][1].shape == (48, 64, 3)
+    for k, (time, _) in enumerate(pictures):
+        assert abs(float(time - k / clip.fps)) < 1e-4
+    assert rate == RATE
+    assert 0 <= len(sound) - len(clip.audio) < 2048, "whole AAC blocks"
+
+
+def test_mp4_keeps_picture_and_sound_together(tmp_path):
+    """The ball jumps and a click sounds at the same instant: a player shows them within a frame of each other."""
+    fps, jump, n_frames = Fraction(30000, 1001), 23, 45
+    clip = make_clip(fps, n_frames=n_frames)
+    clip.basis = np.broadcast_to(np.float32((0.1, 0, 0)), clip.basis.shape).copy()
+    clip.weights = np.repeat((np.arange(n_frames) >= jump).astype(np.float32)[:, None], 3, 1) / 3
+    click = round(jump / fps * RATE)
+    clip.audio = np.zeros_like(clip.audio)
+    clip.audio[click : click + 40] = 0.9
+    write_mp4(clip, tmp_path / "a.mp4", size=(64, 64))
+    pictures, sound, rate = read_film(tmp_path / "a.mp4")
+    changes = [np.abs(b.astype(int) - a.astype(int)).mean() for (_, a), (_, b) in pairwise(pictures)]
+    seen_s = float(pictures[int(np.argmax(changes)) + 1][0])
+    heard_s = np.argmax(np.abs(sound) > 0.45) / rate
+    assert seen_s == pytest.approx(jump / fps, abs=1e-3)
+    assert heard_s == pytest.approx(click / RATE, abs=0.002)
+
+
+def test_mp4_resamples_a_rate_that_aac_does_not_know(tmp_path):
+    clip = make_clip(n_frames=15)
+    clip.sample_rate, clip.audio = 17000, np.zeros(8500, np.float32)
+    clip.audio[4250:] = 0.5 * np.sin(np.arange(4250))
+    write_mp4(clip, tmp_path / "a.mp4", size=(32, 32))
+    _, sound, rate = read_film(tmp_path / "a.mp4")
+    assert rate == 48000
+    assert np.argmax(np.abs(sound) > 0.2) / rate == pytest.approx(0.25, abs=0.002)
+
+
+def test_mp4_holds_the_picture_where_capture_missed_a_frame(tmp_path):
+    clip = make_clip(n_frames=12)
+    clip.weights = np.zeros_like(clip.weights)
+    clip.weights[6] = 30
+    clip.valid = np.arange(12) != 6
+    write_mp4(clip, tmp_path / "a.mp4", size=(64, 64))
+    pictures, _, _ = read_film(tmp_path / "a.mp4")
+    assert np.abs(pictures[6][1].astype(int) - pictures[5][1]).mean() < 1
+
+
+def test_mp4_colours_survive(tmp_path):
+    clip = make_clip(n_frames=3)
+    write_mp4(clip, tmp_path / "a.mp4", size=(64, 64))
+    from meshtalk.render import Renderer
+
+    drawn = Renderer(clip.topology, clip.template, 64, 64).frame(clip.frames(0, 1)[0]).astype(int)
+    shown = read_film(tmp_path / "a.mp4")[0][0][1].astype(int)
+    assert np.abs(shown[24:40, 24:40].mean((0, 1)) - drawn[24:40, 24:40].mean((0, 1))).max() < 6
+
+
+def test_mp4_without_sound_and_with_progress(tmp_path, capsys):
+    clip = make_clip(n_frames=3)
+    clip.audio = clip.audio[:0]
+    write_mp4(clip, tmp_path / "a.mp4", size=(32, 32), progress=True)
+    import av
+
+    with av.open(str(tmp_path / "a.mp4")) as film:
+        assert not film.streams.audio
+    assert "frame 3 of 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", sorted(EXPORTERS))
+def test_the_same_clip_gives_the_same_file(tmp_path, suffix):
+    clip = make_clip(n_frames=4)
+    one, other = (export(clip, tmp_path / (name + suffix)).read_bytes() for name in "ab")
+    assert one == other
+
+
+@pytest.mark.parametrize("suffix", sorted(EXPORTERS))
+def test_bad_clips_and_bad_places_leave_nothing(tmp_path, suffix):
+    clip = make_clip(n_frames=4)
+    with pytest.raises(InputError, match="no folder"):
+        export(clip, tmp_path / "missing" / f"a{suffix}")
+    (tmp_path / f"folder{suffix}").mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        export(clip, tmp_path / f"folder{suffix}")
+    clip.weights[2, 0] = np.nan
+    with pytest.raises(InputError, match="NaN"):
+        export(clip, tmp_path / f"a{suffix}")
+    assert os.listdir(tmp_path) == [f"folder{suffix}"]
+
+
+def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
+    from meshtalk.render import Renderer
+
+    def fails(self, vertices):
+        raise RuntimeError("half way")
+
+    monkeypatch.setattr(Renderer, "frame", fails)
+    with pytest.raises(RuntimeError, match="half way"):
+        export(make_clip(n_frames=4), tmp_path / "a.mp4")
+    assert not os.listdir(tmp_path)
+
+
+def test_the_place_is_checked_before_the_work(tmp_path, monkeypatch):
+    clip = make_clip(n_frames=4)
+    monkeypatch.setattr(Clip, "validate", lambda self: pytest.fail("work before the check"))
+    for name in ("missing/a.mp4", "a.avi", "noname"):
+        with pytest.raises(InputError):
+            export(clip, tmp_path / name)
+
+
+def test_unknown_formats_and_sizes_are_told(tmp_path):
+    clip = make_clip(n_frames=4)
+    with pytest.raises(InputError, match=r"\.avi .*\.mp4, \.glb, \.npz"):
+        export(clip, tmp_path / "a.avi")
+    with pytest.raises(InputError, match="no suffix"):
+        export(clip, tmp_path / "a")
+    with pytest.raises(InputError, match="even"):
+        write_mp4(clip, tmp_path / "a.mp4", size=(63, 64))
+    clip.weights, clip.audio = clip.weights[:0], clip.audio[:0]
+    for suffix in (".mp4", ".glb"):
+        with pytest.raises(InputError, match="no frames"):
+            export(clip, tmp_path / f"a{suffix}")
+    assert not os.listdir(tmp_path)
