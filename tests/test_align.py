@@ -101,19 +101,13 @@ def test_another_sample_rate_gives_the_same_times():
 
 def test_words_that_were_not_said_are_refused():
     audio, rate_hz = _read(_recordings()[1][0])
-    assert (
-        align(audio, rate_hz, "purple elephants juggle forty seven enormous burning umbrellas over Vermont")
-        is None
-    )
+    assert align(audio, rate_hz, "purple elephants juggle forty seven enormous burning umbrellas over Vermont") is None
     assert align(np.zeros(32_000, np.float32), 16_000, "hello there my friend") is None
 
 
 def test_implausible_phone_lengths_are_refused():
     loud = np.ones(16_000, np.float32)
-    assert (
-        module._plausible((Phone("pau", 0, 0.02), Phone("aa", 0.02, 0.4), Phone("m", 0.4, 1.0)), loud)
-        is False
-    )
+    assert module._plausible((Phone("pau", 0, 0.02), Phone("aa", 0.02, 0.4), Phone("m", 0.4, 1.0)), loud) is False
     assert module._plausible(tuple(Phone("t", i / 50, (i + 1) / 50) for i in range(50)), loud) is False
     assert module._plausible((Phone("aa", 0, 0.3), Phone("pau", 0.3, 1.0)), loud) is False
     assert module._plausible(tuple(Phone("aa", i / 10, (i + 1) / 10) for i in range(10)), loud) is True

@@ -143,9 +143,7 @@ def _session():
     try:
         import onnxruntime
     except ImportError:
-        raise InputError(
-            "Kokoro needs onnxruntime, which is missing: pip install 'meshtalk[corpus]'"
-        ) from None
+        raise InputError("Kokoro needs onnxruntime, which is missing: pip install 'meshtalk[corpus]'") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     model = b"".join(part.read_bytes() for part in parts)
