@@ -1,8 +1,8 @@
 """meshtalk: speech in, an animated 3D face out.
 
-    from meshtalk import load_model
-    clip = load_model().animate("speech.wav")
-    clip.save("out.glb")
+from meshtalk import load_model
+clip = load_model().animate("speech.wav")
+clip.save("out.glb")
 """
 
 from importlib import import_module

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from meshtalk.assets import asset
-from meshtalk.audio import MelFrontend, MelState, n_frames, read_audio, to_mono
+from meshtalk.audio import MelFrontend, MelState, frame_hops, n_frames, read_audio, to_mono
 from meshtalk.checkpoint import Checkpoint, load_checkpoint
 from meshtalk.clip import Clip
 from meshtalk.config import HOP_RATE, SAMPLE_RATE
@@ -20,6 +20,7 @@ from meshtalk.corpus.head import Person, load_head
 from meshtalk.errors import InputError
 from meshtalk.model.autoencoder import MeshTalk, gumbel_noise
 from meshtalk.model.expression_encoder import LstmState
+from meshtalk.model.geometry import DenseGeometry
 from meshtalk.model.prior import PriorState
 from meshtalk.model.regressor import Regressor
 from meshtalk.resample import Resampler, ResamplerState
@@ -74,13 +75,6 @@ class Animator:
         self.network, self.config, self.topology = checkpoint.network, checkpoint.config, checkpoint.topology
         self.geometry = self.network.geometry
         self._frontend = MelFrontend(self.config.audio.frontend)
-        self._trunk = None
-        if self.config.audio.frontend == "phonetic":
-            from meshtalk.model.phonetic_trunk import PhoneticTrunk
-
-            self._trunk = self.network.trunk if isinstance(self.network, MeshTalk) else PhoneticTrunk()
-        head = load_head()
-        self.is_head = head.topology.hash == self.topology.hash
 
     @property
     def lookahead_s(self) -> float:
@@ -128,7 +122,8 @@ class Animator:
         )  # fmt: skip
         motion = torch.cat(list(self._run(samples, state)))
         assert len(motion) == n_frames(len(samples), SAMPLE_RATE, state.take.fps)
-        return self._clip(motion, state.take, samples, subject=str(person) if person is not None else "")
+        subject = str(person) if person is not None else ""
+        return self.clip_of(motion, state.take.template, state.take.fps, samples, subject)
 
     def _run(self, samples: np.ndarray, state: AnimatorState) -> Iterator[Tensor]:
         for begin in range(0, len(samples), CHUNK_S * SAMPLE_RATE):
@@ -143,19 +138,22 @@ class Animator:
             raise InputError("samples came without their rate : pass sample_rate in Hz")
         return to_mono(audio, sample_rate)
 
-    def _clip(self, motion: Tensor, take: Take, samples: np.ndarray, subject: str) -> Clip:
+    def clip_of(
+        self, motion: Tensor, template: np.ndarray, fps: Fraction, samples: np.ndarray, subject: str = ""
+    ) -> Clip:
+        """A Clip of (T,n_motion) motion with (S,) samples at 16 kHz; blendshape weights where the geometry has them."""
         common = {
             "topology": self.topology,
-            "template": take.template,
-            "fps": take.fps,
+            "template": template,
+            "fps": fps,
             "audio": samples,
             "sample_rate": SAMPLE_RATE,
             "subject": subject,
         }
         values = motion.cpu().numpy()
-        if self.geometry.kind == "dense":
-            template = torch.from_numpy(take.template)
-            return Clip(displacement=self.geometry.to_displacement(motion.cpu(), template).numpy(), **common)
+        if isinstance(self.geometry, DenseGeometry):
+            displacement = self.geometry.to_displacement(motion, torch.from_numpy(template).to(motion.device))
+            return Clip(displacement=displacement.cpu().numpy(), **common)
         if self.checkpoint.mix is not None:
             names = self.topology.shape_names
             return Clip(weights=values @ self.checkpoint.mix, basis=self.topology.shapes, basis_names=names, **common)
@@ -178,14 +176,16 @@ class Animator:
     ) -> AnimatorState:
         """State before the first sample; arguments as in `animate`."""
         if not (np.isfinite(temperature) and temperature > 0):
-            raise InputError(f"temperature {temperature} came; a positive number is needed (argmax for the likeliest codes)")
+            raise InputError(
+                f"temperature {temperature} came; a positive number is needed (argmax for the likeliest codes)"
+            )
         rate = _rate(fps) if fps is not None else self.config.fps
         face = self._template(template, person)
         network, encoder = self.network, self.network.audio
         face_input = self.geometry.template_input(torch.from_numpy(face)[None].to(self._device))
         if isinstance(network, MeshTalk):
             encoded = network.decoder.encode_template(face_input)
-            prior = network.prior.start(1)
+            prior: PriorState | None = network.prior.start(1)
         else:
             if expression is not None:
                 raise InputError("a regressor has no expression input : use a MeshTalk model with --expression")
@@ -250,11 +250,11 @@ class Animator:
         """Mel frames → motion at the model's own rate."""
         encoder = self.network.audio
         mel = np.concatenate([state.mel_tail, mel])
-        hops_used = self._trunk_hops
+        hops_used = self.network.extract.hops
         features = state.features
         if len(mel) > hops_used:
             new = torch.from_numpy(mel)[None].to(self._device)
-            features = torch.cat([features, self._trunk(new) if self._trunk is not None else new], 1)
+            features = torch.cat([features, self.network.extract(new)], 1)
             mel = mel[len(mel) - hops_used :]
         # frame k looks at features first..floor(hop_k)+reach+lookahead, all counted from hop 0
         end_hop = state.first_hop + features.shape[1] - encoder.stack_reach - encoder.stack_lookahead
@@ -264,16 +264,14 @@ class Animator:
         state = replace(state, mel_tail=mel.copy(), features=features)
         if count == 0:
             return torch.zeros(0, self.geometry.n_motion, device=self._device), state
-        hops = _frame_hops(self.config.fps, state.frame, count).to(self._device) - state.first_hop
+        hops = frame_hops(self.config.fps, state.frame, count).to(self._device) - state.first_hop
         motion, state = self._frames(features, hops, state, count)
         frame = state.frame + count
         keep_hop = int(frame * HOP_RATE / self.config.fps)
         cut = keep_hop - state.first_hop
         return motion, replace(state, frame=frame, first_hop=keep_hop, features=features[:, cut:].clone())
 
-    def _frames(
-        self, features: Tensor, hops: Tensor, state: AnimatorState, count: int
-    ) -> tuple[Tensor, AnimatorState]:
+    def _frames(self, features: Tensor, hops: Tensor, state: AnimatorState, count: int) -> tuple[Tensor, AnimatorState]:
         network, take = self.network, state.take
         if isinstance(network, Regressor):
             return network(features, hops, take.encoded[0])[0], state
@@ -292,7 +290,8 @@ class Animator:
         return self.geometry.denormalise(output)[0], replace(state, decoder=decoder)
 
     def _sample(self, audio: Tensor, state: AnimatorState) -> tuple[Tensor, PriorState]:
-        assert isinstance(self.network, MeshTalk) and state.prior is not None
+        assert isinstance(self.network, MeshTalk)
+        assert state.prior is not None
         take, prior = state.take, state.prior
         shape = (1, self.config.heads, self.config.classes)
         labels = []
@@ -308,10 +307,6 @@ class Animator:
     def _device(self) -> torch.device:
         return self.network.audio.feature_mean.device
 
-    @property
-    def _trunk_hops(self) -> int:
-        return self.network.audio.reach - self.network.audio.stack_reach + self.config.audio.trunk_lookahead_hops
-
     def _template(self, template: str | Path | np.ndarray | None, person: str | int | None) -> np.ndarray:
         if template is not None and person is not None:
             raise InputError("a template and a person came : give one of them")
@@ -324,8 +319,10 @@ class Animator:
         return read_template(template, self.topology)
 
     def _person(self, person: str | int) -> Person:
-        if not self.is_head:
-            raise InputError("people belong to the packaged head, and this model has another topology : pass a template")
+        if load_head().topology.hash != self.topology.hash:
+            raise InputError(
+                "people belong to the packaged head, and this model has another topology : pass a template"
+            )
         return load_head().person(person)
 
     def _expression(self, expression: str | Path | Clip) -> Tensor:
@@ -349,11 +346,6 @@ def _there_and_back(start: int, count: int, length: int) -> np.ndarray:
     period = max(2 * length - 2, 1)
     phase = np.arange(start, start + count) % period
     return np.where(phase < length, phase, period - phase)
-
-
-def _frame_hops(fps: Fraction, start: int, count: int) -> Tensor:
-    hop = HOP_RATE / fps
-    return torch.arange(start, start + count, dtype=torch.float64) * hop.numerator / hop.denominator
 
 
 def _rate(fps: Fraction | float | int | str) -> Fraction:

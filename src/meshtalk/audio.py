@@ -11,6 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from meshtalk.config import HOP_RATE, SAMPLE_RATE
 from meshtalk.errors import InputError
@@ -22,6 +24,12 @@ HOP = SAMPLE_RATE // HOP_RATE
 def n_frames(n_samples: int, sample_rate: int, fps: Fraction) -> int:
     """Number of video frames that begin before the sound ends; frame k is at exactly k/fps seconds."""
     return math.ceil(Fraction(n_samples, sample_rate) * fps)
+
+
+def frame_hops(fps: Fraction, start: int, count: int) -> Tensor:
+    """(count,) float64 times of video frames start.. in hops of 10 ms, exact for any rate."""
+    hop = HOP_RATE / fps
+    return torch.arange(start, start + count, dtype=torch.float64) * hop.numerator / hop.denominator
 
 
 def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> tuple[np.ndarray, int]:
@@ -40,7 +48,9 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> tuple[np.nda
         raise InputError(f"{path} is a folder; an audio or video file is needed")
     decoded = _read_soundfile(path) or _read_av(path)
     if decoded is None:
-        raise InputError(f"{path} is not audio that can be decoded : give WAV, FLAC, OGG, MP3, M4A or a video with sound")
+        raise InputError(
+            f"{path} is not audio that can be decoded : give WAV, FLAC, OGG, MP3, M4A or a video with sound"
+        )
     samples, rate = decoded
     return to_mono(samples, rate, sample_rate, str(path)), sample_rate
 
@@ -61,7 +71,9 @@ def to_mono(samples: np.ndarray, rate: int, target_rate: int = SAMPLE_RATE, name
 
     samples = np.asarray(samples)
     if samples.ndim not in (1, 2) or samples.shape[0] == 0:
-        raise InputError(f"{name} holds no samples (shape {samples.shape}); (samples,) or (samples, channels) is needed")
+        raise InputError(
+            f"{name} holds no samples (shape {samples.shape}); (samples,) or (samples, channels) is needed"
+        )
     if not rate > 0:
         raise InputError(f"{name} has sample rate {rate}; a positive number of Hz is needed")
     if np.issubdtype(samples.dtype, np.integer):
@@ -85,6 +97,7 @@ def _read_soundfile(path: Path) -> tuple[np.ndarray, int] | None:
 def _read_av(path: Path) -> tuple[np.ndarray, int] | None:
     try:
         import av
+        from av.error import FFmpegError
     except ImportError:
         raise InputError(f'{path} needs PyAV to be decoded : pip install "meshtalk[media]"') from None
     try:
@@ -99,7 +112,7 @@ def _read_av(path: Path) -> tuple[np.ndarray, int] | None:
                 parts += [part.to_ndarray().reshape(-1) for part in resampler.resample(frame)]  # type: ignore[arg-type]
             parts += [part.to_ndarray().reshape(-1) for part in resampler.resample(None)]
         return (np.concatenate(parts), rate) if parts else None
-    except (av.FFmpegError, ValueError, StopIteration):
+    except (FFmpegError, ValueError, StopIteration):
         return None
 
 

@@ -18,7 +18,7 @@ from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.model.geometry import BasisGeometry, DenseGeometry
+from meshtalk.model.geometry import BasisGeometry, DenseGeometry, Identity
 from meshtalk.model.regressor import Regressor
 from meshtalk.topology import Topology
 from meshtalk.training.fit_geometry import opening_pairs, region_arrays
@@ -104,16 +104,18 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise InputError(f"{folder}/config.json is not of format {FORMAT!r} : use a model of this version of meshtalk")
     config: ModelConfig = from_json(ModelConfig, description["config"])
-    if description["topology"] == PACKAGED_HEAD:
-        topology = load_head().topology
-    else:
-        topology = Topology.load(folder / "topology.npz")
+    packaged = description["topology"] == PACKAGED_HEAD
+    topology = load_head().topology if packaged else Topology.load(folder / "topology.npz")
     if topology.hash != description["topology_hash"]:
-        raise InputError(f"the model in {folder} was made for topology {description['topology_hash']}, not {topology.hash}")
+        raise InputError(
+            f"the model in {folder} was made for topology {description['topology_hash']}, not {topology.hash}"
+        )
     try:
         mix = arrays.get("geometry.mix")
         geometry = _build_geometry(config, arrays, topology)
-        build = Regressor(config.audio, geometry) if description["network"] == "regressor" else MeshTalk(config, geometry)
+        build = (
+            Regressor(config.audio, geometry) if description["network"] == "regressor" else MeshTalk(config, geometry)
+        )
         state = {k[8:]: torch.from_numpy(v).float() for k, v in arrays.items() if k.startswith("network.")}
         state |= {f"geometry.{k}": v for k, v in geometry.state_dict().items()}
         build.load_state_dict(state)
@@ -137,8 +139,8 @@ def _build_geometry(
         basis = np.einsum("ks,svc->kvc", part["mix"], topology.shapes, optimize=True)
     else:
         basis = part["basis"].reshape(len(part["basis"]), -1, 3)
-    names = ("scale", "identity_index", "identity_mean", "identity_basis", "identity_scale")
-    return BasisGeometry(basis, *(part[name] for name in names), regions, opening)
+    identity = Identity(*(part[f"identity_{name}"] for name in Identity._fields))
+    return BasisGeometry(basis, part["scale"], identity, regions, opening)
 
 
 def _is_packaged_head(topology: Topology) -> bool:

@@ -124,7 +124,9 @@ class Clip:
             raise InputError("the clip holds NaN or infinite values : repair or drop those frames")
         height_m = float(np.ptp(self.template[:, 1]))
         if not 0.15 <= height_m <= 0.40:
-            raise InputError(f"the template is {height_m:.4g} m tall; a head is 0.15-0.40 m : convert its units to metres")
+            raise InputError(
+                f"the template is {height_m:.4g} m tall; a head is 0.15-0.40 m : convert its units to metres"
+            )
         if self.valid is not None and self.valid.shape != (self.n_frames,):
             raise InputError(f"valid has shape {self.valid.shape}; ({self.n_frames},) is needed")
         audio_s = len(self.audio) / self.sample_rate
@@ -159,7 +161,7 @@ class Clip:
         if self.valid is not None:
             arrays["valid"] = self.valid
         with atomic(path) as temporary, open(temporary, "wb") as stream:
-            np.savez_compressed(stream, **arrays)
+            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | Path) -> Clip:
@@ -175,7 +177,9 @@ class Clip:
             phones: tuple[Phone, ...] = ()
             if "phone_names" in arrays:
                 times = arrays["phone_times_s"]
-                phones = tuple(Phone(str(n), float(a), float(b)) for n, (a, b) in zip(arrays["phone_names"], times, strict=True))
+                phones = tuple(
+                    Phone(str(n), float(a), float(b)) for n, (a, b) in zip(arrays["phone_names"], times, strict=True)
+                )
             subject, sentence, emotion = (str(label) for label in arrays["labels"])
             clip = cls(
                 topology=topology,

@@ -93,7 +93,9 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if self.heads < 1 or self.classes < 2:
-            raise InputError(f"{self.heads} heads of {self.classes} classes came; at least 1 head and 2 classes are needed")
+            raise InputError(
+                f"{self.heads} heads of {self.classes} classes came; at least 1 head and 2 classes are needed"
+            )
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,7 @@ def from_json(kind: Any, data: Any) -> Any:
         hints = typing.get_type_hints(kind)
         if not isinstance(data, dict) or (unknown := set(data) - set(hints)):
             names = sorted(unknown) if isinstance(data, dict) else type(data).__name__
-            raise InputError(f"{kind.__name__} does not know {names}; it has {sorted(hints)}")
+            raise InputError(f"{getattr(kind, '__name__', kind)} does not know {names}; it has {sorted(hints)}")
         return kind(**{name: from_json(hints[name], value) for name, value in data.items()})  # type: ignore[operator]
     origin = typing.get_origin(kind)
     if kind is Fraction and isinstance(data, str):
@@ -232,6 +234,10 @@ def from_json(kind: Any, data: Any) -> Any:
             raise InputError(f"{data!r} came; one of {typing.get_args(kind)} is allowed")
         return data
     accepted = (int, float) if kind is float else kind
-    if isinstance(kind, types.UnionType) or not isinstance(data, accepted) or (isinstance(data, bool) and kind is not bool):
+    if (
+        isinstance(kind, types.UnionType)
+        or not isinstance(data, accepted)
+        or (isinstance(data, bool) and kind is not bool)
+    ):
         raise InputError(f"{data!r} came where {getattr(kind, '__name__', kind)} is needed")
     return data

@@ -12,9 +12,7 @@ from torch import Tensor
 RegionError = Callable[[Tensor, str], Tensor]
 
 
-def cross_modality(
-    from_expression: Tensor, from_audio: Tensor, truth: Tensor, region_error: RegionError
-) -> Tensor:
+def cross_modality(from_expression: Tensor, from_audio: Tensor, truth: Tensor, region_error: RegionError) -> Tensor:
     """Eq. 4: the upper face of ĥ^expr (true expression, other audio) and the mouth of ĥ^audio (true audio, other expression).
 
     Args:
@@ -62,7 +60,9 @@ def swap_partners(clip_ids: Tensor, shift: int) -> Tensor:
         ValueError: some clip has no partner in the batch.
     """
     size = len(clip_ids)
-    candidates = (clip_ids.new_tensor(range(size))[:, None] + 1 + (clip_ids.new_tensor(range(size)) + shift) % max(size - 1, 1)) % size
+    candidates = (
+        clip_ids.new_tensor(range(size))[:, None] + 1 + (clip_ids.new_tensor(range(size)) + shift) % max(size - 1, 1)
+    ) % size
     allowed = clip_ids[candidates] != clip_ids[:, None]  # (B,B)
     if not bool(allowed.any(1).all()):
         raise ValueError("a batch for the cross-modality loss needs windows of at least two clips")

@@ -71,4 +71,5 @@ def _read_vertices(path: Path, suffix: str) -> np.ndarray:
         import trimesh
     except ImportError:
         raise InputError(f'{path.name} needs trimesh : pip install "meshtalk[media]"') from None
-    return np.asarray(trimesh.load(path, process=False, force="mesh", maintain_order=True).vertices)
+    mesh = trimesh.load(path, process=False, force="mesh", maintain_order=True)
+    return np.asarray(mesh.vertices)  # type: ignore[attr-defined]

@@ -107,13 +107,13 @@ class Topology:
     def save(self, path: str | Path) -> None:
         """Write a `.npz` without pickle; blendshapes sparse in half precision (≤ 0.01 mm on a head)."""
         with atomic(path) as temporary, open(temporary, "wb") as stream:
-            np.savez_compressed(stream, **self.to_arrays())
+            np.savez_compressed(stream, **self.to_arrays())  # type: ignore[arg-type]
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The topology as named plain arrays, the content of its `.npz`."""
         arrays: dict[str, np.ndarray] = {
             "faces": np.asarray(self.faces, np.int32),
-            "n_vertices": np.int64(self.n_vertices)[None],
+            "n_vertices": np.array([self.n_vertices], np.int64),
         }
         arrays |= {f"region/{k}": np.asarray(v, np.float16) for k, v in self.regions.items()}
         arrays |= {f"landmark/{k}": np.asarray(v, np.int32) for k, v in self.landmarks.items()}
@@ -150,10 +150,10 @@ class Topology:
             n_vertices=n_vertices,
             regions=regions,
             landmarks=landmarks,
-            parts=arrays["parts"] if "parts" in arrays else None,
+            parts=arrays.get("parts"),
             part_names=tuple(str(n) for n in arrays["part_names"]) if "part_names" in arrays else (),
-            uvs=arrays["uvs"] if "uvs" in arrays else None,
-            uv_faces=arrays["uv_faces"] if "uv_faces" in arrays else None,
+            uvs=arrays.get("uvs"),
+            uv_faces=arrays.get("uv_faces"),
             shape_names=shape_names,
             shapes=shapes,
             texture_png=arrays["texture_png"].tobytes() if "texture_png" in arrays else None,

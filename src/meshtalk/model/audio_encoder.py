@@ -38,7 +38,8 @@ class AudioEncoder(nn.Module):
         padding = config.kernel // 2 if config.stack == "window" else 0
         self.input = nn.Conv1d(self.n_features, config.width, config.input_kernel)
         self.layers = nn.ModuleList(
-            nn.Conv1d(config.width, config.width, config.kernel, dilation=d, padding=padding * d) for d in config.dilations
+            nn.Conv1d(config.width, config.width, config.kernel, dilation=d, padding=padding * d)
+            for d in config.dilations
         )
         self.code = nn.Linear(config.width, config.code)
         self._crops = self._plan_crops()

@@ -7,13 +7,13 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from meshtalk.config import HOP_RATE, ModelConfig
+from meshtalk.config import ModelConfig
 from meshtalk.model.audio_encoder import AudioEncoder
 from meshtalk.model.decoder import Decoder
 from meshtalk.model.expression_encoder import ExpressionEncoder
 from meshtalk.model.fusion import Fusion
 from meshtalk.model.geometry import BasisGeometry, DenseGeometry
-from meshtalk.model.phonetic_trunk import HOPS, PhoneticTrunk
+from meshtalk.model.phonetic_trunk import FeatureExtractor
 from meshtalk.model.prior import Prior
 from meshtalk.model.quantizer import one_hot
 
@@ -24,7 +24,7 @@ class MeshTalk(nn.Module):
     def __init__(self, config: ModelConfig, geometry: BasisGeometry | DenseGeometry) -> None:
         super().__init__()
         self.config, self.geometry = config, geometry
-        self.trunk = PhoneticTrunk() if config.audio.frontend == "phonetic" else None
+        self.extract = FeatureExtractor(config.audio.frontend)
         self.audio = AudioEncoder(config.audio)
         self.expression = ExpressionEncoder(geometry.n_motion, config.expression_code)
         self.fusion = Fusion(config.expression_code, config.audio.code, config.heads, config.classes)
@@ -38,21 +38,6 @@ class MeshTalk(nn.Module):
     def prior_audio_encoder(self) -> AudioEncoder:
         """The audio encoder that conditions the prior: its own fine-tuned copy, or stage 1's."""
         return self.prior_audio if self.prior_audio is not None else self.audio
-
-    def features(self, mel: Tensor) -> Tensor:
-        """(B,L,n_mels) → (B,L or L−39,n_features): the part of the audio path that is never trained."""
-        return self.trunk(mel) if self.trunk is not None else mel
-
-    @property
-    def trunk_hops(self) -> int:
-        """Mel frames that `features` consumes beyond those it gives."""
-        return HOPS - 1 if self.trunk is not None else 0
-
-    def frame_hops(self, start: int, frames: int) -> Tensor:
-        """(frames,) float64 times of video frames start.. in 10 ms hops, exact for any rate."""
-        hop = HOP_RATE / self.config.fps
-        index = torch.arange(start, start + frames, dtype=torch.float64, device=self.audio.feature_mean.device)
-        return index * hop.numerator / hop.denominator
 
     def decode(self, template: Tensor, codes: Tensor) -> Tensor:
         """Eq. 1. Args: template (B,n_template) input, codes (B,T,H,C). Returns: motion (B,T,n_motion), mm."""

@@ -37,9 +37,7 @@ class Decoder(nn.Module):
             x = leaky(layer(x))
         return [*reversed(skips), x]
 
-    def forward(
-        self, encoded: list[Tensor], codes: Tensor, state: LstmState | None = None
-    ) -> tuple[Tensor, LstmState]:
+    def forward(self, encoded: list[Tensor], codes: Tensor, state: LstmState | None = None) -> tuple[Tensor, LstmState]:
         """Decode T frames.
 
         Args:
@@ -54,11 +52,8 @@ class Decoder(nn.Module):
         frames = codes.shape[1]
         joined = torch.cat([template_code[:, None].expand(-1, frames, -1), codes.flatten(2)], -1)
         x = leaky(self.fusion(joined))
-        y, state = self.temporal(x, state)
+        y, after = self.temporal(x, state)
         x = y if self.dense else x + y
         for index, layer in enumerate(self.decoder):
-            if index < 2 or self.dense:
-                x = leaky(layer(x)) + skips[index][:, None]
-            else:
-                x = layer(x)
-        return x + self.vertex_bias, state
+            x = leaky(layer(x)) + skips[index][:, None] if index < 2 or self.dense else layer(x)
+        return x + self.vertex_bias, after

@@ -23,5 +23,5 @@ class ExpressionEncoder(nn.Module):
         x = motion
         for layer in self.layers:
             x = leaky(layer(x))
-        x, state = self.lstm(x, state)
-        return self.code(x), state
+        x, after = self.lstm(x, state)
+        return self.code(x), after

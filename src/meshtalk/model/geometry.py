@@ -8,6 +8,7 @@ linear basis B, Σ_v M_v ‖(e·B)_v‖² = e·G·eᵀ with the Gram matrix G = 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -43,14 +44,26 @@ class Geometry(nn.Module):
         raise TypeError("use a subclass")
 
 
+class Identity(NamedTuple):
+    """Principal components of templates at a few vertices."""
+
+    index: np.ndarray
+    """(n,) vertices that tell faces apart."""
+    mean: np.ndarray
+    """(n,3) mm, centred."""
+    basis: np.ndarray
+    """(m,n·3)"""
+    scale: np.ndarray
+    """(m,) mm"""
+
+
 class BasisGeometry(Geometry):
     """Displacement from the template in K orthonormal components; identity as m principal components.
 
     Args:
         basis: (K,V,3) orthonormal over V·3.
         scale: (K,) standard deviation of each component in training, mm: the unit of network input and output.
-        identity_index: (n,) vertices that tell faces apart; identity_mean (n,3) mm; identity_basis (m,n·3);
-            identity_scale (m,) mm.
+        identity: how to tell whose face it is.
         regions: name → (V,) weights.
         opening: index arrays of the upper and the lower inner lip.
     """
@@ -68,22 +81,19 @@ class BasisGeometry(Geometry):
         self,
         basis: np.ndarray,
         scale: np.ndarray,
-        identity_index: np.ndarray,
-        identity_mean: np.ndarray,
-        identity_basis: np.ndarray,
-        identity_scale: np.ndarray,
+        identity: Identity,
         regions: Mapping[str, np.ndarray],
         opening: tuple[np.ndarray, np.ndarray] | None,
     ) -> None:
         super().__init__(regions, opening)
-        self.n_motion, self.n_template = len(basis), len(identity_basis)
+        self.n_motion, self.n_template = len(basis), len(identity.basis)
         self.n_vertices = basis.shape[1]
         self.register_buffer("basis", _float(basis.reshape(len(basis), -1)), persistent=False)
         self.register_buffer("scale", _float(scale))
-        self.register_buffer("identity_index", torch.as_tensor(np.asarray(identity_index, np.int64)), persistent=False)
-        self.register_buffer("identity_mean", _float(identity_mean))
-        self.register_buffer("identity_basis", _float(identity_basis))
-        self.register_buffer("identity_scale", _float(identity_scale))
+        self.register_buffer("identity_index", torch.as_tensor(np.asarray(identity.index, np.int64)), persistent=False)
+        self.register_buffer("identity_mean", _float(identity.mean))
+        self.register_buffer("identity_basis", _float(identity.basis))
+        self.register_buffer("identity_scale", _float(identity.scale))
         for name, weights in regions.items():
             gram = np.einsum("avc,v,bvc->ab", basis, weights, basis, optimize=True) / weights.sum()
             self.register_buffer(f"gram_{name}", _float(gram), persistent=False)

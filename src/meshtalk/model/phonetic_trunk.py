@@ -35,6 +35,10 @@ class PhoneticTrunk(nn.Module):
     Its tensors come from the package and are never trained, so that they are buffers which no checkpoint repeats.
     """
 
+    stem_weight: Tensor
+    norm_gain: Tensor
+    norm_offset: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         weights = load_file(WEIGHTS)
@@ -64,3 +68,20 @@ class PhoneticTrunk(nn.Module):
             if index in _BAND_POOL:
                 x = F.max_pool2d(x, (1, 2))
         return x.permute(0, 2, 1, 3).flatten(2)
+
+
+class FeatureExtractor(nn.Module):
+    """The part of a network's audio path that is never trained: log-mel as it is, or the trunk over it."""
+
+    def __init__(self, frontend: str) -> None:
+        super().__init__()
+        self.trunk = PhoneticTrunk() if frontend == "phonetic" else None
+
+    @property
+    def hops(self) -> int:
+        """Mel frames that it consumes beyond the feature frames it gives."""
+        return HOPS - 1 if self.trunk is not None else 0
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """(B,L,n_mels) → (B,L−hops,n_features)."""
+        return self.trunk(mel) if self.trunk is not None else mel

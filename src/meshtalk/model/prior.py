@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,9 @@ class HeadLayer(nn.Module):
         self.inputs, self.outputs, self.heads, self.dilation = inputs, outputs, heads, dilation
         self.masked_linear = nn.Linear(heads * inputs, heads * outputs)
         self.audio = nn.Linear(audio, heads * outputs, bias=False) if audio else None
-        self.history = nn.Conv1d(heads * inputs, heads * outputs, 2, dilation=dilation, bias=False) if dilation else None
+        self.history = (
+            nn.Conv1d(heads * inputs, heads * outputs, 2, dilation=dilation, bias=False) if dilation else None
+        )
         head = torch.arange(heads)
         visible = head[:, None] > head[None] if strict else head[:, None] >= head[None]
         mask = visible.float().repeat_interleave(outputs, 0).repeat_interleave(inputs, 1)
@@ -118,7 +121,8 @@ class Prior(nn.Module):
         embedded = self.embedding.now(audio, []).clone()
         embedding_weight = self.embedding.masked_linear.weight
         embedding_mask = self.embedding.mask
-        bases = [layer.now(audio, past) for layer, past in zip(self.layers, state.past, strict=True)]
+        layers = cast(list[HeadLayer], list(self.layers))
+        bases = [layer.now(audio, past) for layer, past in zip(layers, state.past, strict=True)]
         logits_base = self.logits.now(audio, [])
         inputs = [torch.zeros_like(base) for base in bases]
         top = torch.zeros_like(bases[-1])
@@ -126,7 +130,7 @@ class Prior(nn.Module):
         for head in range(self.heads):
             rows = slice(head * channels, (head + 1) * channels)
             x = embedded[:, rows]
-            for index, (layer, base) in enumerate(zip(self.layers, bases, strict=True)):
+            for index, (layer, base) in enumerate(zip(layers, bases, strict=True)):
                 inputs[index][:, rows] = x
                 x = leaky(base[:, rows] + _masked_rows(layer, inputs[index], rows, head, channels))
             top[:, rows] = x

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from meshtalk.config import AudioConfig
 from meshtalk.model.audio_encoder import AudioEncoder, leaky
 from meshtalk.model.geometry import BasisGeometry, DenseGeometry
+from meshtalk.model.phonetic_trunk import FeatureExtractor
 
 
 class Regressor(nn.Module):
@@ -16,6 +17,7 @@ class Regressor(nn.Module):
     def __init__(self, config: AudioConfig, geometry: BasisGeometry | DenseGeometry) -> None:
         super().__init__()
         self.geometry = geometry
+        self.extract = FeatureExtractor(config.frontend)
         self.audio = AudioEncoder(config)
         self.template = nn.Linear(geometry.n_template, 32)
         self.hidden = nn.Linear(config.code + 32, 256)

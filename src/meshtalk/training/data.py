@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meshtalk.audio import MelFrontend, to_mono
+from meshtalk.audio import MelFrontend, frame_hops, to_mono
 from meshtalk.clip import Clip
 from meshtalk.config import HOP_RATE, ModelConfig, to_json
 from meshtalk.corpus.store import ClipInfo, Corpus
@@ -24,7 +24,7 @@ from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.model.audio_encoder import AudioEncoder
 from meshtalk.model.geometry import BasisGeometry, DenseGeometry
-from meshtalk.model.phonetic_trunk import PhoneticTrunk
+from meshtalk.model.phonetic_trunk import FeatureExtractor
 from meshtalk.training.augment import augmented_mel
 
 Progress = Callable[[str], None]
@@ -42,10 +42,7 @@ def clip_features(clip: Clip, config: ModelConfig, rng: np.random.Generator | No
     frontend = MelFrontend(config.audio.frontend)
     samples = to_mono(clip.audio, clip.sample_rate)
     mel = padded_mel(augmented_mel(samples, frontend, rng), config, frontend.silence)
-    if config.audio.frontend == "phonetic":
-        with torch.no_grad():
-            return PhoneticTrunk()(torch.from_numpy(mel)[None])[0].half().numpy()
-    return mel.astype(np.float16)
+    return FeatureExtractor(config.audio.frontend)(torch.from_numpy(mel)[None])[0].half().numpy()
 
 
 def _features_job(job: tuple[str, str, int, int, ModelConfig]) -> list[np.ndarray]:
@@ -140,11 +137,7 @@ class WindowData:
         """((1,L,F) features of a whole clip, (T,) hops of its frames)."""
         begin, end = self.feature_starts[index], self.feature_starts[index + 1]
         features = torch.from_numpy(self.features[version][begin:end].astype(np.float32))[None]
-        return features, self._hops(int(self.lengths[index]))
-
-    def _hops(self, frames: int) -> Tensor:
-        step = HOP_RATE / self.config.fps
-        return torch.arange(frames, dtype=torch.float64) * step.numerator / step.denominator
+        return features, frame_hops(self.config.fps, 0, int(self.lengths[index]))
 
     def batch(self, rng: np.random.Generator, size: int, frames: int) -> Batch:
         """`size` random windows of `frames` frames; long clips are drawn more often."""
@@ -159,7 +152,7 @@ class WindowData:
             clips[-1] = usable[usable != clips[0]][rng.integers(len(usable) - 1)]
         grid = self.start_grid
         starts = np.array([rng.integers((self.lengths[c] - frames) // grid + 1) * grid for c in clips])
-        hops = self._hops(frames)
+        hops = frame_hops(self.config.fps, 0, frames)
         span = int(hops[-1]) + 1 + self.encoder.stack_reach + self.encoder.stack_lookahead
         versions = rng.integers(len(self.features), size=size)
         step = HOP_RATE / self.config.fps

@@ -7,7 +7,7 @@ import numpy as np
 from meshtalk.clip import Clip
 from meshtalk.config import GeometryConfig
 from meshtalk.corpus.store import ClipInfo, Corpus
-from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry
+from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry, Identity
 from meshtalk.topology import Topology
 
 SAMPLE_FRAMES = 4000
@@ -54,7 +54,7 @@ def fit_geometry(corpus: Corpus, config: GeometryConfig) -> tuple[BasisGeometry 
     # rare small components must not be amplified to the size of the jaw
     scale = np.maximum(std, 0.02 * std.max())
     identity = _fit_identity(corpus, infos, config.identity_components)
-    return BasisGeometry(basis, scale, *identity, region_arrays(corpus.topology), opening_pairs(corpus.topology)), mix
+    return BasisGeometry(basis, scale, identity, region_arrays(corpus.topology), opening_pairs(corpus.topology)), mix
 
 
 def _rig_basis(topology: Topology, clips: list[Clip], config: GeometryConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -97,8 +97,8 @@ def _enough(frames_mm: np.ndarray, basis: np.ndarray, config: GeometryConfig) ->
     return 1
 
 
-def _fit_identity(corpus: Corpus, infos: tuple[ClipInfo, ...], components: int) -> tuple[np.ndarray, ...]:
-    """(index, mean, basis, scale) of the training people's templates; see BasisGeometry."""
+def _fit_identity(corpus: Corpus, infos: tuple[ClipInfo, ...], components: int) -> Identity:
+    """Principal components of the training people's templates."""
     subjects = sorted({info.subject for info in infos})
     index = np.unique(np.linspace(0, corpus.topology.n_vertices - 1, IDENTITY_VERTICES).astype(int))
     faces = np.stack([corpus.template(subject)[index] for subject in subjects]) * MM
@@ -108,7 +108,7 @@ def _fit_identity(corpus: Corpus, infos: tuple[ClipInfo, ...], components: int) 
     size = max(1, min(components, len(subjects) - 1))
     # one scale for all: small components are noise between few people and must not be amplified
     scale = np.full(size, max(s[0] / np.sqrt(len(subjects)), 1e-3))
-    return index, mean, vt[:size], scale
+    return Identity(index, mean, vt[:size], scale)
 
 
 def _fit_dense(corpus: Corpus, infos: tuple[ClipInfo, ...]) -> DenseGeometry:
@@ -120,4 +120,6 @@ def _fit_dense(corpus: Corpus, infos: tuple[ClipInfo, ...]) -> DenseGeometry:
     mean = np.asarray(total / count)
     std = np.sqrt(np.maximum(np.asarray(squares / count) - mean**2, 0))
     # vertices that hardly move must not be amplified
-    return DenseGeometry(mean, np.maximum(std, 0.02 * std.max()), region_arrays(corpus.topology), opening_pairs(corpus.topology))
+    return DenseGeometry(
+        mean, np.maximum(std, 0.02 * std.max()), region_arrays(corpus.topology), opening_pairs(corpus.topology)
+    )

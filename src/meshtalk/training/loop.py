@@ -143,7 +143,9 @@ class Trainer:
                 with torch.no_grad():
                     numbers = self.validate()
                 self.log(f"{self.name}/val", numbers, self.step)
-                self.progress(f"{self.name} {self.step} validation  " + "  ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
+                self.progress(
+                    f"{self.name} {self.step} validation  " + "  ".join(f"{k} {v:.4g}" for k, v in numbers.items())
+                )
 
 
 def read_step(path: Path) -> int:

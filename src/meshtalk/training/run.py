@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from meshtalk.training.fit_geometry import fit_geometry
 from meshtalk.training.loop import Trainer
 
 CONFIG = "training.json"
+Groups = list[tuple[Iterable[torch.nn.Parameter], float, float]]
 
 
 def train(
@@ -53,7 +55,9 @@ def train(
     data = WindowData(
         corpus, "train", model_config, geometry, cache, seed=train_config.seed, versions=versions, progress=progress
     )
-    held_out = WindowData(corpus, "val", model_config, geometry, cache, seed=train_config.seed, versions=0, progress=progress)
+    held_out = WindowData(
+        corpus, "val", model_config, geometry, cache, seed=train_config.seed, versions=0, progress=progress
+    )
     first = corpus.template(corpus.split("train")[0].subject)
 
     torch.manual_seed(train_config.seed)
@@ -79,7 +83,7 @@ def train(
         }
         if train_config.regression.steps:
             stage = train_config.regression
-            groups = [
+            groups: Groups = [
                 (regressor.audio.parameters(), stage.audio_learning_rate, 0.0),
                 (_others(regressor, "audio."), stage.learning_rate, 0.0),
             ]
@@ -93,7 +97,7 @@ def train(
             model.audio.load_state_dict(regressor.audio.state_dict())
 
         stage = train_config.stage1
-        groups = [
+        groups: Groups = [
             (model.audio.parameters(), stage.audio_learning_rate, 0.0),
             (model.decoder.parameters(), stage.learning_rate, train_config.weight_decay),
             ([*model.expression.parameters(), *model.fusion.parameters()], stage.learning_rate, 0.0),
@@ -107,7 +111,7 @@ def train(
         model.requires_grad_(False)
         model.prior.requires_grad_(True)
         stage = train_config.stage2
-        groups = [(model.prior.parameters(), stage.learning_rate, 0.0)]
+        groups: Groups = [(model.prior.parameters(), stage.learning_rate, 0.0)]
         if model.prior_audio is not None:
             model.prior_audio.load_state_dict(model.audio.state_dict())
             model.prior_audio.requires_grad_(True)
@@ -125,7 +129,7 @@ def train(
 def quick(train_config: TrainConfig, factor: float) -> TrainConfig:
     """The same training with every stage's steps multiplied by `factor` (at least one)."""
 
-    def scaled(stage):  # noqa: ANN001, ANN202 - a StageConfig in and out
+    def scaled(stage):
         return replace(stage, steps=max(1, round(stage.steps * factor)) if stage.steps else 0)
 
     return replace(

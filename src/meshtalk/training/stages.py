@@ -62,7 +62,8 @@ def stage1_step(model: MeshTalk, data: WindowData, train: TrainConfig, step: Ste
     output, from_audio, from_expression = decoded.chunk(3)
     bound, weights, truth = Losses(model, train.loss), train.loss, batch.motion
     terms = {
-        "cross_modality": weights.cross_modality * losses.cross_modality(from_expression, from_audio, truth, bound.region),
+        "cross_modality": weights.cross_modality
+        * losses.cross_modality(from_expression, from_audio, truth, bound.region),
         "eyelid": weights.eyelid * losses.eyelid(from_expression, truth, bound.region),
     }
     if weights.reconstruction:

@@ -1,0 +1,44 @@
+# Every verb does all of its own set-up from a bare clone: a virtual environment in .venv, pinned by constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+.PHONY: demo test check train bench clean
+
+demo: $(VENV)/.demo  ## two people speak two real recordings: demo/*.mp4, *.glb, contact_sheet.png
+	$(BIN)/meshtalk demo -o demo
+
+test: $(VENV)/.dev  ## the whole test-suite, with coverage
+	$(BIN)/python -m pytest --cov=meshtalk --cov-report=term:skip-covered --cov-fail-under=85
+
+check: $(VENV)/.dev  ## style, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest tests/test_house.py
+
+train: $(VENV)/.train  ## from nothing to the shipped model: corpus/ and runs/compact/
+	$(BIN)/meshtalk corpus -o corpus
+	$(BIN)/meshtalk train corpus -o runs/compact --preset compact
+
+bench: $(VENV)/.dev  ## speed of the model on this machine, as ratios
+	$(BIN)/python benchmarks/speed.py
+
+clean:
+	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache .hypothesis .coverage
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) -e ".[media,align]"
+	touch $@
+
+$(VENV)/.train: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) -e ".[train,corpus]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) -e ".[dev]"
+	touch $@

@@ -1,0 +1,102 @@
+"""What measures ask of a MeshTalk model beyond animating: its codes, its reconstructions, its likelihoods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from meshtalk.animate import Animator
+from meshtalk.audio import MelFrontend, frame_hops, to_mono
+from meshtalk.checkpoint import Checkpoint
+from meshtalk.clip import Clip
+from meshtalk.config import SAMPLE_RATE
+from meshtalk.errors import InputError
+from meshtalk.model.audio_encoder import AudioEncoder
+from meshtalk.model.autoencoder import MeshTalk
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    features: Tensor
+    motion: Tensor
+    template: Tensor
+
+
+class MeasuredAnimator(Animator):
+    """An Animator that also answers questions about true clips at the model's own frame rate.
+
+    Raises:
+        InputError: the checkpoint is no MeshTalk model (a regressor has no codes).
+    """
+
+    network: MeshTalk
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__(checkpoint)
+        if not isinstance(checkpoint.network, MeshTalk):
+            raise InputError("a regressor has no codes to measure : pass a MeshTalk model")
+        self.network = checkpoint.network
+
+    @torch.no_grad()
+    def reconstruct(self, clip: Clip) -> Clip:
+        """The clip's own codes, decoded: what the latents can carry."""
+        seen = self._see(clip)
+        labels = self.network.labels(seen.motion, self._audio(self.network.audio, seen))
+        return self._decoded(seen, labels, clip)
+
+    @torch.no_grad()
+    def swap(self, audio_clip: Clip, expression_clip: Clip) -> Clip:
+        """The sound of one clip with the expression of another, on the first one's template; equal lengths."""
+        sound, expression = self._see(audio_clip), self._see(expression_clip)
+        labels = self.network.labels(expression.motion, self._audio(self.network.audio, sound))
+        return self._decoded(sound, labels, audio_clip)
+
+    @torch.no_grad()
+    def codes(self, clip: Clip) -> np.ndarray:
+        """(T,H) labels of a true clip."""
+        seen = self._see(clip)
+        return self.network.labels(seen.motion, self._audio(self.network.audio, seen))[0].cpu().numpy()
+
+    @torch.no_grad()
+    def held_out_nll(self, clips: Sequence[Clip]) -> np.ndarray:
+        """(H,) mean over all frames of −log p of each head's true code under the prior, nats."""
+        total, frames = torch.zeros(self.config.heads, dtype=torch.float64), 0
+        for clip in clips:
+            seen = self._see(clip)
+            labels = self.network.labels(seen.motion, self._audio(self.network.audio, seen))
+            conditioned = self._audio(self.network.prior_audio_encoder, seen)
+            log_probs = self.network.prior(self.network.one_hot(labels), conditioned)
+            nats = F.nll_loss(log_probs.flatten(0, 2), labels.flatten(), reduction="none").view(labels.shape)
+            total += nats[0].sum(0).double().cpu()
+            frames += labels.shape[1]
+        return (total / max(frames, 1)).numpy()
+
+    def _see(self, clip: Clip) -> _Encoded:
+        self.topology.require(clip.topology, "the clip")
+        if clip.fps != self.config.fps:
+            raise InputError(f"the clip runs at {clip.fps} frames a second; the model's codes are at {self.config.fps}")
+        encoder, frontend = self.network.audio, MelFrontend(self.config.audio.frontend)
+        mel = frontend.all(to_mono(clip.audio, clip.sample_rate, SAMPLE_RATE))
+        # audio may end up to a frame before the motion does
+        after = encoder.lookahead + int(100 / self.config.fps) + 1
+        mel = np.pad(mel, ((encoder.reach, after), (0, 0)), constant_values=frontend.silence)
+        template = torch.from_numpy(np.asarray(clip.template, np.float32)).to(self._device)
+        displacement = torch.from_numpy(clip.displacements()).to(self._device)
+        return _Encoded(
+            features=self.network.extract(torch.from_numpy(mel)[None].to(self._device)),
+            motion=self.geometry.to_motion(displacement, template)[None],
+            template=self.geometry.template_input(template[None]),
+        )
+
+    def _audio(self, encoder: AudioEncoder, seen: _Encoded) -> Tensor:
+        return encoder.at(seen.features, frame_hops(self.config.fps, 0, seen.motion.shape[1]).to(self._device))
+
+    def _decoded(self, seen: _Encoded, labels: Tensor, clip: Clip) -> Clip:
+        motion = self.network.decode(seen.template, self.network.one_hot(labels))[0]
+        samples = to_mono(clip.audio, clip.sample_rate)
+        return self.clip_of(motion, np.asarray(clip.template, np.float32), clip.fps, samples, clip.subject)
