@@ -23,7 +23,7 @@ __all__ = ["BACKDROP", "Renderer"]
 BACKDROP = (0.36, 0.42, 0.47)
 """sRGB of the backdrop where it is brightest."""
 _OCCLUSION_VIEWS, _OCCLUSION_PX, _OCCLUSION_LIFT_M = 96, 160, 0.0015
-_KEY_VIEWS, _KEY_SPREAD = 16, 0.22
+_KEY_VIEWS, _KEY_SPREAD, _KEY_DEPTH = 16, 0.22, 0.85
 
 
 class Renderer:
@@ -82,7 +82,7 @@ class Renderer:
         self._lights[-2:, 3:] = scene.SKY, scene.GROUND
         self._wrap = np.array(scene.WRAP)
         self._buffers = threading.local()
-        self._surface[:, 3:5] = self._openness(template)
+        self._surface[:, 3:5] = np.maximum(self._surface[:, 3:5], self._openness(template))
 
     def frame(self, vertices: np.ndarray) -> np.ndarray:
         """Draw one mesh.
@@ -195,8 +195,11 @@ class Renderer:
             key += seen_from(towards)
         # on the side that is turned away the wrapped terminator does the shading; the shadow fades out there
         facing = np.clip((normals @ to_key + 0.15) / 0.35, 0.0, 1.0)
-        key = 1.0 - facing * (1.0 - key / _KEY_VIEWS)
-        return self._smoothed(np.stack([sky / weight, key], 1))
+        key = 1.0 - _KEY_DEPTH * facing * (1.0 - key / _KEY_VIEWS)
+        sky = sky / weight
+        # light that other skin throws into hollows
+        sky = 0.65 * sky + 0.35 * np.sqrt(sky)
+        return self._smoothed(np.stack([sky, key], 1))
 
     def _smoothed(self, values: np.ndarray, rounds: int = 2) -> np.ndarray:
         """(V,n) averaged with the neighbours along the edges, which hides the grain of the sampling."""

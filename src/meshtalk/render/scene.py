@@ -25,15 +25,16 @@ WRAP = (0.38, 0.20, 0.14)
 SKIN = (0.76, 0.57, 0.48)
 """sRGB colour of skin where a topology has no texture."""
 PART_LOOKS = (
-    # word in the part's name → sRGB colour where there is no texture, specular strength, gloss
-    ("socket", (0.62, 0.38, 0.33), 0.05, 0.0),
-    ("eye_left", (0.93, 0.93, 0.94), 0.40, 1.0),
-    ("eye_right", (0.93, 0.93, 0.94), 0.40, 1.0),
-    ("teeth", (0.90, 0.87, 0.80), 0.22, 0.6),
-    ("inner_mouth", (0.55, 0.24, 0.24), 0.15, 0.3),
-    ("tongue", (0.72, 0.36, 0.36), 0.20, 0.45),
+    # word in the part's name → sRGB colour where there is no texture, specular strength, gloss, least openness to
+    # light: what lies in the mouth is in the dark of the neutral face and has to be seen when lips part a little
+    ("socket", (0.62, 0.38, 0.33), 0.05, 0.0, 0.0),
+    ("eye_left", (0.93, 0.93, 0.94), 0.16, 1.0, 0.0),
+    ("eye_right", (0.93, 0.93, 0.94), 0.16, 1.0, 0.0),
+    ("teeth", (0.90, 0.87, 0.80), 0.22, 0.6, 0.6),
+    ("inner_mouth", (0.55, 0.24, 0.24), 0.15, 0.3, 0.28),
+    ("tongue", (0.72, 0.36, 0.36), 0.20, 0.45, 0.22),
 )
-SKIN_SHINE = (0.10, 0.0)
+SKIN_SHINE = (0.17, 0.0)
 
 FIELD_OF_VIEW = 0.30
 """Height of the picture divided by the distance to the face: a portrait lens."""
@@ -130,22 +131,22 @@ def directions(count: int) -> np.ndarray:
 
 
 def looks(topology: Topology, tint: tuple[float, float, float]) -> np.ndarray:
-    """(V,7) float32 surface table without its light: linear base colour, 1, 1, specular strength, gloss.
+    """(V,7) float32 surface table: linear base colour, least openness to sky and key, specular strength, gloss.
 
     With a texture the base colour multiplies it: `tint` on the skin and white elsewhere. Without one it is the
     colour itself.
     """
-    table = np.ones((topology.n_vertices, 7), np.float32)
+    table = np.zeros((topology.n_vertices, 7), np.float32)
     textured = topology.texture_png is not None
     table[:, :3] = (np.ones(3) if textured else to_linear(np.array(SKIN))) * np.asarray(tint)
     table[:, 5:] = SKIN_SHINE
     if topology.parts is not None:
         for index, name in enumerate(topology.part_names):
-            for word, colour, strength, gloss in PART_LOOKS:
+            for word, colour, strength, gloss, openness in PART_LOOKS:
                 if word in name.lower():
                     mine = topology.parts == index
                     table[mine, :3] = 1.0 if textured else to_linear(np.array(colour))
-                    table[mine, 5:] = strength, gloss
+                    table[mine, 3:] = openness, openness, strength, gloss
     return table
 
 
