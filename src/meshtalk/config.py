@@ -105,7 +105,7 @@ class StageConfig:
     steps: int
     frames: int = 32
     """T: consecutive frames of a window."""
-    batch: int = 16
+    batch: int = 8
     learning_rate: float = 1e-3
     audio_learning_rate: float = 5e-4
     """For the audio encoder, which arrives pre-trained at the second and third stage."""
@@ -123,7 +123,7 @@ class LossConfig:
     """Eq. 4."""
     eyelid: float = 0.3
     """Eq. 5."""
-    opening: float = 0.05
+    opening: float = 0.2
     """Squared error of the lip opening itself, so that closures close."""
     velocity: float = 2.0
     """Squared error of the frame-to-frame change: less jitter."""
@@ -136,8 +136,8 @@ class TrainConfig:
     """Three steps: audio regression (warms up the audio encoder), stage 1 (autoencoder), stage 2 (prior)."""
 
     seed: int = 0
-    regression: StageConfig = field(default_factory=lambda: StageConfig(steps=5000, audio_learning_rate=1e-3))
-    stage1: StageConfig = field(default_factory=lambda: StageConfig(steps=8000))
+    regression: StageConfig = field(default_factory=lambda: StageConfig(steps=5000, batch=16, audio_learning_rate=1e-3))
+    stage1: StageConfig = field(default_factory=lambda: StageConfig(steps=6000))
     stage2: StageConfig = field(default_factory=lambda: StageConfig(steps=8000, frames=48, clip_norm=5.0))
     loss: LossConfig = field(default_factory=LossConfig)
     tau_start: float = 1.0

@@ -17,9 +17,16 @@ IDENTITY_VERTICES = 400
 LOSS_REGIONS = ("mouth", "upper_face", "eyelids")
 
 
+LIP_EMPHASIS = 2.0
+"""How much more a lip vertex weighs in M^mouth than its neighbours: small, and watched by everybody."""
+
+
 def region_arrays(topology: Topology) -> dict[str, np.ndarray]:
-    """The regions of eqs. 4 and 5."""
-    return {name: topology.region(name) for name in LOSS_REGIONS}
+    """The regions of eqs. 4 and 5: M^mouth (lips emphasised), M^upper, M^eyelid."""
+    regions = {name: topology.region(name) for name in LOSS_REGIONS}
+    if "lips" in topology.regions:
+        regions["mouth"] = regions["mouth"] * (1 + LIP_EMPHASIS * topology.region("lips"))
+    return regions
 
 
 def opening_pairs(topology: Topology) -> tuple[np.ndarray, np.ndarray] | None:
