@@ -15,7 +15,7 @@ RECTANGLES = {
     "helper-lower-teeth": (0.795, 0.80, 1.0, 0.895),
     "eye_socket": (0.31, 0.801, 0.32, 0.811),
 }
-"""Island → left, bottom, right, top. Both eyes share one picture; the sockets, never seen, share a dark corner of the mouth."""
+"""Island → left, bottom, right, top. Both eyes share one picture; the sockets, never seen, share a dark corner."""
 MARGIN = 0.004
 CENTRE_PULL = 4.0
 """How strongly the middle of the face is enlarged at the cost of the back of the head."""

@@ -119,11 +119,13 @@ def brows(points: np.ndarray, eye: np.ndarray) -> np.ndarray:
     ridge = ridge - 0.004 * np.clip(along - 0.55, 0, 1) ** 2 * 4
     half = 0.0047 * (1 - 0.66 * np.clip(along, 0, 1) ** 1.5)
     across = (points[:, 1] - ridge) / half
-    body = smoothstep(along, -0.06, 0.10) * (1 - smoothstep(along, 0.80, 1.03)) * (1 - smoothstep(np.abs(across), 0.45, 1.25))
-    body = body * (points[:, 2] > eye[2] - 0.01)
+    body = smoothstep(along, -0.06, 0.26) * (1 - smoothstep(along, 0.80, 1.03)) * (points[:, 2] > eye[2] - 0.01)
+    body = body * (1 - smoothstep(np.abs(across), 0.45, 1.25))
     # strokes: stretched noise, standing up at the inner end, lying along the brow at the tail
     lean = np.radians(72 - 62 * np.clip(along, 0, 1))
-    sideways = np.stack([x * np.sin(lean) - points[:, 1] * np.cos(lean), (x * np.cos(lean) + points[:, 1] * np.sin(lean)) * 0.12, 0 * x], 1)
+    across_hair = x * np.sin(lean) - points[:, 1] * np.cos(lean)
+    along_hair = x * np.cos(lean) + points[:, 1] * np.sin(lean)
+    sideways = np.stack([across_hair, 0.12 * along_hair, 0 * x], axis=1)
     strokes = 0.74 + 0.34 * noise(sideways, 0.00075, 11) + 0.16 * noise(points, 0.0035, 12)
     return body * np.clip(strokes, 0.12, 1)
 
@@ -157,21 +159,23 @@ def skin(points: np.ndarray, fields: Mapping[str, np.ndarray], marks: Mapping[st
     colour = mix(colour, SALLOW, 0.5 * bump(points, forehead, (0.04, 0.022, 0.05)))
     cheek = np.array([eye[0] + 0.012, 0.5 * (eye[1] + lips[1]) + 0.002, eye[2]])
     colour = mix(colour, BLUSH, (0.34 + 0.12 * mottle) * bump(points, cheek, (0.019, 0.015, 0.04)))
-    colour = mix(colour, BLUSH, 0.34 * bump(points, nose + [0, -0.002, 0], (0.014, 0.010, 0.022)))
-    colour = mix(colour, BLUSH, 0.20 * bump(points, marks["chin"] + [0, 0.006, 0], (0.014, 0.010, 0.02)))
+    colour = mix(colour, BLUSH, 0.34 * bump(points, np.add(nose, (0, -0.002, 0)), (0.014, 0.010, 0.022)))
+    colour = mix(colour, BLUSH, 0.20 * bump(points, np.add(marks["chin"], (0, 0.006, 0)), (0.014, 0.010, 0.02)))
     colour = mix(colour, BLUSH, 0.40 * np.clip(fields["ear"], 0, 1))
     under = np.array([eye[0] - 0.004, eye[1] - 0.0125, eye[2] + 0.012])
     colour = mix(colour, SHADE, 0.26 * bump(points, under, (0.013, 0.0045, 0.03)))
     upper_lid = np.array([eye[0], eye[1] + 0.008, eye[2] + 0.012])
     colour = mix(colour, SHADE, 0.16 * bump(points, upper_lid, (0.014, 0.006, 0.03)))
-    colour = colour * (1 + 0.022 * mottle + 0.016 * noise(points, 0.0011, 3) + 0.012 * noise(points, 0.0022, 4))[:, None]
+    pores = 0.016 * noise(points, 0.0011, 3) + 0.012 * noise(points, 0.0022, 4)
+    colour = colour * (1 + 0.022 * mottle + pores)[:, None]
     lined = LIP * (1 + 0.05 * noise(points * [1.0, 0.15, 0.15], 0.0009, 5) + 0.03 * noise(points, 0.004, 6))[:, None]
     ring = fields["lip_ring"] + 0.18 * noise(points, 0.003, 7)
     colour = mix(colour, lined, 0.86 * (1 - smoothstep(ring, 4.3, 5.7)))
     colour = mix(colour, MOUTH, 0.6 * (1 - smoothstep(fields["lip_ring"], 0.0, 1.3)))
     lash = fields["lid_ring"]
     upper = smoothstep(points[:, 1] - eye[1], -0.0020, 0.0005)
-    colour = mix(colour, HAIR * 0.8, (0.22 + 0.68 * upper) * smoothstep(lash, 0.7, 1.3) * (1 - smoothstep(lash, 1.9, 2.8)))
+    rim = smoothstep(lash, 0.7, 1.3) * (1 - smoothstep(lash, 1.9, 2.8))
+    colour = mix(colour, HAIR * 0.8, (0.22 + 0.68 * upper) * rim)
     colour = mix(colour, BLUSH * 0.9, 0.7 * (1 - smoothstep(lash, 0.2, 1.0)))
     colour = mix(colour, HAIR, 0.88 * brows(points, eye))
     return mix(colour, HAIR * (1 + 0.25 * noise(points, 0.0007, 8))[:, None], 0.86 * hair(points, eye, fields["ear"]))

@@ -83,7 +83,8 @@ def add_teeth(surgery: Surgery, source: MakeHuman) -> dict[str, np.ndarray]:
         )
         profile = tooth_profile(np.sin(np.pi * columns[:, 4]) ** 0.5)
         # the biting plane follows the old strip: it rises slightly towards the molars
-        edge_y = float(old[:, 1].min()) - 0.0022 if upper else float(old[np.argmin(np.abs(old[:, 0]) - old[:, 2]), 1]) - 0.0022
+        lowest, foremost = old[:, 1].min(), old[np.argmin(np.abs(old[:, 0]) - old[:, 2]), 1]
+        edge_y = float(lowest if upper else foremost) - 0.0022
         rise = 0.0015 * np.clip((front_z - columns[:, 1]) / (front_z - back_z), 0, 1)
         sign = 1.0 if upper else -1.0
         x = columns[:, None, 0] + profile[..., 0] * columns[:, None, 2]
@@ -126,7 +127,7 @@ def add_eyes(surgery: Surgery, source: MakeHuman, radius_factor: float) -> dict[
         for j in range(EYE_SEGMENTS):
             k = (j + 1) % EYE_SEGMENTS
             surgery.polygons.append(
-                Polygon(part, [pole, int(index[0, j]), int(index[0, k])], [uv_pole, int(uv_index[0, j]), int(uv_index[0, k])])
+                Polygon(part, [pole, int(index[0, j]), int(index[0, k])], [uv_pole, *map(int, uv_index[0, [j, k]])])
             )
             for i in range(len(angle) - 1):
                 at = ((i, j), (i + 1, j), (i + 1, k), (i, k))

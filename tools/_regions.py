@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+VERMILION_RINGS = 5
+"""Edge loops from the lips' contact line to the border of the red."""
 MOUTH_PREFIXES = ("mouth", "jaw", "tongue", "cheekPuff")
 
 
@@ -36,12 +38,14 @@ def regions(
     shapes: Mapping[str, np.ndarray],
     part: np.ndarray,
     landmarks: Mapping[str, np.ndarray],
+    lip_ring: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """The four regions every talking topology names.
 
     Args:
         vertices: (V,3) metres, the default person.
         part: (V,) part name of each vertex.
+        lip_ring: (V,) number of mesh edges from the lips' contact line.
     """
     y = vertices[:, 1]
     lip_y = float(y[landmarks["lip_inner_upper"]].mean())
@@ -51,24 +55,16 @@ def regions(
     upper_names = [n for n in shapes if not n.startswith(MOUTH_PREFIXES)]
     mouth = smoothstep(strength_mm(shapes, mouth_names), 1.0, 6.0) * (1 - smoothstep(rise, 0.55, 0.95))
     upper = smoothstep(strength_mm(shapes, upper_names), 0.3, 2.5) * smoothstep(rise, 0.30, 0.70)
-    mouth, upper = smooth(mouth, faces, 3), smooth(upper, faces, 3)
+    mouth, upper = smooth(mouth, faces, 5), smooth(upper, faces, 5)
     for name in ("tongue", "lower_teeth", "upper_teeth", "inner_mouth"):
         mouth[part == name], upper[part == name] = 1.0, 0.0
     for name in ("eye_left", "eye_right"):
         mouth[part == name], upper[part == name] = 0.0, 1.0
     blink = strength_mm(shapes, ["eyeBlinkLeft", "eyeBlinkRight"])
-    lids = smooth(smoothstep(blink, 2.0, 6.0) * ((part == "skin") | (part == "eye_socket")), faces, 1)
+    lids = smooth(smoothstep(blink, 1.0, 4.0) * ((part == "skin") | (part == "eye_socket")), faces, 1)
     return {
         "mouth": mouth,
         "upper_face": upper,
         "eyelids": lids,
-        "lips": landmarks_lips(vertices, shapes, part),
+        "lips": 1 - smoothstep(lip_ring, VERMILION_RINGS - 0.5, VERMILION_RINGS + 2.5),
     }
-
-
-def landmarks_lips(vertices: np.ndarray, shapes: Mapping[str, np.ndarray], part: np.ndarray) -> np.ndarray:
-    """(V,) the vermilion and its rim."""
-    roll = strength_mm(shapes, ["mouthRollLower", "mouthRollUpper"])
-    return smoothstep(roll, 1.5, 4.5) * (part == "skin")
-
-

@@ -40,9 +40,7 @@ def graph_distance(vertices: np.ndarray, faces: np.ndarray, sources: Sequence[in
     return distance
 
 
-def make_seam(
-    vertices: np.ndarray, faces: np.ndarray, upper: np.ndarray, lower: np.ndarray, spread_m: float
-) -> Seam:
+def make_seam(vertices: np.ndarray, faces: np.ndarray, upper: np.ndarray, lower: np.ndarray, spread_m: float) -> Seam:
     """The seam of two edges.
 
     Args:
@@ -64,7 +62,11 @@ def make_seam(
     opening = moves[upper] - (1 - share)[:, None] * moves[pairs[:, 0]] - share[:, None] * moves[pairs[:, 1]]
     field = moves[rows] @ np.linalg.pinv(opening, rcond=0.05)
     return Seam(
-        upper.astype(np.int32), pairs.astype(np.int32), share.astype(np.float32), rows.astype(np.int32), field.astype(np.float32)
+        upper.astype(np.int32),
+        pairs.astype(np.int32),
+        share.astype(np.float32),
+        rows.astype(np.int32),
+        field.astype(np.float32),
     )
 
 
@@ -72,7 +74,8 @@ def correct_shapes(shapes: dict[str, np.ndarray], vertices: np.ndarray, seams: d
     """Make lips and lids meet where a shape says that they do; changes `shapes`.
 
     jawOpen + mouthClose and every shape of LIPS_STAY keep the opening of the lips in every column, so that no mixture
-    of them makes the lips cross or gape; mouthFunnel opens a round gap; OPENERS never close any column; eyeBlink closes the lids.
+    of them makes the lips cross or gape; mouthFunnel opens a round gap; OPENERS never close any column; eyeBlink
+    closes the lids.
     """
     lips = seams["lips"]
     for name in shapes:
@@ -130,5 +133,3 @@ def lid_edges(surgery: Surgery, vertices: np.ndarray, side: int) -> tuple[np.nda
     inside = (vertices[order, 0] > ends[0, 0] + 1e-3) & (vertices[order, 0] < ends[1, 0] - 1e-3)
     high = vertices[order, 1] > line
     return order[inside & high], np.concatenate([[inner], order[inside & ~high], [outer]])
-
-

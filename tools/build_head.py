@@ -37,10 +37,16 @@ LIP_CONTACT = 520
 LIP_SPREAD_M, LID_SPREAD_M = 0.005, 0.004
 """How far corrections of the lips' and lids' opening reach (see `make_seam`)."""
 CHIN, NOSE_TIP = 5171, 317
-EYE_RADIUS = 0.95
+EYE_RADIUS = 0.93
 """Of MakeHuman's eyeball, which is larger than life and touches the lids."""
 PART_NAMES = ("skin", "inner_mouth", "eye_socket", "eye_left", "eye_right", "upper_teeth", "lower_teeth", "tongue")
-PART_OF = {EYES[0]: "eye_left", EYES[1]: "eye_right", TEETH[0]: "upper_teeth", TEETH[1]: "lower_teeth", TONGUE: "tongue"}
+PART_OF = {
+    EYES[0]: "eye_left",
+    EYES[1]: "eye_right",
+    TEETH[0]: "upper_teeth",
+    TEETH[1]: "lower_teeth",
+    TONGUE: "tongue",
+}
 
 
 def fields(source: MakeHuman) -> dict[str, np.ndarray]:
@@ -79,8 +85,14 @@ def operate(source: MakeHuman, raw: np.ndarray) -> tuple[Surgery, dict[str, np.n
     return surgery, teeth
 
 
-def sparse(targets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Targets as concatenated rows: vertices moved by 2 µm or more, millimetres in half precision."""
+def sparse(targets: dict[str, np.ndarray], origin: np.ndarray) -> dict[str, np.ndarray]:
+    """Targets as concatenated rows: vertices moved by 2 µm or more, millimetres in half precision.
+
+    Macro targets lift the whole head with the body's height; that is taken off, for it would cost the precision of
+    everything else and the origin between the ears undoes it anyway.
+    """
+    lifts = {name: d[origin].mean(0) for name, d in targets.items()}
+    targets = {name: d - lifts[name] if np.abs(lifts[name]).max() > 2e-3 else d for name, d in targets.items()}
     rows = {name: np.flatnonzero(np.abs(d).max(1) > 2e-6) for name, d in targets.items()}
     return {
         "target_names": np.array(list(targets)),
@@ -88,6 +100,19 @@ def sparse(targets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         "target_rows": np.concatenate(list(rows.values())).astype(np.uint16),
         "target_mm": np.concatenate([targets[n][r] * 1e3 for n, r in rows.items()]).astype(np.float16),
     }
+
+
+def symmetric(shapes: dict[str, np.ndarray], vertices: np.ndarray) -> dict[str, np.ndarray]:
+    """The shapes with left and right made exact mirror images (MakeHuman's smiles differ by a millimetre)."""
+    place = {tuple(spot): k for k, spot in enumerate(np.round(vertices * 1e6).astype(int).tolist())}
+    twin = [place[-x, y, z] for x, y, z in np.round(vertices * 1e6).astype(int).tolist()]
+
+    def other(name: str) -> str:
+        if name.endswith("Left"):
+            return name[:-4] + "Right"
+        return name[:-5] + "Left" if name.endswith("Right") else name
+
+    return {name: (moves + shapes[other(name)][twin] * [-1, 1, 1]) / 2 for name, moves in shapes.items()}
 
 
 def paint(
@@ -100,6 +125,7 @@ def paint(
     teeth: dict[str, np.ndarray],
     landmarks: dict[str, np.ndarray],
     origin: np.ndarray,
+    lip_ring: np.ndarray,
 ) -> tuple[np.ndarray, bytes]:
     """The atlas (N,2) and the texture, from the default person seen from between the ears."""
     spots = vertices - vertices[origin].mean(0)
@@ -111,10 +137,9 @@ def paint(
     gap = np.zeros(len(vertices))
     for grid in teeth.values():
         gap[grid[:, grid.shape[1] // 2 % COLUMNS_PER_TOOTH :: COLUMNS_PER_TOOTH]] = 1.0
-    contact = edge_loop(surgery, surgery.find(LIP_CONTACT))
     ear_growth = np.linalg.norm(surgery.apply(identity["ears/ear-wing-incr"]), axis=1)
     fields = {
-        "lip_ring": rings(surgery.polygons, len(vertices), contact),
+        "lip_ring": lip_ring,
         "lid_ring": rings(surgery.polygons, len(vertices), lid_start),
         "ear": np.clip((ear_growth / ear_growth.max() - 0.25) / 0.35, 0, 1),
         "tooth_gap": gap,
@@ -146,6 +171,7 @@ def build(wheel: tyro.conf.Positional[Path], output: Path = ASSET) -> None:
     tongue = rest_tongue(surgery)
     vertices = surgery.apply(raw) + tongue
     shapes = {name: surgery.apply(moves) for name, moves in source.face_units().items()}
+    shapes = symmetric(shapes, vertices)
     upper, lower = lip_edges(surgery, vertices, surgery.find(LIP_CONTACT))
     seams = {"lips": make_seam(vertices, faces, upper, lower, LIP_SPREAD_M)}
     for side, sign in (("left", 1), ("right", -1)):
@@ -167,8 +193,9 @@ def build(wheel: tyro.conf.Positional[Path], output: Path = ASSET) -> None:
         "nose_tip": np.array([surgery.find(NOSE_TIP)]),
         "chin": np.array([surgery.find(CHIN)]),
     }
-    uvs, png = paint(surgery, vertices, faces, uv_faces, polygon_parts, identity, teeth, landmarks, ear)
-    named = regions(vertices, faces, shapes, part, landmarks)
+    lip_ring = rings(surgery.polygons, len(vertices), edge_loop(surgery, surgery.find(LIP_CONTACT)))
+    uvs, png = paint(surgery, vertices, faces, uv_faces, polygon_parts, identity, teeth, landmarks, ear, lip_ring)
+    named = regions(vertices, faces, shapes, part, landmarks, lip_ring)
     topology = Topology(
         faces=faces,
         n_vertices=len(vertices),
@@ -185,7 +212,7 @@ def build(wheel: tyro.conf.Positional[Path], output: Path = ASSET) -> None:
     recipes = {"default": {"targets": target_weights(DEFAULT), "tint": TONES[DEFAULT.tone]}}
     recipes |= {f"p{k:02d}": {"targets": target_weights(w), "tint": TONES[w.tone]} for k, w in enumerate(PEOPLE)}
     arrays = {f"topology/{k}": v for k, v in topology.to_arrays().items()}
-    arrays |= sparse({name: surgery.apply(moves) for name, moves in identity.items()})
+    arrays |= sparse({name: surgery.apply(moves) for name, moves in identity.items()}, ear)
     arrays["base_mm"] = ((surgery.apply(source.vertices) + tongue) * 1e3).astype(np.float32)
     for name, seam in seams.items():
         arrays |= {f"seam/{name}/{field.name}": getattr(seam, field.name) for field in dataclasses.fields(seam)}
@@ -195,7 +222,8 @@ def build(wheel: tyro.conf.Positional[Path], output: Path = ASSET) -> None:
     arrays["recipes"] = np.frombuffer(json.dumps(recipes).encode(), np.uint8)
     with atomic(output) as temporary, open(temporary, "wb") as stream:
         np.savez_compressed(stream, **arrays)
-    print(f"{output}: {output.stat().st_size / 1e6:.2f} MB, {len(vertices)} vertices, {len(faces)} faces, {topology.hash}")
+    size = f"{len(vertices)} vertices, {len(faces)} faces, {output.stat().st_size / 1e6:.2f} MB"
+    print(f"{output}: {size}, topology {topology.hash}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import numpy as np
 from meshtalk.errors import InputError
 from meshtalk.topology import Topology
 
-
 LIPS_APART_M = 6e-5
 """Opening of the lips at rest, everywhere along the contact line: closed to the eye, not yet pressed."""
 
@@ -99,7 +98,7 @@ class Head:
         if isinstance(name_or_seed, str):
             if name_or_seed not in self.recipes:
                 raise InputError(
-                    f"there is no person {name_or_seed!r} : choose one of {', '.join(self.recipes)} or give an integer seed"
+                    f"there is no person {name_or_seed!r} : choose one of {', '.join(self.recipes)}, or give an integer"
                 )
             recipe = self.recipes[name_or_seed]
             return self._make(name_or_seed, recipe["targets"], tuple(recipe["tint"]))
