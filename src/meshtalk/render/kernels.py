@@ -38,6 +38,10 @@ def _compiled(function: Callable) -> Any:
         return numba.njit(nogil=True, error_model="numpy")(function)
 
 
+_inlined = numba.njit(nogil=True, error_model="numpy", inline="always")
+"""For what runs once a pixel: passing arrays to a function costs as much as the work inside."""
+
+
 @_compiled
 def vertex_normals(vertices, faces, rotation, normals):
     """Area-weighted unit normals in camera space. vertices (V,3), faces (F,3), rotation (3,3) → normals (V,≥3)."""
@@ -197,7 +201,7 @@ def visibility(screen, nearness, bias, visible):
         visible[v] = free / N_SAMPLES
 
 
-@_compiled
+@_inlined
 def _bilinear(texture, start, wide, tall, u, v):
     """r, g, b of one level of the texture pyramid; v points up, the edges repeat."""
     x = min(max(u, 0.0), 1.0) * wide - 0.5
@@ -215,7 +219,7 @@ def _bilinear(texture, start, wide, tall, u, v):
     )
 
 
-@_compiled
+@_inlined
 def _textured(texture, levels, uvs, uv_faces, f, area, wa, wb, wc):
     """r, g, b between the two pyramid levels that fit the triangle's texels per pixel."""
     a, b, c = uv_faces[f, 0], uv_faces[f, 1], uv_faces[f, 2]
