@@ -264,7 +264,7 @@ class Animator:
         state = replace(state, mel_tail=mel.copy(), features=features)
         if count == 0:
             return torch.zeros(0, self.geometry.n_motion, device=self._device), state
-        hops = frame_hops(self.config.fps, state.frame, count).to(self._device) - state.first_hop
+        hops = frame_hops(self.config.fps, state.frame, count) - state.first_hop
         motion, state = self._frames(features, hops, state, count)
         frame = state.frame + count
         keep_hop = int(frame * HOP_RATE / self.config.fps)

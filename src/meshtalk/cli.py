@@ -136,8 +136,8 @@ def evaluate(
         limit: measure only so many clips, spread over the split.
         seed: of the sampling.
     """
-    from meshtalk.corpus.store import Corpus
     from meshtalk.assess import evaluate_model
+    from meshtalk.corpus.store import Corpus
 
     evaluate_model(
         None if str(model) == "-" else model, Corpus.open(corpus), split=split, baseline=baseline,

@@ -94,7 +94,7 @@ class MeasuredAnimator(Animator):
         )
 
     def _audio(self, encoder: AudioEncoder, seen: _Encoded) -> Tensor:
-        return encoder.at(seen.features, frame_hops(self.config.fps, 0, seen.motion.shape[1]).to(self._device))
+        return encoder.at(seen.features, frame_hops(self.config.fps, 0, seen.motion.shape[1]))
 
     def _decoded(self, seen: _Encoded, labels: Tensor, clip: Clip) -> Clip:
         motion = self.network.decode(seen.template, self.network.one_hot(labels))[0]

@@ -120,15 +120,17 @@ class AudioEncoder(nn.Module):
 
         Args:
             features: (B,L,n_features) raw; frame 0 is `stack_reach` hops before hop 0 of `hops`.
-            hops: (T,) times in hops (10 ms), ≥ 0; frames up to floor(hop)+stack_lookahead must be there.
+            hops: (T,) float64 times in hops (10 ms), ≥ 0, on the CPU (not every device has float64); feature frames up
+                to floor(hop) + stack_reach + stack_lookahead must be there.
 
         Returns:
             (B,T,code)
         """
         features = (features - self.feature_mean) / self.feature_std
         if self.config.stack == "window":
-            return self.code(self.windows(features, hops.round().long()))
+            return self.code(self.windows(features, hops.round().long().to(features.device)))
         dense = self.dense(features)
         low = hops.floor().long()
-        share = (hops - low).to(dense.dtype)[:, None]
+        share = (hops - low).float()[:, None].to(dense.device)
+        low = low.to(dense.device)
         return self.code(dense[:, low] * (1 - share) + dense[:, low + 1] * share)

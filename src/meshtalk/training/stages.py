@@ -126,12 +126,18 @@ def to_device(batch: Batch, like: Tensor) -> Batch:
     return Batch(
         features=batch.features.to(device),
         clean_features=batch.clean_features.to(device),
-        hops=batch.hops.to(device if device.type != "mps" else "cpu"),  # mps has no float64
+        hops=batch.hops,
         motion=batch.motion.to(device),
         template=batch.template.to(device),
         clip_ids=batch.clip_ids.to(device),
         starts=batch.starts,
     )
+
+
+def whole_clip(data: WindowData, index: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A clip on its own: (1,L,F) clean features, (T,) hops, (1,T,n) motion, (1,m) template."""
+    features, hops = data.clip_window(index)
+    return features.to(device), hops, data.motion(index)[None].to(device), data.template[index : index + 1].to(device)
 
 
 @torch.no_grad()
@@ -141,9 +147,8 @@ def clip_labels(model: MeshTalk, data: WindowData, limit: int | None = None) -> 
     device = model.decoder.vertex_bias.device
     labels = []
     for index in range(len(data.infos) if limit is None else min(limit, len(data.infos))):
-        features, hops = data.clip_window(index)
-        audio = model.audio.at(features.to(device), hops)
-        labels.append(model.labels(data.motion(index)[None].to(device), audio)[0].cpu())
+        features, hops, motion, _ = whole_clip(data, index, device)
+        labels.append(model.labels(motion, model.audio.at(features, hops))[0].cpu())
     return labels
 
 
@@ -159,9 +164,8 @@ def validate_regression(model: Regressor, data: WindowData) -> dict[str, float]:
     """Held-out mouth error (root mean square, mm) and lip-opening correlation."""
     errors, correlations = [], []
     for index in range(min(VALIDATION_CLIPS, len(data.infos))):
-        features, hops = data.clip_window(index)
-        output = model(features, hops, data.template[index : index + 1])
-        truth = data.motion(index)[None]
+        features, hops, truth, template = whole_clip(data, index, model.output.weight.device)
+        output = model(features, hops, template)
         errors.append(float(model.geometry.region_error(output - truth, "mouth")))
         correlations.append(lip_opening_r(model, output, truth))
     return {"mouth_rms_mm": float(np.mean(errors)) ** 0.5, "lip_opening_r": float(np.mean(correlations))}
@@ -174,8 +178,8 @@ def validate_stage1(model: MeshTalk, data: WindowData) -> dict[str, float]:
     error = model.geometry.region_error
     items = []
     for index in range(size):
-        features, hops = data.clip_window(index)
-        items.append((model.audio.at(features, hops), data.motion(index)[None], data.template[index : index + 1]))
+        features, hops, motion, template = whole_clip(data, index, model.decoder.vertex_bias.device)
+        items.append((model.audio.at(features, hops), motion, template))
     for (audio, motion, template), (other_audio, other_motion, _) in zip(items, items[1:] + items[:1], strict=True):
         frames = min(motion.shape[1], other_motion.shape[1])
         output = model.decode(template, model.one_hot(model.labels(motion, audio)))
@@ -204,13 +208,13 @@ def validate_stage2(model: MeshTalk, data: WindowData) -> dict[str, float]:
     nats, correlations, mouth = [], [], []
     generator = torch.Generator().manual_seed(0)
     for index, label in enumerate(labels):
-        features, hops = data.clip_window(index)
+        features, hops, truth, template = whole_clip(data, index, model.decoder.vertex_bias.device)
+        label = label.to(truth.device)
         audio = model.prior_audio_encoder.at(features, hops)
         log_probs = model.prior(model.one_hot(label[None]), audio)
         nats.append(F.nll_loss(log_probs.flatten(0, 2), label.flatten(), reduction="none").view(label.shape))
         sampled = model.sample(audio, generator)
-        output = model.decode(data.template[index : index + 1], model.one_hot(sampled))
-        truth = data.motion(index)[None]
+        output = model.decode(template, model.one_hot(sampled))
         correlations.append(lip_opening_r(model, output, truth))
         mouth.append(float(model.geometry.region_error(output - truth, "mouth")))
     per_head = torch.cat(nats).mean(0)
