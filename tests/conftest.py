@@ -1,4 +1,4 @@
-"""What tests share: shapes enforced, a small rig corpus made of curves, a tiny trained model."""
+"""What tests share: a small rig corpus made of curves, a tiny model of it, and no extra processes."""
 
 from __future__ import annotations
 
@@ -6,3 +6,57 @@ import os
 
 # the suite runs beside other work: idle OpenMP threads must not spin
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+class InlineExecutor:
+    """A process pool's `map`, in this process: a spawned worker would load torch again for every fixture."""
+
+    def __init__(self, **_: Any) -> None:
+        pass
+
+    def __enter__(self) -> InlineExecutor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def map(self, function: Callable[..., Any], jobs: Iterable[Any], chunksize: int = 1) -> Iterator[Any]:
+        return map(function, jobs)
+
+
+@pytest.fixture
+def inline_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training computes audio features in this process."""
+    monkeypatch.setattr("meshtalk.training.data.ProcessPoolExecutor", InlineExecutor)
+
+
+@pytest.fixture(scope="session")
+def rig_corpus(tmp_path_factory: pytest.TempPathFactory):
+    import rig
+
+    return rig.build(tmp_path_factory.mktemp("rig") / "corpus")
+
+
+@pytest.fixture(scope="session")
+def dense_corpus(tmp_path_factory: pytest.TempPathFactory):
+    import rig
+
+    return rig.build(tmp_path_factory.mktemp("rig_dense") / "corpus", dense=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an untrained model of the rig."""
+    import rig
+
+    from meshtalk.checkpoint import save_checkpoint
+
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    save_checkpoint(folder, rig.random_checkpoint())
+    return folder

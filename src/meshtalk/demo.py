@@ -82,8 +82,8 @@ def describe(clip: Clip) -> str:
     """A few honest numbers of a clip with aligned phones: closures, opening against loudness, blinks."""
     opening = tracks.opening_mm(clip)
     fps = float(clip.fps)
-    closed = sync.closure_rate(opening, clip.phones, fps)
-    wrongly = sync.false_closure_rate(opening, clip.phones, fps)
+    closed = sync.closure_rate(opening, fps, clip.phones)
+    wrongly = sync.false_closure_rate(opening, fps, clip.phones)
     loudness = sync.loudness_correlation(opening, clip.audio, clip.sample_rate, fps)
     return (
         f"lips closed at {closed:.0%} of the p, b and m (and at {wrongly:.0%} of k, g, h, n, t, d, l); "

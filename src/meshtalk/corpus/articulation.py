@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from meshtalk.audio import n_frames as audio_frames
 from meshtalk.clip import Phone
 from meshtalk.corpus import coarticulation as co
 from meshtalk.corpus.lips import PUCKER_LIMIT, default_lips, shape_names
@@ -38,11 +39,6 @@ class Style:
         return cls(amplitude=rng.uniform(0.92, 1.08), tilt=float(np.clip(rng.normal(0, 0.03), -0.06, 0.06)))
 
 
-def frame_count(n_samples: int, sample_rate: int, fps: Fraction) -> int:
-    """Frames whose time k/fps lies inside the audio (at least one)."""
-    return max(1, -int(-(n_samples * Fraction(fps)) // sample_rate))
-
-
 def articulate(
     phones: Sequence[Phone],
     audio: np.ndarray,
@@ -59,7 +55,7 @@ def articulate(
         style_rng: draws the Style.
 
     Returns:
-        (T,S) float32 ARKit weights in the order of the head's shapes, T = `frame_count`.
+        (T,S) float32 ARKit weights in the order of the head's shapes, T = `meshtalk.audio.n_frames`, at least 1.
 
     Raises:
         InputError: no audio, or phones that `segments` refuses.
@@ -67,7 +63,7 @@ def articulate(
     if audio.ndim != 1 or len(audio) == 0:
         raise InputError(f"audio has shape {audio.shape}; one channel with at least one sample is needed")
     style = Style.draw(style_rng)
-    n_frames = frame_count(len(audio), sample_rate, fps)
+    n_frames = max(1, audio_frames(len(audio), sample_rate, fps))
     grid_s = co.time_grid(max(len(audio) / sample_rate, float(n_frames / fps)))
     curves = _arkit(_gestures(phones, audio, sample_rate, grid_s, style), style)
     frames_s = np.array([float(k / fps) for k in range(n_frames)])
@@ -84,7 +80,7 @@ def _gestures(
     """Gesture curves on the grid, with `close` and `touch`, the envelopes of p b m and f v."""
     parts = segments(phones)
     blended = co.smooth(co.blend(parts, grid_s), co.SMOOTHING_S) * co.activity(parts, grid_s)[:, None]
-    gestures = dict(zip(GESTURES, blended.T, strict=True))
+    gestures: dict[str, np.ndarray] = dict(zip(GESTURES, blended.T, strict=True))
     effort = style.amplitude * (0.70 + 0.38 * co.smooth(co.loudness(audio, sample_rate, grid_s), 0.03))
     for name in ("jaw", "lower", "upper"):
         gestures[name] = gestures[name] * effort

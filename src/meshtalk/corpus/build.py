@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
@@ -166,9 +167,7 @@ def cached_utterance(job: Job, folder: Path) -> Utterance | None:
             _write_facts(facts, None)
             return None
         with atomic(sound) as temporary:
-            soundfile.write(
-                temporary, utterance.audio, utterance.sample_rate, format="FLAC", subtype="PCM_16"
-            )
+            soundfile.write(temporary, utterance.audio, utterance.sample_rate, format="FLAC", subtype="PCM_16")
         _write_facts(facts, utterance.phones)
         return cached_utterance(job, folder)
     phones = tuple(Phone(str(n), float(a), float(b)) for n, a, b in known["phones"])
@@ -215,9 +214,13 @@ def _one_thread() -> None:
 
 
 def _in_order(
-    plan: Iterator[Job], pool: ProcessPoolExecutor, writer: CorpusWriter, utterances: Path, ahead: int
+    plan: Iterator[Job], pool: ProcessPoolExecutor | None, writer: CorpusWriter, utterances: Path, ahead: int
 ) -> Generator[ClipInfo | None, None, None]:
-    """Results of the plan in its own order, with `ahead` jobs under way."""
+    """Results of the plan in its own order, with `ahead` jobs under way; without a pool, one by one here."""
+    if pool is None:
+        for job in plan:
+            yield _make(job, writer, utterances)
+        return
     waiting: list[Future[ClipInfo | None]] = []
     try:
         for job in plan:
@@ -244,6 +247,7 @@ def build_corpus(
 
     Args:
         minutes: of training motion; validation and test come on top (SHARE).
+        workers: processes, each about one core's work; 1 stays in this one.
         progress: called after every clip.
 
     Raises:
@@ -258,24 +262,28 @@ def build_corpus(
         writer.add_subject(person.name, person.template)
     utterances = cache_folder() / "utterances"
     goals_s = {split: 60 * minutes * SHARE[split] for split in ("test", "val", "train")}
+    total_s, started_s = sum(goals_s.values()), time.monotonic()
     done: list[ClipInfo] = []
-    done_s, dropped, started_s = 0.0, 0, time.monotonic()
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    done_s, dropped = 0.0, 0
+    with _pool(workers) as pool:
         for split, goal_s in goals_s.items():
             split_s = 0.0
-            results = _in_order(jobs(split, seed), pool, writer, utterances, 2 * workers)
-            while split_s < goal_s:
-                info = next(results)
-                if info is None:
-                    dropped += 1
-                else:
-                    done.append(info)
-                    split_s, done_s = split_s + info.duration_s, done_s + info.duration_s
-                if progress is not None:
-                    total_s = sum(goals_s.values())
-                    left = max(total_s / max(done_s, 1e-9) - 1, 0.0)
-                    progress(
-                        Progress(len(done), done_s, total_s, dropped, left * (time.monotonic() - started_s))
-                    )
-            results.close()
+            plan = _in_order(jobs(split, seed), pool, writer, utterances, 2 * workers)
+            with closing(plan) as results:
+                while split_s < goal_s:
+                    info = next(results)
+                    if info is None:
+                        dropped += 1
+                    else:
+                        done.append(info)
+                        split_s, done_s = split_s + info.duration_s, done_s + info.duration_s
+                    if progress is not None:
+                        eta_s = (time.monotonic() - started_s) * max(total_s / max(done_s, 1e-9) - 1, 0.0)
+                        progress(Progress(len(done), done_s, total_s, dropped, eta_s))
     return writer.finish(sorted(done, key=lambda info: (SPLITS.index(info.split), info.id)))
+
+
+def _pool(workers: int) -> AbstractContextManager[ProcessPoolExecutor | None]:
+    if workers == 1:
+        return nullcontext()
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)

@@ -10,21 +10,24 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from meshtalk.corpus.phones import BILABIAL, GESTURES, SILENCE, TRANSPARENT, Segment
+from meshtalk.corpus.phones import BILABIAL, GESTURES, SILENCE, TRANSPARENT, VOWELS, Segment
 
 GRID_HZ = 300
 """Rate of the internal time grid."""
 
 FALL_HZ = {
-    "jaw": 17.0,
-    "pucker": 8.0,
-    "funnel": 9.0,
+    "jaw": 15.0,
+    "pucker": 10.0,
+    "funnel": 11.0,
     "stretch": 10.0,
     "lower": 16.0,
     "upper": 16.0,
     "tongue": 22.0,
 }
 """How fast a phone's dominance falls with distance in time, 1/s: rounding spreads wide, tongues are quick."""
+
+CONSONANT_JAW = 1.7
+"""How much faster a consonant lets go of the jaw: it is a dent in the vowels' movement."""
 
 PAUSE_S = 0.15
 """A silence at least this long lets the mouth close; in a shorter one it stays relaxed, a little open."""
@@ -69,7 +72,9 @@ def blend(parts: Sequence[Segment], t_s: np.ndarray) -> np.ndarray:
         centre_s, half_s = (part.start_s + part.end_s) / 2, part.duration_s / 2
         outside_s = np.maximum(np.abs(t_s - centre_s) - 0.5 * half_s, 0.0)
         insist = dominance * (0.55 + 0.45 * min(part.duration_s / 0.09, 1.8))
-        pull = insist * np.exp(-outside_s[:, None] * fall_hz)
+        speed = np.ones(len(GESTURES))
+        speed[GESTURES.index("jaw")] = 1.0 if part.name in VOWELS else CONSONANT_JAW
+        pull = insist * np.exp(-outside_s[:, None] * fall_hz * speed)
         total += pull * value
         weight += pull
     return total / weight
@@ -101,9 +106,7 @@ def _union(envelopes: Iterable[np.ndarray], n: int) -> np.ndarray:
 
 def _plateau(t_s: np.ndarray, start_s: float, end_s: float, attack_s: float, release_s: float) -> np.ndarray:
     """1 from start to end, with smooth flanks outside."""
-    return smoothstep((t_s - start_s + attack_s) / attack_s) * smoothstep(
-        (end_s + release_s - t_s) / release_s
-    )
+    return smoothstep((t_s - start_s + attack_s) / attack_s) * smoothstep((end_s + release_s - t_s) / release_s)
 
 
 def _runs(parts: Sequence[Segment]) -> list[list[Segment]]:

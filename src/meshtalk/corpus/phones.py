@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from meshtalk.clip import Phone
 from meshtalk.errors import InputError
 
-GESTURES = ("jaw", "pucker", "funnel", "stretch", "lower", "upper", "tongue")
+GESTURES: tuple[str, ...] = ("jaw", "pucker", "funnel", "stretch", "lower", "upper", "tongue")
 """Jaw drop, lip protrusion, lip rounding, lip spreading, lower lip down, upper lip up, tongue forward."""
 
 SILENCE = "pau"
 BILABIAL = frozenset({"p", "b", "m"})
 LABIODENTAL = frozenset({"f", "v"})
+VOWELS = frozenset({"aa", "ae", "ah", "ao", "aw", "ay", "eh", "er", "ey", "ih", "iy", "ow", "oy", "uh", "uw"})
 
 TRANSPARENT = 0.08
 """Dominance of a phone over a gesture it does not care about."""
@@ -148,9 +149,7 @@ def segments(phones: Sequence[Phone]) -> tuple[Segment, ...]:
     previous_s = 0.0
     for phone in phones:
         if phone.name not in PHONES:
-            raise InputError(
-                f"phone {phone.name!r} is not ARPAbet; lower case without stress digits is needed"
-            )
+            raise InputError(f"phone {phone.name!r} is not ARPAbet; lower case without stress digits is needed")
         if not previous_s - 1e-6 <= phone.start_s <= phone.end_s:
             raise InputError(
                 f"phone {phone.name!r} lasts from {phone.start_s} to {phone.end_s} s after one that ends at"
