@@ -76,6 +76,9 @@ def command_complaint(words: list[str]) -> str | None:
     if verb not in VERBS:
         return f"there is no verb {verb}"
     allowed = {"--" + name.replace("_", "-") for name in inspect.signature(VERBS[verb]).parameters} | {"-o", "--help"}
+    takes = [p for p in inspect.signature(VERBS[verb]).parameters.values() if p.kind is p.POSITIONAL_ONLY]
+    if not takes and rest and not rest[0].startswith(("-", "[", "…", "...")):
+        return f"{verb} takes no {rest[0]}"
     options = [word.split("=")[0].strip("[],") for word in rest if word.strip("[").startswith("-") and word != "-"]
     unknown = [option for option in options if option not in allowed]
     return f"{verb} has no option {unknown[0]}" if unknown else None
@@ -169,6 +172,12 @@ def test_snippets_compile_and_commands_exist(path):
             assert wrong is None, f"{path.name}: {command}: {wrong}"
 
 
+def test_commands_in_messages_exist():
+    for path in MODULES.values():
+        for command in re.findall(r"`(meshtalk [^`]+)`", path.read_text(encoding="utf-8")):
+            assert complaint(command) is None, f"{path.name}: {command}: {complaint(command)}"
+
+
 def preset_rows() -> list[list[str]]:
     section = (ROOT / "docs/equations.md").read_text(encoding="utf-8").split("## Presets")[1].split("\n## ")[0]
     rows = [
@@ -201,6 +210,7 @@ def test_presets_are_as_the_table_says(row):
         ("meshtalk animate --seed", True),
         ("meshtalk animate --sead", False),
         ("meshtalk dance", False),
+        ("meshtalk corpus everything", False),
         ("make demo", True),
         ("make coffee", False),
         ("docs/equations.md", True),
