@@ -59,7 +59,7 @@ def to_mono(samples: np.ndarray, rate: int, target_rate: int = SAMPLE_RATE, name
     """Average channels, check and resample.
 
     Args:
-        samples: (S,) or (S, channels), floating point in [-1,1] or any integer type.
+        samples: (S,) or (S, channels), floating point in [-1,1] or any integer type (unsigned: silence in the middle).
 
     Returns:
         (S',) float32 at `target_rate`.
@@ -77,12 +77,17 @@ def to_mono(samples: np.ndarray, rate: int, target_rate: int = SAMPLE_RATE, name
     if not rate > 0:
         raise InputError(f"{name} has sample rate {rate}; a positive number of Hz is needed")
     if np.issubdtype(samples.dtype, np.integer):
-        samples = samples / float(np.iinfo(samples.dtype).max)
+        info = np.iinfo(samples.dtype)
+        middle = (int(info.max) + int(info.min) + 1) // 2
+        samples = (samples.astype(np.float64) - middle) / (int(info.max) - middle)
     mono = samples.astype(np.float32) if samples.ndim == 1 else samples.mean(1, dtype=np.float32)
     if not np.isfinite(mono).all():
         bad = int((~np.isfinite(mono)).sum())
         raise InputError(f"{name} holds {bad} samples that are NaN or infinite : repair or re-export it")
-    return soxr.resample(mono, rate, target_rate).astype(np.float32) if rate != target_rate else mono
+    if rate == target_rate:
+        return mono
+    resampled = soxr.resample(mono, rate, target_rate).astype(np.float32)
+    return resampled if len(resampled) else np.zeros(1, np.float32)  # shorter than a sample is still a sound
 
 
 def _read_soundfile(path: Path) -> tuple[np.ndarray, int] | None:

@@ -223,12 +223,20 @@ def from_json(kind: Any, data: Any) -> Any:
         if not isinstance(data, dict) or (unknown := set(data) - set(hints)):
             names = sorted(unknown) if isinstance(data, dict) else type(data).__name__
             raise InputError(f"{getattr(kind, '__name__', kind)} does not know {names}; it has {sorted(hints)}")
-        return kind(**{name: from_json(hints[name], value) for name, value in data.items()})  # type: ignore[operator]
+        try:
+            return kind(**{name: from_json(hints[name], value) for name, value in data.items()})  # type: ignore[operator]
+        except TypeError as error:  # a field without a default is missing; Python's message names it
+            raise InputError(f"{getattr(kind, '__name__', kind)} is incomplete: {error}") from None
     origin = typing.get_origin(kind)
     if kind is Fraction and isinstance(data, str):
-        return Fraction(data)
-    if origin is tuple and isinstance(data, list):
-        return tuple(data)
+        try:
+            return Fraction(data)
+        except (ValueError, ZeroDivisionError):
+            raise InputError(f"{data!r} came where a fraction such as 30/1 is needed") from None
+    if origin is tuple:
+        if not isinstance(data, list):
+            raise InputError(f"{data!r} came where a list is needed")
+        return tuple(from_json(typing.get_args(kind)[0], value) for value in data)
     if origin is typing.Literal:
         if data not in typing.get_args(kind):
             raise InputError(f"{data!r} came; one of {typing.get_args(kind)} is allowed")

@@ -171,8 +171,10 @@ class Topology:
                 return cls.from_arrays({k: arrays[k] for k in arrays.files})
         except FileNotFoundError:
             raise InputError(f"no topology at {path}") from None
-        except (ValueError, KeyError, OSError) as error:
-            raise InputError(f"{path} is not a meshtalk topology: {error}") from None
+        except InputError:
+            raise
+        except Exception as error:  # a damaged archive fails in many ways, and all of them mean one thing here
+            raise InputError(f"{path} is not a meshtalk topology ({type(error).__name__}: {error})") from None
 
 
 def lip_opening_m(vertices: np.ndarray, topology: Topology) -> np.ndarray:
