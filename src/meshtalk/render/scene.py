@@ -20,7 +20,7 @@ LIGHTS = (
 )
 SKY, GROUND = (0.30, 0.33, 0.37), (0.13, 0.105, 0.095)
 WRAP = (0.38, 0.20, 0.14)
-"""Radians-free stand-in for subsurface scattering: how far beyond the terminator red, green and blue still glow."""
+"""A cheap stand-in for light scattered under the skin: how far beyond the terminator red, green and blue still glow."""
 
 SKIN = (0.76, 0.57, 0.48)
 """sRGB colour of skin where a topology has no texture."""
