@@ -20,7 +20,7 @@ from meshtalk.corpus.head import Person, load_head
 from meshtalk.errors import InputError
 from meshtalk.model.autoencoder import MeshTalk, gumbel_noise
 from meshtalk.model.expression_encoder import LstmState
-from meshtalk.model.geometry import DenseGeometry
+from meshtalk.model.geometry import MM, DenseGeometry
 from meshtalk.model.prior import PriorState
 from meshtalk.model.regressor import Regressor
 from meshtalk.resample import Resampler, ResamplerState
@@ -156,8 +156,9 @@ class Animator:
             return Clip(displacement=displacement.cpu().numpy(), **common)
         if self.checkpoint.mix is not None:
             names = self.topology.shape_names
-            return Clip(weights=values @ self.checkpoint.mix, basis=self.topology.shapes, basis_names=names, **common)
-        basis = self.geometry.basis.cpu().numpy().reshape(len(values.T), -1, 3) / 1000.0
+            weights = values @ self.checkpoint.mix / MM  # a basis vector is a metre of motion, a coefficient millimetres
+            return Clip(weights=weights, basis=self.topology.shapes, basis_names=names, **common)
+        basis = self.geometry.basis.cpu().numpy().reshape(len(values.T), -1, 3) / MM
         names = tuple(f"component_{i:02d}" for i in range(len(basis)))
         return Clip(weights=values, basis=basis, basis_names=names, **common)
 
