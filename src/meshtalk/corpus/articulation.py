@@ -66,7 +66,7 @@ def articulate(
     n_frames = max(1, audio_frames(len(audio), sample_rate, fps))
     grid_s = co.time_grid(max(len(audio) / sample_rate, float(n_frames / fps)))
     curves = _arkit(_gestures(phones, audio, sample_rate, grid_s, style), style)
-    frames_s = np.array([float(k / fps) for k in range(n_frames)])
+    frames_s = np.arange(n_frames) * fps.denominator / fps.numerator
     names = shape_names()
     weights = np.zeros((n_frames, len(names)), np.float32)
     for name, curve in curves.items():

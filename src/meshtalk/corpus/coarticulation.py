@@ -134,7 +134,7 @@ def activity(parts: Sequence[Segment], t_s: np.ndarray) -> np.ndarray:
 
 
 def bilabial_closure(parts: Sequence[Segment], t_s: np.ndarray) -> np.ndarray:
-    """(G,) 1 while p, b or m hold the lips together (at least 50 ms), 0 when they do not touch them.
+    """(G,) 1 while p, b or m hold the lips together (at least 60 ms), 0 when they do not touch them.
 
     The flanks are short: the neighbours must open quickly, or t, k, n, l beside a bilabial would look closed.
     """
@@ -145,9 +145,9 @@ def bilabial_closure(parts: Sequence[Segment], t_s: np.ndarray) -> np.ndarray:
         if part.name not in BILABIAL:
             continue
         # the burst and breath of p and b are part of the phone but come after the release
-        begin, end = (0.08, 0.90) if part.name == "m" else (0.08, 0.70)
+        begin, end = (0.05, 0.94) if part.name == "m" else (0.06, 0.78)
         start_s, end_s = part.start_s + begin * part.duration_s, part.start_s + end * part.duration_s
-        lack_s = max(0.0, 0.050 - (end_s - start_s)) / 2
+        lack_s = max(0.0, 0.060 - (end_s - start_s)) / 2
         start_s, end_s = start_s - lack_s, end_s + lack_s
         if id(part) in first:  # lips that rest closed do not part before a bilabial
             start_s -= 0.25
@@ -157,7 +157,7 @@ def bilabial_closure(parts: Sequence[Segment], t_s: np.ndarray) -> np.ndarray:
             holds[-1][1] = end_s
         else:
             holds.append([start_s, end_s])
-    return _union((_plateau(t_s, a, b, 0.060, 0.050) for a, b in holds), len(t_s))
+    return _union((_plateau(t_s, a, b, 0.070, 0.060) for a, b in holds), len(t_s))
 
 
 def labiodental_touch(parts: Sequence[Segment], t_s: np.ndarray, names: frozenset[str]) -> np.ndarray:

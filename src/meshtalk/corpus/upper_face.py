@@ -85,7 +85,7 @@ def upper_face(
         raise InputError(f"emotion {emotion!r} is unknown; choose one of {', '.join(EMOTIONS)}")
     if strength is not None and not 0 <= strength <= 1:
         raise InputError(f"strength {strength} is not between 0 and 1")
-    t_s = np.array([float(k / fps) for k in range(n_frames)])
+    t_s = np.arange(n_frames) * fps.denominator / fps.numerator
     sheet = _Sheet(t_s, float(n_frames / fps))
     # one stream for each kind of event, so that one more blink does not move the brows
     moods, blinks, gazes, brows = rng.spawn(4)
