@@ -35,7 +35,7 @@ SPEECH_VERSION = 1
 """Raise when voices, sentences' synthesis or alignment change: cached utterances are then made again."""
 
 SHARE = {"train": 1.0, "val": 1 / 15, "test": 1 / 9}
-"""Length of each split relative to the minutes asked for: 90 minutes of training come with 6 and 10."""
+"""Length of each split relative to the minutes asked for: 60 minutes of training come with 4 and 7."""
 
 HELD_OUT_SENTENCES = {"val": 0.07, "test": 0.12}
 HELD_OUT_PEOPLE = {"val": 3, "test": 5}
@@ -235,7 +235,7 @@ def _in_order(
 def build_corpus(
     root: str | Path,
     *,
-    minutes: float = 90.0,
+    minutes: float = 60.0,
     seed: int = 0,
     workers: int = 2,
     progress: Callable[[Progress], None] | None = None,
