@@ -115,9 +115,7 @@ class Corpus:
                 raise InputError(f"clip {info.id} has split {info.split!r}; {', '.join(SPLITS)} are allowed")
         topology = Topology.load(root / "topology.npz")
         if topology.hash != topology_hash:
-            raise InputError(
-                f"{root / 'topology.npz'} has hash {topology.hash}; not {topology_hash} : {_AGAIN}"
-            )
+            raise InputError(f"{root / 'topology.npz'} has hash {topology.hash}; not {topology_hash} : {_AGAIN}")
         return cls(root, topology, fps, clips, licences, hashes)
 
     def split(self, name: str) -> tuple[ClipInfo, ...]:
@@ -213,16 +211,14 @@ def _read_manifest(root: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"no corpus at {root}: there is no manifest.json : make one with `meshtalk corpus build`"
+            f"no corpus at {root}: there is no manifest.json : make one with `meshtalk corpus -o {root}`"
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}) : {_AGAIN}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise InputError(f"{path} is not the manifest of a meshtalk corpus")
     if manifest.get("version") != VERSION:
-        raise InputError(
-            f"{path} has version {manifest.get('version')!r}; this meshtalk reads {VERSION} : build again"
-        )
+        raise InputError(f"{path} has version {manifest.get('version')!r}; this meshtalk reads {VERSION} : build again")
     return manifest
 
 
@@ -253,9 +249,7 @@ class CorpusWriter:
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             why = error.strerror
-            raise InputError(
-                f"cannot write a corpus in {self.root} ({why}) : choose another folder"
-            ) from None
+            raise InputError(f"cannot write a corpus in {self.root} ({why}) : choose another folder") from None
         present = self.root / "topology.npz"
         if present.exists():
             topology.require(Topology.load(present), f"the corpus already in {self.root}")
