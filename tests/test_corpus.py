@@ -358,3 +358,12 @@ def test_a_corpus_can_be_moved(small, tmp_path):
     moved = Corpus.open(tmp_path / "elsewhere")
     moved.verify()
     moved.load(moved.clips[0])
+
+
+def test_a_built_clip_mixed_with_itself_is_itself(tmp_path, spoken):
+    corpus = build.build_corpus(tmp_path / "a", minutes=0.2, seed=3, workers=1)
+    first, second = corpus.split("train")[:2]
+    assert np.array_equal(corpus.mixed(first, first, first).weights, corpus.load(first).weights)
+    other = corpus.mixed(first, second, first)
+    assert other.n_frames == first.n_frames
+    assert not np.array_equal(other.weights, corpus.load(first).weights)

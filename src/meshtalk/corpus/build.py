@@ -204,7 +204,7 @@ def _make(job: Job, writer: CorpusWriter, utterances: Path) -> ClipInfo | None:
         sentence=job.sentence,
         seed=job.seed,
     )
-    return writer.add(clip, id=job.id, split=job.split, voice=job.voice, recipe=recipe)
+    return writer.add(clip, id=job.id, split=job.split, voice=job.voice, recipe=recipe, seed=job.seed)
 
 
 def _one_thread() -> None:

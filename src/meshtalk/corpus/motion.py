@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -64,6 +64,28 @@ def make_clip(
     )
 
 
+def mixed_clip(
+    said: Clip, speech_seed: int, emotion: str, expression_frames: int, expression_seed: int, person_name: str
+) -> Clip:
+    """`said` spoken again on another person with the upper face and emotion of another performance.
+
+    Args:
+        said: a clip of `make_clip` with its phones, made with `speech_seed`.
+        emotion, expression_frames, expression_seed: of the other performance; it is run to and fro.
+
+    Returns:
+        A linear clip as long as `said`; with the same performance and person it is `said` itself.
+    """
+    person = load_head().person(person_name)
+    style_rng, _ = np.random.default_rng(speech_seed).spawn(2)
+    _, face_rng = np.random.default_rng(expression_seed).spawn(2)
+    mouth = articulate(said.phones, said.audio, said.sample_rate, said.fps, style_rng)
+    upper = upper_face(expression_frames, said.fps, emotion, face_rng)
+    upper = np.concatenate([upper, upper[::-1]])[np.arange(len(mouth)) % (2 * len(upper))]
+    weights = (compose(mouth, upper, person) * person.gains).astype(np.float32)
+    return replace(said, template=person.template, weights=weights, subject=person.name, emotion=emotion)
+
+
 @dataclass(frozen=True, eq=False)
 class Recording:
     """Somebody's speech with what was said in it."""
@@ -91,9 +113,7 @@ def clip_from_recording(
     """
     phones = align(audio, sample_rate, text)
     if phones is None:
-        raise InputError(
-            f"the words {text[:60]!r} were not found in the recording : check transcript and language"
-        )
+        raise InputError(f"the words {text[:60]!r} were not found in the recording : check transcript and language")
     return make_clip(audio, sample_rate, phones, person, emotion=emotion, sentence=text, seed=seed)
 
 
@@ -113,8 +133,7 @@ def corpus_from_recordings(root: str | Path, recordings: Iterable[Recording], *,
     infos = []
     for k, recording in enumerate(recordings):
         person = head.people[voices.index(recording.voice) % len(head.people)]
-        clip = clip_from_recording(
-            recording.audio, recording.sample_rate, recording.text, person, seed * 100_003 + k
-        )
-        infos.append(writer.add(clip, id=f"{k:05d}", split=recording.split, voice=recording.voice))
+        own = seed * 100_003 + k
+        clip = clip_from_recording(recording.audio, recording.sample_rate, recording.text, person, own)
+        infos.append(writer.add(clip, id=f"{k:05d}", split=recording.split, voice=recording.voice, seed=own))
     return writer.finish(infos)

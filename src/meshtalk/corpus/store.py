@@ -48,6 +48,8 @@ class ClipInfo:
     """File name in the clip's folder → sha256 of its content."""
     recipe: str = ""
     """Digest of everything that determined the clip (empty when it was not made by a build)."""
+    seed: int | None = None
+    """Of the articulation's style and the upper face, when the clip was made by a build; see `Corpus.mixed`."""
 
 
 def _sha256(path: Path) -> str:
@@ -204,6 +206,22 @@ class Corpus:
             if _sha256(path) != digest:
                 raise InputError(f"{path} differs from what the manifest says : {_AGAIN}")
 
+    def mixed(self, speech: ClipInfo, expression: ClipInfo, face: ClipInfo) -> Clip:
+        """What a performance would have been: one clip's speech, another's upper face and emotion, a third's person.
+
+        As long as `speech`; a shorter expression is run to and fro. Composed again from the seeds, because an emotion
+        moves the mouth too and the stored weights cannot be taken apart.
+
+        Raises:
+            InputError: the clips were not made by `meshtalk corpus`.
+        """
+        from meshtalk.corpus.motion import mixed_clip
+
+        if speech.seed is None or expression.seed is None:
+            raise InputError("clips that were captured cannot be composed anew : only a built corpus knows its seeds")
+        said = self.load(speech)
+        return mixed_clip(said, speech.seed, expression.emotion, expression.n_frames, expression.seed, face.subject)
+
 
 def _read_manifest(root: Path) -> dict[str, Any]:
     path = root / "manifest.json"
@@ -261,7 +279,9 @@ class CorpusWriter:
         with atomic(path) as temporary, open(temporary, "wb") as stream:
             np.save(stream, np.asarray(template, np.float32))
 
-    def add(self, clip: Clip, *, id: str, split: str, voice: str, recipe: str = "") -> ClipInfo:
+    def add(
+        self, clip: Clip, *, id: str, split: str, voice: str, recipe: str = "", seed: int | None = None
+    ) -> ClipInfo:
         """Store a clip (and its template when the subject is new); replaces a clip of the same id.
 
         A clip whose basis is the topology's blendshapes is stored as weights, any other as a dense float16
@@ -293,6 +313,7 @@ class CorpusWriter:
                 sample_rate=clip.sample_rate,
                 files={path.name: _sha256(path) for path in sorted(temporary.iterdir())},
                 recipe=recipe,
+                seed=seed,
             )
             _write_json(temporary / RECORD, asdict(info))
             temporary.chmod(0o755)
