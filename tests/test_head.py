@@ -105,7 +105,7 @@ def test_every_person_has_real_size_and_no_degenerate_face(head: Head) -> None:
         assert np.abs(person.template[head.origin].mean(0)).max() < 1e-5, person.name
         a, b, c = (person.template[faces[:, k]].astype(np.float64) for k in range(3))
         assert np.linalg.norm(np.cross(b - a, c - a), axis=1).min() > 1e-9, person.name
-        assert all(0.2 <= t <= 1.2 for t in person.tint)
+        assert all(0.15 <= t <= 1.2 for t in person.tint)
 
 
 def test_people_differ(head: Head) -> None:

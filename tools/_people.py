@@ -22,15 +22,15 @@ class Who(NamedTuple):
 
 
 TONES = (
-    (1.06, 1.05, 1.04),
+    (1.04, 1.03, 1.02),
     (1.00, 1.00, 1.00),
-    (0.98, 0.94, 0.88),
-    (0.90, 0.84, 0.77),
-    (0.76, 0.67, 0.59),
-    (0.64, 0.55, 0.49),
-    (0.53, 0.445, 0.395),
+    (0.94, 0.88, 0.80),
+    (0.78, 0.69, 0.60),
+    (0.58, 0.48, 0.40),
+    (0.42, 0.33, 0.27),
+    (0.29, 0.22, 0.18),
 )
-"""Factors on the texture, light to dark."""
+"""Factors on the linear light of the texture, light to dark."""
 
 PEOPLE: tuple[Who, ...] = (
     Who(0, 0.10, 0, 0, 1, 0.0, 1, {"nose/nose-point-up": 0.3, "mouth/mouth-upperlip-volume-incr": 0.3}),

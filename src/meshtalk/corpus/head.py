@@ -31,7 +31,7 @@ class Person:
     gains: np.ndarray
     """(S,) float32: displacement at weights w is (w * gains) @ shapes, so that lips and lids meet on this face."""
     tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Factor on the texture's red, green and blue (linear factors of the stored values): the skin's tone."""
+    """Factors on the linear red, green and blue of the skin (not of eyes, teeth and the inside of the mouth)."""
 
 
 @dataclass(frozen=True, eq=False)
