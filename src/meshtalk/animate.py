@@ -156,7 +156,9 @@ class Animator:
             return Clip(displacement=displacement.cpu().numpy(), **common)
         if self.checkpoint.mix is not None:
             names = self.topology.shape_names
-            weights = values @ self.checkpoint.mix / MM  # a basis vector is a metre of motion, a coefficient millimetres
+            weights = (
+                values @ self.checkpoint.mix / MM
+            )  # a basis vector is a metre of motion, a coefficient millimetres
             return Clip(weights=weights, basis=self.topology.shapes, basis_names=names, **common)
         basis = self.geometry.basis.cpu().numpy().reshape(len(values.T), -1, 3) / MM
         names = tuple(f"component_{i:02d}" for i in range(len(basis)))
@@ -180,6 +182,8 @@ class Animator:
             raise InputError(
                 f"temperature {temperature} came; a positive number is needed (argmax for the likeliest codes)"
             )
+        if not 0 <= seed < 2**63:
+            raise InputError(f"seed {seed} came; a whole number from 0 to 2^63 is needed")
         rate = _rate(fps) if fps is not None else self.config.fps
         face = self._template(template, person)
         network, encoder = self.network, self.network.audio
@@ -352,7 +356,8 @@ def _there_and_back(start: int, count: int, length: int) -> np.ndarray:
 def _rate(fps: Fraction | float | int | str) -> Fraction:
     try:
         # 29.97 and 23.976 mean the broadcast rates
-        rate = Fraction(fps) if not isinstance(fps, float) else _broadcast(fps)
+        decimal = isinstance(fps, float) or (isinstance(fps, str) and "/" not in fps)
+        rate = _broadcast(float(fps)) if decimal else Fraction(fps)
     except (ValueError, ZeroDivisionError, OverflowError):
         raise InputError(f"{fps!r} is no frame rate : give a number such as 25, 30, 60 or 30000/1001") from None
     if not 1 <= rate <= 240:

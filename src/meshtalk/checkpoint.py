@@ -103,6 +103,8 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         raise InputError(f"the model in {folder} cannot be read ({error}) : copy or train it again") from None
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise InputError(f"{folder}/config.json is not of format {FORMAT!r} : use a model of this version of meshtalk")
+    if missing := {"config", "topology", "topology_hash", "network"} - set(description):
+        raise InputError(f"{folder}/config.json lacks {', '.join(sorted(missing))} : copy or train the model again")
     config: ModelConfig = from_json(ModelConfig, description["config"])
     packaged = description["topology"] == PACKAGED_HEAD
     topology = load_head().topology if packaged else Topology.load(folder / "topology.npz")
@@ -110,6 +112,8 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         raise InputError(
             f"the model in {folder} was made for topology {description['topology_hash']}, not {topology.hash}"
         )
+    if bad := [name for name, value in arrays.items() if not np.isfinite(value).all()]:
+        raise InputError(f"the weights {bad[0]} in {folder} hold NaN or infinite values : train the model again")
     try:
         mix = arrays.get("geometry.mix")
         geometry = _build_geometry(config, arrays, topology)
@@ -120,7 +124,11 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         state |= {f"geometry.{k}": v for k, v in geometry.state_dict().items()}
         build.load_state_dict(state)
         template = arrays["template"]
-    except (KeyError, RuntimeError) as error:
+        if template.shape != (topology.n_vertices, 3):
+            raise ValueError(f"the template has shape {template.shape}")
+    except InputError:
+        raise
+    except Exception as error:  # sizes that lie fail in numpy and torch in many ways, and all of them mean this
         raise InputError(f"the weights in {folder} do not fit its config.json: {str(error)[:200]}") from None
     digest = hashlib.sha256(text.encode() + weights).hexdigest()[:16]
     return Checkpoint(build.eval(), config, topology, template, mix, digest)
@@ -135,10 +143,13 @@ def _build_geometry(
         shape = (topology.n_vertices, 3)
         return DenseGeometry(part["mean"].reshape(shape), part["std"].reshape(shape), regions, opening)
     if "mix" in part:
-        assert topology.shapes is not None
+        if topology.shapes is None:
+            raise ValueError("the topology has no blendshapes")
         basis = np.einsum("ks,svc->kvc", part["mix"], topology.shapes, optimize=True)
     else:
         basis = part["basis"].reshape(len(part["basis"]), -1, 3)
+    if not 0 <= part["identity_index"].min() <= part["identity_index"].max() < topology.n_vertices:
+        raise ValueError("identity_index names vertices that are not there")
     identity = Identity(*(part[f"identity_{name}"] for name in Identity._fields))
     return BasisGeometry(basis, part["scale"], identity, regions, opening)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -49,7 +51,7 @@ def animate(
     from meshtalk.export import check_output
 
     check_output(output)
-    who = int(person) if person is not None and person.lstrip("-").isdigit() else person
+    who = int(person) if person is not None and re.fullmatch("[0-9]+", person) else person
     clip = load_model(model, device=check_device(device)).animate(
         audio, template=template, person=who, expression=expression, seed=seed, temperature=temperature,
         argmax=argmax, fps=fps,
@@ -84,7 +86,7 @@ def train(
 
     if preset not in PRESETS:
         raise InputError(f"there is no preset {preset!r} : choose one of {', '.join(PRESETS)}")
-    if not steps_factor > 0:
+    if not (math.isfinite(steps_factor) and steps_factor > 0):
         raise InputError(f"steps factor {steps_factor} came; a positive number is needed")
     model_config, train_config = PRESETS[preset]
     train_config = replace(quick(train_config, steps_factor), seed=seed)
@@ -92,7 +94,7 @@ def train(
     print(run(Corpus.open(corpus), output, model_config, train_config, device=checked, progress=print_progress))
 
 
-def corpus(output: Output, minutes: float = 90.0, seed: int = 0, workers: int = 2) -> None:
+def corpus(output: Output, minutes: float = 60.0, seed: int = 0, workers: int = 2) -> None:
     """Build the embedded corpus: synthetic performances with their sound. Interrupt and run again to continue.
 
     Args:
@@ -170,7 +172,7 @@ def check_device(name: str) -> str:
     import torch
 
     try:
-        torch.zeros(1, device=name)
+        torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError, NotImplementedError):
         raise InputError(f"device {name!r} is not available here : use cpu") from None
     return name

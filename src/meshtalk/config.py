@@ -96,6 +96,8 @@ class ModelConfig:
             raise InputError(
                 f"{self.heads} heads of {self.classes} classes came; at least 1 head and 2 classes are needed"
             )
+        if not self.fps > 0:
+            raise InputError(f"{self.fps} frames a second came; a positive rate is needed")
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ class Resampler:
         # output k needs inputs up to floor(k·ratio)+2
         stop = max(state.given, int((Fraction(newest - 1) / self.ratio).__ceil__()))
         out = self._interpolate(held, state.first, state.given, stop)
-        first = max(state.first, int(stop * self.ratio) - 1)
+        # a low output rate may next need an input that has not come yet
+        first = min(max(state.first, int(stop * self.ratio) - 1), state.first + len(held))
         return out, ResamplerState(held[first - state.first :], first, stop)
 
     def finish(self, frames: Tensor, state: ResamplerState, total: int) -> Tensor:

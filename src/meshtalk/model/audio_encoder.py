@@ -128,7 +128,9 @@ class AudioEncoder(nn.Module):
         """
         features = (features - self.feature_mean) / self.feature_std
         if self.config.stack == "window":
-            return self.code(self.windows(features, hops.round().long().to(features.device)))
+            # halves always up: `round` would go to even, and so depend on where hops are counted from
+            nearest = (hops + 0.5).floor().long()
+            return self.code(self.windows(features, nearest.to(features.device)))
         dense = self.dense(features)
         low = hops.floor().long()
         share = (hops - low).float()[:, None].to(dense.device)

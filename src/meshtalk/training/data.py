@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -33,7 +34,9 @@ Progress = Callable[[str], None]
 def padded_mel(mel: np.ndarray, config: ModelConfig, silence: float) -> np.ndarray:
     """Mel of a clip with the silence before and after that the encoder's reach and look-ahead need."""
     encoder = AudioEncoder(config.audio)
-    return np.pad(mel, ((encoder.reach, encoder.lookahead), (0, 0)), constant_values=silence)
+    # a clip's sound may end up to a frame before its motion does
+    after = encoder.lookahead + int(HOP_RATE / config.fps) + 1
+    return np.pad(mel, ((encoder.reach, after), (0, 0)), constant_values=silence)
 
 
 def clip_features(clip: Clip, config: ModelConfig, rng: np.random.Generator | None) -> np.ndarray:
@@ -42,12 +45,17 @@ def clip_features(clip: Clip, config: ModelConfig, rng: np.random.Generator | No
     frontend = MelFrontend(config.audio.frontend)
     samples = to_mono(clip.audio, clip.sample_rate)
     mel = padded_mel(augmented_mel(samples, frontend, rng), config, frontend.silence)
-    return FeatureExtractor(config.audio.frontend)(torch.from_numpy(mel)[None])[0].half().numpy()
+    return _extractor(config.audio.frontend)(torch.from_numpy(mel)[None])[0].half().numpy()
+
+
+_open = cache(Corpus.open)
+_extractor = cache(FeatureExtractor)
+"""What a worker process needs for every clip and reads once."""
 
 
 def _features_job(job: tuple[str, str, int, int, ModelConfig]) -> list[np.ndarray]:
     root, clip_id, seed, versions, config = job
-    corpus = Corpus.open(root)
+    corpus = _open(root)
     info = next(info for info in corpus.clips if info.id == clip_id)
     clip = corpus.load(info)
     key = int(hashlib.sha256(clip_id.encode()).hexdigest()[:12], 16)

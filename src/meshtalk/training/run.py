@@ -155,7 +155,11 @@ def _claim(folder: Path, corpus: Corpus, model_config: ModelConfig, train_config
     }
     path = folder / CONFIG
     if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != settings:
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            found = None
+        if found != settings:
             raise InputError(
                 f"{folder} holds a run with other settings or another corpus : resume with those, or choose a new folder"
             )
