@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# no time limits: what is slow on a busy machine is not wrong
+settings.register_profile("meshtalk", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("meshtalk")
 
 
 class InlineExecutor:

@@ -14,6 +14,7 @@ from meshtalk.animate import Animator
 from meshtalk.checkpoint import Checkpoint
 from meshtalk.clip import Clip, Phone
 from meshtalk.config import AudioConfig, GeometryConfig, LossConfig, ModelConfig, PriorConfig, StageConfig, TrainConfig
+from meshtalk.corpus.head import load_head
 from meshtalk.corpus.store import Corpus, CorpusWriter
 from meshtalk.model.autoencoder import MeshTalk
 from meshtalk.model.geometry import BasisGeometry, DenseGeometry, Identity
@@ -186,14 +187,17 @@ def orthonormal() -> tuple[np.ndarray, np.ndarray]:
 def basis_geometry(topology: Topology = TOPOLOGY) -> BasisGeometry:
     """Of the rig, with two identity components."""
     basis, _ = orthonormal()
+    scale = np.array([6.0, 4.0, 3.0, 5.0, 4.0, 3.0])
+    return BasisGeometry(basis, scale, _identity(), region_arrays(topology), opening_pairs(topology))
+
+
+def _identity() -> Identity:
     index = np.arange(0, TOPOLOGY.n_vertices, 3)
     faces = np.stack([face(seed)[index] for seed in range(4)]).astype(np.float64) * 1e3
     faces = faces - faces.mean(1, keepdims=True)
     mean = faces.mean(0)
     _, s, vt = np.linalg.svd((faces - mean).reshape(4, -1), full_matrices=False)
-    identity = Identity(index, mean, vt[:2], np.full(2, s[0] / 2))
-    scale = np.array([6.0, 4.0, 3.0, 5.0, 4.0, 3.0])
-    return BasisGeometry(basis, scale, identity, region_arrays(topology), opening_pairs(topology))
+    return Identity(index, mean, vt[:2], np.full(2, s[0] / 2))
 
 
 def dense_geometry() -> DenseGeometry:
@@ -214,10 +218,24 @@ def random_checkpoint(config: ModelConfig = TINY, seed: int = 0, regressor: bool
                 encoder.feature_std.fill_(4.0 if config.audio.frontend == "logmel" else 1.0)
         if isinstance(network, MeshTalk):
             network.prior.logits.masked_linear.weight.mul_(6)
-            network.decoder.decoder[-1].weight.mul_(4)
+            network.decoder.decoder[-1].weight.mul_(100)
             network.decoder.fusion.weight.mul_(3)
     mix = None if dense else orthonormal()[1]
     return Checkpoint(network.eval(), config, TOPOLOGY, NEUTRAL, mix)
+
+
+def head_checkpoint() -> Checkpoint:
+    """An untrained model of the packaged head, moved by its jaw, pucker and brows."""
+    head = load_head()
+    names = [head.topology.shape_names.index(name) for name in ("jawOpen", "mouthPucker", "browInnerUp")]
+    assert head.topology.shapes is not None
+    q, r = np.linalg.qr(head.topology.shapes[names].reshape(3, -1).astype(np.float64).T)
+    mix = np.zeros((3, len(head.topology.shape_names)))
+    mix[:, names] = np.linalg.inv(r).T
+    regions, opening = region_arrays(head.topology), opening_pairs(head.topology)
+    geometry = BasisGeometry(q.T.reshape(3, -1, 3), np.full(3, 10.0), _identity(), regions, opening)
+    torch.manual_seed(0)
+    return Checkpoint(MeshTalk(TINY, geometry).eval(), TINY, head.topology, head.neutral, mix)
 
 
 def random_animator(config: ModelConfig = TINY, seed: int = 0) -> Animator:

@@ -53,7 +53,7 @@ def in_chunks(frontend: MelFrontend, samples: np.ndarray, sizes: list[int]) -> n
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(1, 3000), st.lists(st.sampled_from([0, 1, 2, 159, 160, 161, 400, 799, 1000]), max_size=8))
 def test_any_cutting_gives_the_same_mel(kind, length, sizes):
     samples = SPEECH[:length]

@@ -72,6 +72,8 @@ def changed(**values):
         changed(prior__own_audio_encoder=1),
         changed(fps="30/0"),
         changed(fps="thirty"),
+        changed(fps="0/1"),
+        changed(fps="-30/1"),
         changed(fps=None),
     ],
 )

@@ -1,0 +1,77 @@
+"""Eqs. 4 and 5 by hand, and partners that are never the same clip."""
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from meshtalk import losses
+
+REGIONS = {
+    "upper_face": torch.tensor([0.0, 1.0, 2.0]),
+    "mouth": torch.tensor([3.0, 1.0, 0.0]),
+    "eyelids": torch.tensor([0.0, 0.0, 1.0]),
+}
+
+
+def region_error(error: torch.Tensor, region: str) -> torch.Tensor:
+    """Three one-dimensional "vertices", weights not normalised."""
+    return (error.square() * REGIONS[region]).sum(-1).mean()
+
+
+TRUTH = torch.zeros(1, 2, 3)
+FROM_EXPRESSION = torch.tensor([[[5.0, 1.0, 2.0], [5.0, 0.0, 1.0]]])
+FROM_AUDIO = torch.tensor([[[1.0, 2.0, 7.0], [0.0, 1.0, 7.0]]])
+
+
+def test_eq_4_takes_the_upper_face_from_expression_and_the_mouth_from_audio():
+    # upper: (1·1² + 2·2²) and (1·0² + 2·1²), mean 5.5; mouth: (3·1² + 1·2²) and (0 + 1·1²), mean 4
+    assert float(losses.cross_modality(FROM_EXPRESSION, FROM_AUDIO, TRUTH, region_error)) == 9.5
+
+
+def test_eq_5_is_the_eyelids_of_the_expression():
+    assert float(losses.eyelid(FROM_EXPRESSION, TRUTH, region_error)) == 2.5
+
+
+def test_reconstruction_is_both_regions():
+    # mouth: 75+1, 75; upper: 1+8, 2
+    assert float(losses.reconstruction(FROM_EXPRESSION, TRUTH, region_error)) == (76 + 75) / 2 + (9 + 2) / 2
+
+
+def test_velocity_forgives_what_does_not_change():
+    shifted = TRUTH + 4.0
+    assert float(losses.velocity(shifted, TRUTH, region_error)) == 0
+    # the change is (0,-1,-1): mouth 1, upper 1+2
+    assert float(losses.velocity(FROM_EXPRESSION, TRUTH, region_error)) == 4.0
+
+
+def test_opening_is_of_the_lips_only():
+    def difference(motion: torch.Tensor) -> torch.Tensor:
+        return motion[..., 0] - motion[..., 1]
+
+    assert float(losses.opening(FROM_EXPRESSION, TRUTH, difference)) == (16 + 25) / 2
+    assert float(losses.opening(TRUTH + 3, TRUTH, difference)) == 0
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=20), st.integers(0, 10_000))
+def test_partners_are_windows_of_another_clip(ids, shift):
+    assume(len(set(ids)) > 1)
+    clips = torch.tensor(ids)
+    partner = losses.swap_partners(clips, shift)
+    assert partner.shape == clips.shape
+    assert (clips[partner] != clips).all()
+
+
+def test_partners_vary_with_the_shift():
+    clips = torch.arange(6)
+    seen = {tuple(losses.swap_partners(clips, shift).tolist()) for shift in range(6)}
+    assert len(seen) == 5
+    for start in range(6):
+        assert {partners[start] for partners in seen} == set(range(6)) - {start}
+
+
+@pytest.mark.parametrize("ids", [[3], [2, 2, 2]])
+def test_no_partner_is_an_error(ids):
+    with pytest.raises(ValueError, match="at least two clips"):
+        losses.swap_partners(torch.tensor(ids), 0)

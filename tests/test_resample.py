@@ -1,0 +1,89 @@
+"""Resampling keeps time, keeps the native frames, and does not care how frames arrive."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meshtalk.resample import Resampler
+
+NTSC = Fraction(30000, 1001)
+RATES = [Fraction(1), Fraction(5), Fraction(24), Fraction(25), NTSC, Fraction(30), Fraction(60), Fraction(120)]
+
+
+def whole(source: Fraction, target: Fraction, frames: torch.Tensor, total: int) -> torch.Tensor:
+    resampler = Resampler(source, target)
+    return resampler.finish(frames, resampler.start(), total)
+
+
+def total(n: int, source: Fraction, target: Fraction) -> int:
+    return -int(-(n / source * target) // 1)
+
+
+@pytest.mark.parametrize("target", RATES)
+@settings(max_examples=12)
+@given(st.lists(st.integers(0, 40), max_size=6))
+def test_any_chunks_give_the_same_motion(target, sizes):
+    source = Fraction(30)
+    frames = torch.randn(sum(sizes) + 7, 1, generator=torch.Generator().manual_seed(0))
+    wanted = whole(source, target, frames, total(len(frames), source, target))
+    resampler = Resampler(source, target)
+    state, parts, at = resampler.start(), [], 0
+    for size in sizes:
+        part, state = resampler.process(frames[at : at + size], state)
+        parts.append(part)
+        at += size
+    parts.append(resampler.finish(frames[at:], state, total(len(frames), source, target)))
+    torch.testing.assert_close(torch.cat(parts), wanted, atol=1e-5, rtol=1e-5)
+    assert len(wanted) == total(len(frames), source, target)
+
+
+def test_equal_rates_pass_through_without_delay():
+    frames = torch.randn(5, 3)
+    out, _ = Resampler(NTSC, NTSC).process(frames, Resampler(NTSC, NTSC).start())
+    assert out is frames
+
+
+@pytest.mark.parametrize(("target", "every"), [(60, 2), (120, 4)])
+def test_the_curve_goes_through_the_native_frames(target, every):
+    frames = torch.randn(31, 2)
+    out = whole(Fraction(30), Fraction(target), frames, 31 * every)
+    torch.testing.assert_close(out[::every], frames, atol=1e-6, rtol=1e-5)
+
+
+def test_common_times_of_two_rates_agree():
+    frames = torch.randn(61, 2)
+    at_25, at_60 = (whole(Fraction(30), Fraction(rate), frames, rate * 2) for rate in (25, 60))
+    # every fifth of a second is a frame of 25, 30 and 60
+    torch.testing.assert_close(at_25[::5], frames[::6][: len(at_25[::5])], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(at_60[::12], frames[::6][: len(at_60[::12])], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("target", [Fraction(24), Fraction(25), NTSC, Fraction(60)])
+def test_a_smooth_curve_is_followed_in_time(target):
+    times = np.arange(3600) / 30
+    curve = torch.from_numpy(np.sin(2 * np.pi * 1.5 * times))
+    n = total(3600, Fraction(30), target)
+    out = whole(Fraction(30), target, curve, n)
+    exact = np.sin(2 * np.pi * 1.5 * np.array([float(k / target) for k in range(n)]))
+    # at the ends a slope is missing
+    assert np.abs(out.numpy() - exact)[2:-4].max() < 0.005
+
+
+def test_past_the_last_frame_it_rests():
+    frames = torch.arange(10.0)[:, None]
+    out = whole(Fraction(30), Fraction(60), frames, 26)
+    torch.testing.assert_close(out[20:], torch.full((6, 1), 9.0))
+    assert out[19] - 9 < 0.2
+
+
+def test_nothing_in_nothing_out():
+    resampler = Resampler(Fraction(30), Fraction(25))
+    out, state = resampler.process(torch.zeros(0, 4), resampler.start())
+    assert out.shape == (0, 4)
+    out, state = resampler.process(torch.zeros(1, 4), state)
+    assert out.shape == (0, 4)
+    assert resampler.finish(torch.zeros(0, 4), state, 1).shape == (1, 4)
