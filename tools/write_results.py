@@ -93,12 +93,10 @@ def corpus_goals(by_name: Mapping[str, Report]) -> list[Goal]:
     ]  # fmt: skip
     if ours.swap is not None and ours.true_swap is not None:
         apart = np.abs(ours.swap - ours.true_swap)
-        worst = np.unravel_index(np.nanargmax(apart), apart.shape)
-        where = f"{SWAPPED[worst[0]]} → {REGIONS[worst[1]]}"
-        reached = f"{apart[worst]:.2f} at most ({where})"
-        goals.append(
-            Goal("swap table, distance to the truth's", f"≤ {SWAP_APART}", reached, apart[worst] <= SWAP_APART)
-        )
+        row, column = np.unravel_index(np.nanargmax(apart), apart.shape)
+        worst = float(apart[row, column])
+        reached = f"{worst:.2f} at most ({SWAPPED[row]} → {REGIONS[column]})"
+        goals.append(Goal("swap table, distance to the truth's", f"≤ {SWAP_APART}", reached, worst <= SWAP_APART))
     return goals
 
 
