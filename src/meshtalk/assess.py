@@ -45,6 +45,8 @@ def evaluate_model(
     Raises:
         InputError: a model, corpus, recording or output that cannot be used.
     """
+    if samples < 1:
+        raise InputError(f"{samples} samples came; measure one animation of each clip at least")
     if json is not None:
         check_writable(json)
     ours = load_measured(model)

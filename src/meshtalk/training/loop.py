@@ -125,7 +125,7 @@ class Trainer:
             self.step += 1
             counted += 1
             for name, value in scalars.items():
-                sums[name] = sums.get(name, 0.0) + float(value)
+                sums[name] = sums.get(name, 0.0) + value.item()
             last = self.step == self.stage.steps
             if self.step % self.checkpoint_every == 0 or last:
                 self.save()
