@@ -172,9 +172,9 @@ def test_an_old_output_survives_a_failure(capsys, here, tiny_model):
 
 
 @pytest.mark.parametrize("model", ["nowhere", "not_a_model", "speech.wav"])
-def test_models_that_are_none(capsys, here, model):
+def test_models_that_are_none(capsys, here, rig_corpus, model):
     assert "not a model folder" in refused(capsys, here, "animate", "speech.wav", "-o", "o.npz", "--model", model)
-    assert "not a model folder" in refused(capsys, here, "evaluate", model, "not_a_corpus")
+    assert "not a model folder" in refused(capsys, here, "evaluate", model, rig_corpus.root)
 
 
 def test_damaged_models(capsys, here, tiny_model):
