@@ -80,6 +80,18 @@ class Clip:
         assert self.displacement is not None
         return np.asarray(self.displacement[start:stop], np.float32)
 
+    def project(self, fields: np.ndarray) -> np.ndarray:
+        """(T,K) inner products of every frame's displacement with K displacement fields (K,V,3), metres.
+
+        A linear clip is projected through its basis, without making a single mesh.
+        """
+        flat = fields.reshape(len(fields), -1).astype(np.float32)
+        if self.weights is not None and self.basis is not None:
+            return self.weights.astype(np.float32) @ (self.basis.reshape(len(self.basis), -1) @ flat.T)
+        starts = range(0, self.n_frames, CHUNK)
+        parts = [self.displacements(i, i + CHUNK).reshape(-1, flat.shape[1]) @ flat.T for i in starts]
+        return np.concatenate(parts) if parts else np.zeros((0, len(flat)), np.float32)
+
     def frames(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """(t,V,3) float32 metres: the meshes of frames start..stop."""
         return self.displacements(start, stop) + self.template

@@ -24,7 +24,7 @@ from meshtalk.corpus.store import ClipInfo, Corpus
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.model.audio_encoder import AudioEncoder
-from meshtalk.model.geometry import BasisGeometry, DenseGeometry
+from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry
 from meshtalk.model.phonetic_trunk import FeatureExtractor
 from meshtalk.training.augment import augmented_mel
 
@@ -111,35 +111,51 @@ class WindowData:
         device = next(geometry.buffers()).device
         templates = [torch.from_numpy(corpus.template(info.subject)).float().to(device) for info in self.infos]
         self.template = torch.stack([geometry.template_input(t[None])[0] for t in templates])
-        if geometry.kind == "basis":
-            self._motion = [self._clip_motion(i) for i in range(len(self.infos))]
+        if isinstance(geometry, BasisGeometry):
+            self._motion = [self._coefficients(geometry, i) for i in range(len(self.infos))]
         self.lengths = np.array([self._n_frames(info) for info in self.infos])
 
     def _n_frames(self, info: ClipInfo) -> int:
         return int((info.n_frames - 1) * self.config.fps / self.corpus.fps) + 1
 
-    def _clip_motion(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """(T,n_motion) mm at the model's frame rate."""
-        info = self.infos[index]
-        clip = self.corpus.load(info)
-        template = torch.from_numpy(clip.template)
+    def _coefficients(self, geometry: BasisGeometry, index: int) -> np.ndarray:
+        """(T,K) motion of a whole clip in the basis, mm, at the model's frame rate."""
+        clip = self.corpus.load(self.infos[index])
+        fields = geometry.basis.cpu().numpy().reshape(geometry.n_motion, -1, 3)
+        coefficients = clip.project(fields) * MM
+        if self.corpus.fps == self.config.fps:
+            return coefficients
+        low, share = self._positions(index, 0, None)
+        return (coefficients[low] * (1 - share) + coefficients[low + 1] * share).astype(np.float32)
+
+    def _dense_motion(self, index: int, start: int, stop: int | None) -> Tensor:
+        """(T,V·3) vertices of frames start..stop, mm, read from disk."""
+        clip = self.corpus.load(self.infos[index])
         if self.corpus.fps == self.config.fps:
             displacement = clip.displacements(start, stop)
         else:
-            times = np.arange(self._n_frames(info))[start:stop] * float(self.corpus.fps / self.config.fps)
-            low = np.minimum(times.astype(int), clip.n_frames - 2)
-            share = (times - low)[:, None, None]
+            low, share = self._positions(index, start, stop)
             frames = clip.displacements(int(low[0]), int(low[-1]) + 2)
             low = low - low[0]
-            displacement = (frames[low] * (1 - share) + frames[low + 1] * share).astype(np.float32)
+            displacement = (frames[low] * (1 - share[..., None]) + frames[low + 1] * share[..., None]).astype(
+                np.float32
+            )
         device = next(self.geometry.buffers()).device
-        return self.geometry.to_motion(torch.from_numpy(displacement).to(device), template.to(device)).cpu().numpy()
+        template = torch.from_numpy(clip.template).to(device)
+        return self.geometry.to_motion(torch.from_numpy(displacement).to(device), template).cpu()
+
+    def _positions(self, index: int, start: int, stop: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """((T,) frame of the corpus before each of the model's frames start..stop, (T,1) share of the next one)."""
+        info = self.infos[index]
+        times = np.arange(self._n_frames(info))[start:stop] * float(self.corpus.fps / self.config.fps)
+        low = np.minimum(times.astype(int), info.n_frames - 2)
+        return low, (times - low)[:, None]
 
     def motion(self, index: int, start: int = 0, stop: int | None = None) -> Tensor:
         """(T,n_motion) motion of clip `index`, mm."""
         if self._motion is not None:
             return torch.from_numpy(self._motion[index][start:stop])
-        return torch.from_numpy(self._clip_motion(index, start, stop))
+        return self._dense_motion(index, start, stop)
 
     def clip_window(self, index: int, version: int = 0) -> tuple[Tensor, Tensor]:
         """((1,L,F) features of a whole clip, (T,) hops of its frames)."""

@@ -51,11 +51,9 @@ def fit_geometry(corpus: Corpus, config: GeometryConfig) -> tuple[BasisGeometry 
         basis, mix = _rig_basis(corpus.topology, clips, config)
     else:
         basis, mix = _sampled_basis(clips, config), None
-    flat = basis.reshape(len(basis), -1)
     squares, count = np.zeros(len(basis)), 0
     for clip in clips:
-        coefficients = clip.displacements().reshape(clip.n_frames, -1) @ flat.T * MM
-        squares += (coefficients**2).sum(0)
+        squares += ((clip.project(basis) * MM) ** 2).sum(0)
         count += clip.n_frames
     std = np.sqrt(squares / max(count, 1))
     # rare small components must not be amplified to the size of the jaw
