@@ -49,8 +49,17 @@ def test_opening_is_of_the_lips_only():
     def difference(motion: torch.Tensor) -> torch.Tensor:
         return motion[..., 0] - motion[..., 1]
 
-    assert float(losses.opening(FROM_EXPRESSION, TRUTH, difference)) == (16 + 25) / 2
+    closed = 1 + losses.CLOSURE_EMPHASIS
+    assert float(losses.opening(FROM_EXPRESSION, TRUTH, difference)) == closed * (16 + 25) / 2
     assert float(losses.opening(TRUTH + 3, TRUTH, difference)) == 0
+
+
+def test_a_missed_closure_costs_more_than_the_same_error_on_an_open_mouth():
+    def first(motion: torch.Tensor) -> torch.Tensor:
+        return motion[..., 0]
+
+    wide = TRUTH + 12.0
+    assert float(losses.opening(TRUTH + 1, TRUTH, first)) > 5 * float(losses.opening(wide + 1, wide, first))
 
 
 @settings(max_examples=50)

@@ -126,8 +126,8 @@ class LossConfig:
     eyelid: float = 0.3
     """Eq. 5."""
     opening: float = 0.2
-    """Squared error of the lip opening itself, so that closures close."""
-    velocity: float = 2.0
+    """Squared error of the lip opening itself, closed frames emphasised, so that closures close."""
+    velocity: float = 4.0
     """Squared error of the frame-to-frame change: less jitter."""
     norm: Literal["squared", "plain"] = "squared"
     """Squared vertex norms (the paper), or plain ones (dense geometry only)."""
@@ -138,7 +138,7 @@ class TrainConfig:
     """Three steps: audio regression (warms up the audio encoder), stage 1 (autoencoder), stage 2 (prior)."""
 
     seed: int = 0
-    regression: StageConfig = field(default_factory=lambda: StageConfig(steps=3000, batch=16, audio_learning_rate=1e-3))
+    regression: StageConfig = field(default_factory=lambda: StageConfig(steps=2500, batch=16, audio_learning_rate=1e-3))
     stage1: StageConfig = field(default_factory=lambda: StageConfig(steps=5000))
     stage2: StageConfig = field(default_factory=lambda: StageConfig(steps=5000, frames=48, clip_norm=5.0))
     loss: LossConfig = field(default_factory=LossConfig)

@@ -41,9 +41,20 @@ def velocity(output: Tensor, truth: Tensor, region_error: RegionError) -> Tensor
     return region_error(change, "mouth") + region_error(change, "upper_face")
 
 
+CLOSURE_EMPHASIS = 5.0
+CLOSURE_MM = 1.5
+"""Openings of about this size and less weigh more in `opening`."""
+
+
 def opening(output: Tensor, truth: Tensor, lip_opening: Callable[[Tensor], Tensor]) -> Tensor:
-    """Squared error of the lip opening, (B,T,n) motions; scalar, mm²."""
-    return (lip_opening(output) - lip_opening(truth)).square().mean()
+    """Squared error of the lip opening, (B,T,n) motions; scalar, mm².
+
+    Frames whose true lips are closed weigh up to 1 + CLOSURE_EMPHASIS times as much: a millimetre is nothing on an open
+    mouth, and a missed closure on a closed one.
+    """
+    true_mm = lip_opening(truth)
+    weight = 1 + CLOSURE_EMPHASIS * (-true_mm.clamp(min=0) / CLOSURE_MM).exp()
+    return (weight * (lip_opening(output) - true_mm).square()).mean()
 
 
 def swap_partners(clip_ids: Tensor, shift: int) -> Tensor:
