@@ -40,7 +40,7 @@ from meshtalk.training.loop import Step
 
 SECONDS = 10
 THREADS = (1, 2)
-REPEATS = 5
+REPEATS = 3
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ class HeadLayer(nn.Module):
     def __init__(self, inputs: int, outputs: int, heads: int, *, strict: bool, dilation: int, audio: int) -> None:
         super().__init__()
         self.inputs, self.outputs, self.heads, self.dilation = inputs, outputs, heads, dilation
+        self.strict = strict
         self.masked_linear = nn.Linear(heads * inputs, heads * outputs)
         self.audio = nn.Linear(audio, heads * outputs, bias=False) if audio else None
         self.history = (
@@ -50,8 +51,9 @@ class HeadLayer(nn.Module):
         if self.audio is not None:
             y = y + self.audio(audio)
         if self.history is not None:
-            older, newer = self.history.weight[:, :, 0], self.history.weight[:, :, 1]
-            y = y + F.linear(past[-1], newer) + F.linear(past[-1 - self.dilation], older)
+            # both taps in one product over the weights as they lie in memory
+            taps = torch.stack([past[-1 - self.dilation], past[-1]], -1)
+            y = y + F.linear(taps.flatten(1), self.history.weight.flatten(1))
         return y
 
 
@@ -148,6 +150,5 @@ class Prior(nn.Module):
 
 def _masked_rows(layer: HeadLayer, x: Tensor, rows: slice, head: int, channels: int) -> Tensor:
     """The masked product for the rows of one head: only the visible columns are multiplied."""
-    strict = layer.mask[rows.start, head * channels] == 0
-    visible = slice(0, (head if strict else head + 1) * channels)
+    visible = slice(0, (head if layer.strict else head + 1) * channels)
     return F.linear(x[:, visible], layer.masked_linear.weight[rows, visible])
