@@ -35,13 +35,14 @@ class HeadLayer(nn.Module):
         mask = visible.float().repeat_interleave(outputs, 0).repeat_interleave(inputs, 1)
         self.register_buffer("mask", mask, persistent=False)
 
-    def forward(self, x: Tensor, audio: Tensor) -> Tensor:
-        """Args: x (B,T,H·inputs), audio (B,T,A). Returns: (B,T,H·outputs)."""
+    def forward(self, x: Tensor, audio: Tensor, memory: Tensor | None = None) -> Tensor:
+        """Args: x (B,T,H·inputs), audio (B,T,A), memory like x: what later frames see of it. Returns: (B,T,H·outputs)."""
         y = F.linear(x, self.masked_linear.weight * self.mask, self.masked_linear.bias)
         if self.audio is not None:
             y = y + self.audio(audio)
         if self.history is not None:
-            past = F.pad(x[:, :-1].transpose(1, 2), (self.dilation + 1, 0))
+            seen = x if memory is None else memory
+            past = F.pad(seen[:, :-1].transpose(1, 2), (self.dilation + 1, 0))
             y = y + self.history(past).transpose(1, 2)
         return y
 
@@ -83,6 +84,9 @@ class Prior(nn.Module):
             HeadLayer(channels, channels, heads, strict=strict, dilation=d, audio=audio_code) for d in config.dilations
         )
         self.logits = HeadLayer(channels, classes, heads, strict=strict, dilation=0, audio=outer_audio)
+        # the strict embedding keeps a head from seeing its own code, and so the last head's code from everybody: later
+        # frames are given it through an embedding of its own
+        self.own = None if strict else nn.Parameter(torch.randn(heads, classes, channels) / classes)
 
     def forward(self, codes: Tensor, audio: Tensor) -> Tensor:
         """Teacher-forced log-probabilities.
@@ -95,8 +99,10 @@ class Prior(nn.Module):
             (B,T,H,C) log p(c_{t,h} | c_{<t}, c_{t,<h}, a)
         """
         x = self.embedding(codes.flatten(2), audio)
+        memory = None if self.own is None else x + torch.einsum("bthc,hcd->bthd", codes, self.own).flatten(2)
         for layer in self.layers:
-            x = leaky(layer(x, audio))
+            x = leaky(layer(x, audio, memory))
+            memory = None
         return self.logits(x, audio).unflatten(-1, (self.heads, self.classes)).log_softmax(-1)
 
     def start(self, batch: int) -> PriorState:
@@ -129,6 +135,7 @@ class Prior(nn.Module):
         inputs = [torch.zeros_like(base) for base in bases]
         top = torch.zeros_like(bases[-1])
         labels = []
+        memory = torch.zeros_like(bases[0]) if self.own is not None else inputs[0]
         for head in range(self.heads):
             rows = slice(head * channels, (head + 1) * channels)
             x = embedded[:, rows]
@@ -144,7 +151,9 @@ class Prior(nn.Module):
             labels.append(label)
             column = head * classes + label
             embedded = embedded + embedding_weight[:, column].T * embedding_mask[:, column].T
-        past = [[*old[1:], new] for old, new in zip(state.past, inputs, strict=True)]
+            if self.own is not None:
+                memory[:, rows] = inputs[0][:, rows] + self.own[head, label]
+        past = [[*old[1:], new] for old, new in zip(state.past, [memory, *inputs[1:]], strict=True)]
         return torch.stack(labels, 1), PriorState(past)
 
 
