@@ -293,7 +293,8 @@ def main() -> None:
     mixes = measure_mixing(measured, corpus)
     by_name = {report.system: report for report in on_corpus}
     spoken = next(report for report in on_real if report.system == OURS)
-    goals = corpus_goals(by_name) + real_goals(spoken, by_name["truth"]["silence_speed_mm_s"], silence_mm_s)
+    pause_mm_s = float(np.nan_to_num(by_name["truth"]["silence_speed_mm_s"]))  # a corpus may have no pause
+    goals = corpus_goals(by_name) + real_goals(spoken, pause_mm_s, silence_mm_s)
     goals += mixing_goals(mixes)
     priors = None
     if options.strict is not None:
