@@ -142,11 +142,11 @@ def as_dense(clip: Clip) -> Clip:
 
 
 SPLITS = ("train",) * 8 + ("val",) * 2 + ("test",) * 2
-SUBJECTS = ("s0", "s1", "s0", "s1", "s0", "s1", "s0", "s1", "s2", "s2", "s3", "s3")
+SUBJECTS = ("s0", "s1", "s2", "s3", "s4", "s5", "s0", "s1", "s6", "s6", "s7", "s7")
 
 
 def build(root: Path, *, dense: bool = False, seconds: float = 2.0) -> Corpus:
-    """12 clips of 4 people: 8 to train, 2 and 2 of others."""
+    """12 clips of 8 people: 8 to train, 2 and 2 of others."""
     writer = CorpusWriter(root, TOPOLOGY, FPS, ["none"])
     infos = []
     for seed, (split, subject) in enumerate(zip(SPLITS, SUBJECTS, strict=True)):

@@ -15,7 +15,7 @@ import torch
 from safetensors.numpy import load_file
 
 from meshtalk.checkpoint import load_checkpoint
-from meshtalk.config import ModelConfig, StageConfig, TrainConfig
+from meshtalk.config import LossConfig, ModelConfig, StageConfig, TrainConfig
 from meshtalk.corpus.store import Corpus, CorpusWriter
 from meshtalk.errors import InputError
 from meshtalk.measured import MeasuredAnimator
@@ -348,8 +348,11 @@ def test_stage_2_leaves_the_codes_alone(straight_run, rig_corpus, tmp_path):
 @pytest.mark.slow
 def test_it_learns(rig_corpus, tmp_path):
     """The mouth from audio, the rest from expression, on people and sounds never trained on."""
-    config = replace(rig.TINY, heads=4)
-    training = rig.quick_training(80, 300, 120, checkpoint_every=20, validate_every=1000, augmentations=2)
+    config = replace(rig.TINY, heads=6)
+    training = rig.quick_training(
+        60, 450, 100, loss=LossConfig(velocity=0.0), checkpoint_every=20, validate_every=1000, augmentations=2
+    )
+    training = replace(training, stage1=replace(training.stage1, learning_rate=6e-3))
     recorder = Recorder()
     folder = train(rig_corpus, tmp_path / "run", config, training, progress=recorder)
     for stage in ("regression", "stage1"):
@@ -368,17 +371,17 @@ def test_it_learns(rig_corpus, tmp_path):
             truth = clip.displacements()[:, rows]
             ours = np.square(again.displacements()[:, rows] - truth).sum(-1).mean()
             still = np.square(mean[rows] - truth).sum(-1).mean()
-            assert ours < 0.6 * still, region
+            assert ours < {"mouth": 0.4, "upper_face": 0.85}[region] * still, region
     a, b = clips
     heard = model.swap(a, b)
     opening = heard.lip_opening_mm()
-    assert np.corrcoef(opening, a.lip_opening_mm())[0, 1] > 0.7  # the mouth of the sound
-    assert abs(np.corrcoef(opening, b.lip_opening_mm())[0, 1]) < 0.6
+    of_sound, of_expression = (np.corrcoef(opening, clip.lip_opening_mm())[0, 1] for clip in (a, b))
+    assert of_sound > max(0.8, of_expression + 0.2)  # the mouth of the sound…
     brow = rig_corpus.topology.shapes[3].any(1)
     moved = heard.displacements()[:, brow, 1].mean(1)
-    assert np.corrcoef(moved, b.displacements()[:, brow, 1].mean(1))[0, 1] > 0.6  # the brow of the expression
+    assert np.corrcoef(moved, b.displacements()[:, brow, 1].mean(1))[0, 1] > 0.5  # …and the brow of the expression
     sampled = model.animate(a.audio, a.sample_rate, template=a.template, seed=1)
-    assert np.corrcoef(sampled.lip_opening_mm(), a.lip_opening_mm())[0, 1] > 0.5
+    assert np.corrcoef(sampled.lip_opening_mm(), a.lip_opening_mm())[0, 1] > 0.7
     validation = {line.split()[0] for line in recorder.lines if "validation" in line}
     assert validation == {"regression", "stage1", "stage2"}
 

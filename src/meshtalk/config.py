@@ -123,7 +123,10 @@ class LossConfig:
     """Both true signals, all regions: without it the emotional part of the mouth is lost."""
     cross_modality: float = 1.0
     """Eq. 4."""
-    eyelid: float = 0.3
+    upper_face: float = 5.0
+    """How much more an error of the upper face weighs than one of the mouth, in all terms: brows move a third as far as
+    lips do, and unweighted they are learned last."""
+    eyelid: float = 1.0
     """Eq. 5."""
     opening: float = 0.2
     """Squared error of the lip opening itself, closed frames emphasised, so that closures close."""
@@ -139,8 +142,8 @@ class TrainConfig:
 
     seed: int = 0
     regression: StageConfig = field(default_factory=lambda: StageConfig(steps=2500, batch=16, audio_learning_rate=1e-3))
-    stage1: StageConfig = field(default_factory=lambda: StageConfig(steps=5000))
-    stage2: StageConfig = field(default_factory=lambda: StageConfig(steps=5000, frames=48, clip_norm=5.0))
+    stage1: StageConfig = field(default_factory=lambda: StageConfig(steps=4000))
+    stage2: StageConfig = field(default_factory=lambda: StageConfig(steps=3500, frames=48, clip_norm=5.0))
     loss: LossConfig = field(default_factory=LossConfig)
     tau_start: float = 1.0
     """Gumbel-softmax temperature at the first step of stage 1…"""
@@ -173,9 +176,9 @@ PRESETS: dict[str, tuple[ModelConfig, TrainConfig]] = {
         ),
         TrainConfig(
             regression=StageConfig(steps=0),
-            stage1=StageConfig(steps=50_000, batch=8, learning_rate=1e-4, audio_learning_rate=1e-4),
-            stage2=StageConfig(steps=15_000, batch=8, frames=64, learning_rate=1e-4, audio_learning_rate=1e-4),
-            loss=LossConfig(eyelid=1.0, opening=0.0, velocity=0.0),
+            stage1=StageConfig(steps=50_000, learning_rate=1e-4, audio_learning_rate=1e-4),
+            stage2=StageConfig(steps=15_000, frames=64, learning_rate=1e-4, audio_learning_rate=1e-4),
+            loss=LossConfig(upper_face=1.0, opening=0.0, velocity=0.0),
             context_corruption=0.0,
             mouth_weight=0.0,
             augmentations=0,
@@ -193,9 +196,9 @@ PRESETS: dict[str, tuple[ModelConfig, TrainConfig]] = {
         ),
         TrainConfig(
             regression=StageConfig(steps=0),
-            stage1=StageConfig(steps=50_000, batch=8),
-            stage2=StageConfig(steps=15_000, batch=8, frames=64),
-            loss=LossConfig(reconstruction=0.0, eyelid=1.0, opening=0.0, velocity=0.0),
+            stage1=StageConfig(steps=50_000, audio_learning_rate=1e-3),
+            stage2=StageConfig(steps=15_000, frames=64),
+            loss=LossConfig(reconstruction=0.0, upper_face=1.0, opening=0.0, velocity=0.0),
             context_corruption=0.0,
             mouth_weight=0.0,
             augmentations=0,

@@ -221,7 +221,7 @@ def mixed(corpus: ClipSource, speech: Any, expression: Any, face: Any) -> Clip:
         InputError: the clips are not linear over named blendshapes.
     """
     own = getattr(corpus, "mixed", None)
-    if own is not None and getattr(speech, "seed", None) is not None:
+    if own is not None and getattr(speech, "seed", 0) is not None:  # a captured clip has no seed to compose it from
         return own(speech, expression, face)
     said, felt = corpus.load(speech), corpus.load(expression)
     if said.weights is None or felt.weights is None or not said.basis_names:

@@ -73,7 +73,8 @@ def _rig_basis(topology: Topology, clips: list[Clip], config: GeometryConfig) ->
     keep = s > 1e-6 * s[0]
     mix = (u[:, keep] / s[keep]).T @ root.T  # rows: basis in terms of shapes in mm
     probe = weights[np.linspace(0, len(weights) - 1, min(len(weights), SAMPLE_FRAMES)).astype(int)]
-    size = _enough(probe @ shapes_mm, vt[keep], config)
+    # few frames at a time: a frame is a whole mesh
+    size = max(_enough(probe[i : i + 200] @ shapes_mm, vt[keep], config) for i in range(0, len(probe), 200))
     return vt[keep][:size].reshape(size, -1, 3).astype(np.float32), mix[:size] * MM
 
 

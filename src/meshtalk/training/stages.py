@@ -25,7 +25,8 @@ class Losses:
         self.geometry, self.config = model.geometry, config
 
     def region(self, error: Tensor, region: str) -> Tensor:
-        return self.geometry.region_error(error, region, self.config.norm)
+        weight = self.config.upper_face if region == "upper_face" else 1.0
+        return weight * self.geometry.region_error(error, region, self.config.norm)
 
     def details(self, output: Tensor, truth: Tensor) -> dict[str, Tensor]:
         """The weighted small terms that any output of the true mouth should satisfy."""
