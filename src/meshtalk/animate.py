@@ -24,6 +24,7 @@ from meshtalk.model.geometry import MM, DenseGeometry
 from meshtalk.model.prior import PriorState
 from meshtalk.model.regressor import Regressor
 from meshtalk.resample import Resampler, ResamplerState
+from meshtalk.smooth import Smoother
 from meshtalk.template import check_template, read_template
 
 CHUNK_S = 10
@@ -64,6 +65,7 @@ class AnimatorState:
     prior: PriorState | None
     decoder: LstmState | None
     expression: LstmState | None
+    smoother: Tensor | None
     resampler: ResamplerState
 
 
@@ -78,9 +80,10 @@ class Animator:
 
     @property
     def lookahead_s(self) -> float:
-        """Seconds of sound after a frame's time that it waits for (analysis window included)."""
+        """Seconds of sound after a frame's time that it waits for: encoder, analysis window and the smoother's frame."""
         window_s = self._frontend.spec.window / 2 / SAMPLE_RATE
-        return self.network.audio.lookahead / HOP_RATE + window_s
+        smoother_s = float(1 / self.config.fps) if self.config.smoothing else 0.0
+        return self.network.audio.lookahead / HOP_RATE + window_s + smoother_s
 
     # --- the whole of a recording --------------------------------------------------------------------------
 
@@ -208,6 +211,7 @@ class Animator:
             prior=prior,
             decoder=None,
             expression=None,
+            smoother=None,
             resampler=Resampler(self.config.fps, rate).start(),
         )
 
@@ -238,8 +242,9 @@ class Animator:
         mel, mel_state = self._frontend.process(samples, state.mel)
         state = replace(state, mel=mel_state, n_samples=state.n_samples + len(samples))
         native, state = self._advance(mel, state, last_frame=None)
-        motion, resampler = Resampler(self.config.fps, state.take.fps).process(native, state.resampler)
-        return motion, replace(state, resampler=resampler)
+        smooth, smoother = Smoother(self.config.smoothing).process(native, state.smoother)
+        motion, resampler = Resampler(self.config.fps, state.take.fps).process(smooth, state.resampler)
+        return motion, replace(state, smoother=smoother, resampler=resampler)
 
     @torch.no_grad()
     def _flush(self, state: AnimatorState) -> Tensor:
@@ -248,8 +253,9 @@ class Animator:
         native, state = self._advance(
             np.concatenate([mel, silence]), state, last_frame=n_frames(state.n_samples, SAMPLE_RATE, self.config.fps)
         )
+        smooth = Smoother(self.config.smoothing).finish(native, state.smoother)
         total = n_frames(state.n_samples, SAMPLE_RATE, state.take.fps)
-        return Resampler(self.config.fps, state.take.fps).finish(native, state.resampler, total)
+        return Resampler(self.config.fps, state.take.fps).finish(smooth, state.resampler, total)
 
     def _advance(self, mel: np.ndarray, state: AnimatorState, last_frame: int | None) -> tuple[Tensor, AnimatorState]:
         """Mel frames → motion at the model's own rate."""

@@ -87,11 +87,15 @@ class ModelConfig:
     fps: Fraction = Fraction(30)
     """Frame rate the networks run at; any output rate is resampled from it."""
     expression_code: int = 128
+    smoothing: float = 0.07
+    """Share of each neighbouring frame in a frame of the output (0: none, and no frame of delay); see smooth.py."""
     audio: AudioConfig = field(default_factory=AudioConfig)
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
 
     def __post_init__(self) -> None:
+        if not 0 <= self.smoothing <= 1 / 3:
+            raise InputError(f"smoothing {self.smoothing} came; 0 to 1/3 is allowed")
         if self.heads < 1 or self.classes < 2:
             raise InputError(
                 f"{self.heads} heads of {self.classes} classes came; at least 1 head and 2 classes are needed"
@@ -170,6 +174,7 @@ PRESETS: dict[str, tuple[ModelConfig, TrainConfig]] = {
             preset="official",
             heads=16,
             classes=128,
+            smoothing=0.0,
             audio=_OFFICIAL_AUDIO,
             geometry=GeometryConfig(kind="dense"),
             prior=PriorConfig(channels=64, own_audio_encoder=False),
@@ -190,6 +195,7 @@ PRESETS: dict[str, tuple[ModelConfig, TrainConfig]] = {
             preset="paper",
             heads=64,
             classes=128,
+            smoothing=0.0,
             audio=dataclasses.replace(_OFFICIAL_AUDIO, stack="window", input_kernel=1, lookahead_hops=10, past_hops=50),
             geometry=GeometryConfig(kind="dense"),
             prior=PriorConfig(channels=64, own_audio_encoder=False),

@@ -18,6 +18,7 @@ from meshtalk.config import SAMPLE_RATE
 from meshtalk.errors import InputError
 from meshtalk.model.audio_encoder import AudioEncoder
 from meshtalk.model.autoencoder import MeshTalk
+from meshtalk.smooth import Smoother
 
 
 @dataclass(frozen=True)
@@ -98,5 +99,6 @@ class MeasuredAnimator(Animator):
 
     def _decoded(self, seen: _Encoded, labels: Tensor, clip: Clip) -> Clip:
         motion = self.network.decode(seen.template, self.network.one_hot(labels))[0]
+        motion = Smoother(self.config.smoothing).finish(motion, None)
         samples = to_mono(clip.audio, clip.sample_rate)
         return self.clip_of(motion, np.asarray(clip.template, np.float32), clip.fps, samples, clip.subject)
