@@ -123,6 +123,8 @@ def test_persons_are_reproducible(head: Head) -> None:
     np.testing.assert_array_equal(head.person("p05").template, head.people[5].template)
     with pytest.raises(InputError, match="p31"):
         head.person("nobody")
+    with pytest.raises(InputError, match="-1 is no seed"):
+        head.person(-1)
 
 
 @pytest.mark.parametrize("jaw", [0.0, 0.1, 0.35, 0.6])

@@ -41,8 +41,8 @@ class Resampler:
         # output k needs inputs up to floor(k·ratio)+2
         stop = max(state.given, int((Fraction(newest - 1) / self.ratio).__ceil__()))
         out = self._interpolate(held, state.first, state.given, stop)
-        # a low output rate may next need an input that has not come yet
-        first = min(max(state.first, int(stop * self.ratio) - 1), state.first + len(held))
+        # a low output rate may next need an input that has not come yet, or, if none comes, the newest one
+        first = max(state.first, min(int(stop * self.ratio) - 1, newest))
         return out, ResamplerState(held[first - state.first :], first, stop)
 
     def finish(self, frames: Tensor, state: ResamplerState, total: int) -> Tensor:
@@ -58,6 +58,7 @@ class Resampler:
         positions = [index * self.ratio for index in range(start, stop)]
         floors = torch.tensor([int(p) for p in positions]) - first
         share = torch.tensor([float(p - int(p)) for p in positions], dtype=held.dtype)
+        share[floors >= len(held) - 1] = 0  # past the last input: held, not carried on by its slope
         share = share.view(-1, *[1] * (held.dim() - 1)).to(held.device)
         p0, p1, p2, p3 = (held[(floors + offset).clamp(0, len(held) - 1)] for offset in (-1, 0, 1, 2))
         slope1, slope2 = (p2 - p0) / 2, (p3 - p1) / 2

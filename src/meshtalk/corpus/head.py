@@ -93,7 +93,7 @@ class Head:
         """A named person, or one drawn from a seed; the same argument always gives the same person.
 
         Raises:
-            InputError: there is no person of that name.
+            InputError: there is no person of that name, or the seed is negative.
         """
         if isinstance(name_or_seed, str):
             if name_or_seed not in self.recipes:
@@ -102,6 +102,8 @@ class Head:
                 )
             recipe = self.recipes[name_or_seed]
             return self._make(name_or_seed, recipe["targets"], tuple(recipe["tint"]))
+        if name_or_seed < 0:
+            raise InputError(f"{name_or_seed} is no seed of a person : give an integer from 0 on")
         rng = np.random.default_rng([name_or_seed, 0x4EAD])
         names = [name for name in self.recipes if name != "default"]
         chosen = rng.choice(len(names), 3, replace=False)
