@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 from test_render import sphere, with_texture
 
 from meshtalk.clip import Clip
+from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
 from meshtalk.export import EXPORTERS, export, write_mp4
 from meshtalk.export.components import TOLERANCE_M, components
+from meshtalk.render import Renderer
 from meshtalk.topology import Topology
 
 RATE = 16000
@@ -331,3 +334,23 @@ def test_unknown_formats_and_sizes_are_told(tmp_path):
         with pytest.raises(InputError, match="no frames"):
             export(clip, tmp_path / f"a{suffix}")
     assert not os.listdir(tmp_path)
+
+
+def test_a_skin_tone_is_drawn_and_exported(tmp_path):
+    """The person's tint colours the skin of pictures and GLB, not the eyes."""
+    import pygltflib
+
+    head = load_head()
+    shapes = head.topology.shapes
+    common = {"topology": head.topology, "template": head.neutral, "fps": Fraction(30), "sample_rate": 16000}
+    clip = Clip(
+        weights=np.zeros((2, len(shapes)), np.float32), basis=shapes, audio=np.zeros(1067, np.float32), **common
+    )
+    clip = replace(clip, basis_names=head.topology.shape_names, tint=(0.5, 0.4, 0.3))
+    clip.save(tmp_path / "c.npz")
+    assert Clip.load(tmp_path / "c.npz").tint == pytest.approx((0.5, 0.4, 0.3))
+    clip.save(tmp_path / "c.glb")
+    primitive = pygltflib.GLTF2().load(str(tmp_path / "c.glb")).meshes[0].primitives[0]
+    assert primitive.attributes.COLOR_0 is not None
+    plain = Renderer(head.topology, clip.template, 64, 64).frame(clip.template).mean()
+    assert Renderer(head.topology, clip.template, 64, 64, tint=clip.tint).frame(clip.template).mean() < plain

@@ -125,8 +125,11 @@ class Animator:
         )  # fmt: skip
         motion = torch.cat(list(self._run(samples, state)))
         assert len(motion) == n_frames(len(samples), SAMPLE_RATE, state.take.fps)
-        subject = str(person) if person is not None else ""
-        return self.clip_of(motion, state.take.template, state.take.fps, samples, subject)
+        clip = self.clip_of(motion, state.take.template, state.take.fps, samples)
+        if person is None:
+            return clip
+        who = self._person(person)
+        return replace(clip, subject=who.name, tint=who.tint)
 
     def _run(self, samples: np.ndarray, state: AnimatorState) -> Iterator[Tensor]:
         for begin in range(0, len(samples), CHUNK_S * SAMPLE_RATE):
@@ -142,7 +145,7 @@ class Animator:
         return to_mono(audio, sample_rate)
 
     def clip_of(
-        self, motion: Tensor, template: np.ndarray, fps: Fraction, samples: np.ndarray, subject: str = ""
+        self, motion: Tensor, template: np.ndarray, fps: Fraction, samples: np.ndarray
     ) -> Clip:
         """A Clip of (T,n_motion) motion with (S,) samples at 16 kHz; blendshape weights where the geometry has them."""
         common = {
@@ -151,7 +154,6 @@ class Animator:
             "fps": fps,
             "audio": samples,
             "sample_rate": SAMPLE_RATE,
-            "subject": subject,
         }
         values = motion.cpu().numpy()
         if isinstance(self.geometry, DenseGeometry):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
@@ -52,6 +53,8 @@ class Clip:
     subject: str = ""
     sentence: str = ""
     emotion: str = ""
+    tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Factors on the linear light of the skin's red, green and blue, for pictures: this person's skin tone."""
     phones: tuple[Phone, ...] = ()
     valid: np.ndarray | None = None
     """(T,) bool, False where capture missed a frame; None means all are valid. Gaps are never closed up."""
@@ -71,7 +74,9 @@ class Clip:
     def duration_s(self) -> float:
         return float(self.n_frames / self.fps)
 
-    def displacements(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+    def displacements(
+        self, start: int = 0, stop: int | None = None
+    ) -> Float[np.ndarray, "frames {self.topology.n_vertices} 3"]:
         """(t,V,3) float32 displacement from the template of frames start..stop."""
         if self.weights is not None and self.basis is not None:
             chunk = self.weights[start:stop].astype(np.float32)
@@ -80,7 +85,9 @@ class Clip:
         assert self.displacement is not None
         return np.asarray(self.displacement[start:stop], np.float32)
 
-    def project(self, fields: np.ndarray) -> np.ndarray:
+    def project(
+        self, fields: Float[np.ndarray, "fields {self.topology.n_vertices} 3"]
+    ) -> Float[np.ndarray, "{self.n_frames} fields"]:
         """(T,K) inner products of every frame's displacement with K displacement fields (K,V,3), metres.
 
         A linear clip is projected through its basis, without making a single mesh.
@@ -92,7 +99,9 @@ class Clip:
         parts = [self.displacements(i, i + CHUNK).reshape(-1, flat.shape[1]) @ flat.T for i in starts]
         return np.concatenate(parts) if parts else np.zeros((0, len(flat)), np.float32)
 
-    def frames(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+    def frames(
+        self, start: int = 0, stop: int | None = None
+    ) -> Float[np.ndarray, "frames {self.topology.n_vertices} 3"]:
         """(t,V,3) float32 metres: the meshes of frames start..stop."""
         return self.displacements(start, stop) + self.template
 
@@ -106,7 +115,7 @@ class Clip:
         for start in range(0, self.n_frames, size):
             yield self.frames(start, start + size)
 
-    def lip_opening_mm(self) -> np.ndarray:
+    def lip_opening_mm(self) -> Float[np.ndarray, " {self.n_frames}"]:
         """(T,) lip opening in millimetres; see `lip_opening_m`."""
         parts = [lip_opening_m(chunk, self.topology) for chunk in self.chunks()]
         return np.concatenate(parts) * 1e3 if parts else np.zeros(0, np.float32)
@@ -161,6 +170,7 @@ class Clip:
         arrays["fps"] = np.array([self.fps.numerator, self.fps.denominator])
         arrays["sample_rate"] = np.array([self.sample_rate])
         arrays["labels"] = np.array([self.subject, self.sentence, self.emotion])
+        arrays["tint"] = np.array(self.tint, np.float32)
         if self.weights is not None and self.basis is not None:
             arrays["weights"], arrays["basis"] = self.weights, self.basis
             arrays["basis_names"] = np.array(self.basis_names)
@@ -193,6 +203,7 @@ class Clip:
                     Phone(str(n), float(a), float(b)) for n, (a, b) in zip(arrays["phone_names"], times, strict=True)
                 )
             subject, sentence, emotion = (str(label) for label in arrays["labels"])
+            red, green, blue = arrays["tint"]
             clip = cls(
                 topology=topology,
                 template=arrays["template"],
@@ -206,6 +217,7 @@ class Clip:
                 subject=subject,
                 sentence=sentence,
                 emotion=emotion,
+                tint=(float(red), float(green), float(blue)),
                 phones=phones,
                 valid=arrays.get("valid"),
             )

@@ -101,4 +101,4 @@ class MeasuredAnimator(Animator):
         motion = self.network.decode(seen.template, self.network.one_hot(labels))[0]
         motion = Smoother(self.config.smoothing).finish(motion, None)
         samples = to_mono(clip.audio, clip.sample_rate)
-        return self.clip_of(motion, np.asarray(clip.template, np.float32), clip.fps, samples, clip.subject)
+        return self.clip_of(motion, np.asarray(clip.template, np.float32), clip.fps, samples)

@@ -58,6 +58,7 @@ def make_clip(
         basis=topology.shapes,
         basis_names=topology.shape_names,
         subject=person.name,
+        tint=person.tint,
         sentence=sentence,
         emotion=emotion,
         phones=tuple(phones),

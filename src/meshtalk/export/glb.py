@@ -66,8 +66,9 @@ def write_glb(clip: Clip, path: Path) -> None:
             attributes["TEXCOORD_0"] = pack.array(np.stack([uvs[:, 0], 1 - uvs[:, 1]], 1), _VERTEX_DATA)
             pack.texture(topology.texture_png)
             surface.baseColorTexture = gltf.TextureInfo(index=0)
-        else:
-            attributes["COLOR_0"] = pack.array(looks(topology, (1.0, 1.0, 1.0))[source, :3], _VERTEX_DATA)
+        if topology.texture_png is None or tuple(clip.tint) != (1.0, 1.0, 1.0):
+            # vertex colours multiply the texture: the person's skin tone, or all the colour there is
+            attributes["COLOR_0"] = pack.array(looks(topology, clip.tint)[source, :3], _VERTEX_DATA)
         targets = []
         for shape in shapes:
             turned = _normals(template + shape, topology.faces) - normals

@@ -54,7 +54,7 @@ def write_mp4(
     if clip.n_frames == 0:
         raise InputError("the clip has no frames, so there is no film to write")
     with atomic(path) as temporary:
-        renderer = Renderer(clip.topology, clip.template, width, height, yaw_deg=yaw_deg)
+        renderer = Renderer(clip.topology, clip.template, width, height, yaw_deg=yaw_deg, tint=clip.tint)
         with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container:
             video: Any = container.add_stream("libx264", rate=clip.fps, options={"crf": "17", "preset": "medium"})
             video.width, video.height, video.pix_fmt = width, height, "yuv420p"
