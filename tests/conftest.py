@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 # the suite runs beside other work: idle OpenMP threads must not spin
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -13,6 +14,12 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from jaxtyping import install_import_hook
+
+# every shape in these signatures is checked, for whatever is imported from here on; in production none of them is
+SHAPED = ["meshtalk.model", "meshtalk.losses", "meshtalk.clip", "meshtalk.topology", "meshtalk.audio"]
+assert not any(name.split(".")[0] == "meshtalk" for name in sys.modules), "meshtalk came before its shape checks"
+install_import_hook(SHAPED, "beartype.beartype")
 
 # no time limits: what is slow on a busy machine is not wrong
 settings.register_profile("meshtalk", deadline=None, suppress_health_check=[HealthCheck.too_slow])

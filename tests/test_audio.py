@@ -210,6 +210,7 @@ def test_bad_samples_are_refused():
         (np.zeros(0), 16000, "no samples"),
         (np.zeros((0, 2)), 16000, "no samples"),
         (np.zeros((2, 2, 2)), 16000, "no samples"),
+        (np.zeros((2, 16000)), 16000, r"\(2, 16000\).*\(samples, channels\) is needed"),
         (np.zeros(10), 0, "sample rate 0"),
         (np.zeros(10), -1, "sample rate -1"),
         (np.array([0.0, np.nan, np.inf]), 16000, "2 samples that are NaN or infinite"),

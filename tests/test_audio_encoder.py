@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import rig
 import torch
+from jaxtyping import TypeCheckError
 
 from meshtalk.audio import frame_hops
 from meshtalk.config import PRESETS, AudioConfig
@@ -155,5 +156,5 @@ def test_a_lookahead_that_no_layer_can_spend_is_refused():
 
 def test_a_wrong_number_of_features_fails():
     net = encoder(rig.AUDIO)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(TypeCheckError, match="features"):
         net.at(features(net, 4)[..., :-1], torch.tensor([1.0]))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import rig
 import torch
+from jaxtyping import TypeCheckError
 
 from meshtalk.errors import InputError
 from meshtalk.model.geometry import BasisGeometry, DenseGeometry
@@ -106,11 +107,11 @@ def test_an_empty_region_is_named():
 
 
 def test_wrong_shapes_fail(geometry):
-    with pytest.raises(RuntimeError):
+    with pytest.raises(TypeCheckError):
         geometry.to_displacement(torch.zeros(5, geometry.n_motion + 1), TEMPLATE)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(TypeCheckError):
         geometry.normalise(torch.zeros(1, 5, geometry.n_motion + 1))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(TypeCheckError):
         geometry.region_error(torch.zeros(1, 5, geometry.n_motion - 1), "mouth")
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import rig
 import torch
+from jaxtyping import TypeCheckError
 
 from meshtalk.model.autoencoder import MeshTalk
 from meshtalk.model.decoder import Decoder
@@ -186,9 +187,9 @@ def test_regressor_gives_motion_at_the_frames(geometry):
 
 
 def test_wrong_shapes_fail(model):
-    with pytest.raises(RuntimeError):
+    with pytest.raises(TypeCheckError):
         model.decode(torch.randn(B, 3), random_codes())
-    with pytest.raises(RuntimeError):
+    with pytest.raises(TypeCheckError):
         model.encode(torch.randn(B, T, 7), torch.randn(B, T, rig.AUDIO.code))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(TypeCheckError):
         model.encode(torch.randn(B, T, 6), torch.randn(B, T + 1, rig.AUDIO.code))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from meshtalk.config import HOP_RATE, SAMPLE_RATE
@@ -19,6 +20,8 @@ from meshtalk.errors import InputError
 
 HOP = SAMPLE_RATE // HOP_RATE
 """Samples between mel frames (10 ms)."""
+MAX_CHANNELS = 32
+"""More than these are samples, given as (channels, samples): their mean would silently be one sample per channel."""
 
 
 def n_frames(n_samples: int, sample_rate: int, fps: Fraction) -> int:
@@ -65,7 +68,7 @@ def to_mono(samples: np.ndarray, rate: int, target_rate: int = SAMPLE_RATE, name
         (S',) float32 at `target_rate`.
 
     Raises:
-        InputError: no samples, wrong rank, non-positive rate, or NaN/infinite samples.
+        InputError: no samples, wrong rank, over 32 channels, non-positive rate, or NaN/infinite samples.
     """
     import soxr
 
@@ -73,6 +76,10 @@ def to_mono(samples: np.ndarray, rate: int, target_rate: int = SAMPLE_RATE, name
     if samples.ndim not in (1, 2) or samples.shape[0] == 0:
         raise InputError(
             f"{name} holds no samples (shape {samples.shape}); (samples,) or (samples, channels) is needed"
+        )
+    if samples.ndim == 2 and samples.shape[1] > MAX_CHANNELS:
+        raise InputError(
+            f"{name} has shape {samples.shape}, over {MAX_CHANNELS} channels; (samples, channels) is needed : transpose or mix it"
         )
     if not rate > 0:
         raise InputError(f"{name} has sample rate {rate}; a positive number of Hz is needed")
@@ -225,7 +232,9 @@ class MelFrontend:
         """State before the first sample: half a window of silence, so that frame 0 is centred on sample 0."""
         return MelState(samples=np.zeros(self.spec.window // 2, np.float32))
 
-    def process(self, samples: np.ndarray, state: MelState) -> tuple[np.ndarray, MelState]:
+    def process(
+        self, samples: Float[np.ndarray, " samples"], state: MelState
+    ) -> tuple[Float[np.ndarray, "frames {self.n_mels}"], MelState]:
         """Mel frames that became certain with (n,) new 16 kHz samples: ((m, n_mels) float32, new state)."""
         samples = np.concatenate([state.samples, np.asarray(samples, np.float32)])
         if len(samples) < self.spec.window:
@@ -262,7 +271,7 @@ class MelFrontend:
         offset = self.spec.offset
         return np.log(mel + offset if offset else np.maximum(mel, 1e-10)).astype(np.float32)
 
-    def all(self, samples: np.ndarray) -> np.ndarray:
+    def all(self, samples: Float[np.ndarray, " samples"]) -> Float[np.ndarray, "frames {self.n_mels}"]:
         """(ceil(S/160), n_mels) log-mel of a whole recording: one chunk and a flush."""
         frames, state = self.process(samples, self.start())
         return np.concatenate([frames, self.flush(state, len(samples))])

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from jaxtyping import Float, Int
 from torch import Tensor
 
 RegionError = Callable[[Tensor, str], Tensor]
 
 
-def cross_modality(from_expression: Tensor, from_audio: Tensor, truth: Tensor, region_error: RegionError) -> Tensor:
+def cross_modality(
+    from_expression: Float[Tensor, "batch frames motion"],
+    from_audio: Float[Tensor, "batch frames motion"],
+    truth: Float[Tensor, "batch frames motion"],
+    region_error: RegionError,
+) -> Float[Tensor, ""]:
     """Eq. 4: the upper face of ĥ^expr (true expression, other audio) and the mouth of ĥ^audio (true audio, other expression).
 
     Args:
@@ -24,17 +30,29 @@ def cross_modality(from_expression: Tensor, from_audio: Tensor, truth: Tensor, r
     return region_error(from_expression - truth, "upper_face") + region_error(from_audio - truth, "mouth")
 
 
-def eyelid(from_expression: Tensor, truth: Tensor, region_error: RegionError) -> Tensor:
+def eyelid(
+    from_expression: Float[Tensor, "batch frames motion"],
+    truth: Float[Tensor, "batch frames motion"],
+    region_error: RegionError,
+) -> Float[Tensor, ""]:
     """Eq. 5: eyelids of ĥ^expr. Shapes as in `cross_modality`; scalar, mm²."""
     return region_error(from_expression - truth, "eyelids")
 
 
-def reconstruction(output: Tensor, truth: Tensor, region_error: RegionError) -> Tensor:
+def reconstruction(
+    output: Float[Tensor, "batch frames motion"],
+    truth: Float[Tensor, "batch frames motion"],
+    region_error: RegionError,
+) -> Float[Tensor, ""]:
     """Mouth and upper face with both true signals; scalar, mm²."""
     return region_error(output - truth, "mouth") + region_error(output - truth, "upper_face")
 
 
-def velocity(output: Tensor, truth: Tensor, region_error: RegionError) -> Tensor:
+def velocity(
+    output: Float[Tensor, "batch frames motion"],
+    truth: Float[Tensor, "batch frames motion"],
+    region_error: RegionError,
+) -> Float[Tensor, ""]:
     """Frame-to-frame change of the error, mouth and upper face; scalar, mm² per frame²."""
     error = output - truth
     change = error[:, 1:] - error[:, :-1]
@@ -46,7 +64,11 @@ CLOSURE_MM = 1.5
 """Openings of about this size and less weigh more in `opening`."""
 
 
-def opening(output: Tensor, truth: Tensor, lip_opening: Callable[[Tensor], Tensor]) -> Tensor:
+def opening(
+    output: Float[Tensor, "batch frames motion"],
+    truth: Float[Tensor, "batch frames motion"],
+    lip_opening: Callable[[Tensor], Tensor],
+) -> Float[Tensor, ""]:
     """Squared error of the lip opening, (B,T,n) motions; scalar, mm².
 
     Frames whose true lips are closed weigh up to 1 + CLOSURE_EMPHASIS times as much: a millimetre is nothing on an open
@@ -57,7 +79,7 @@ def opening(output: Tensor, truth: Tensor, lip_opening: Callable[[Tensor], Tenso
     return (weight * (lip_opening(output) - true_mm).square()).mean()
 
 
-def swap_partners(clip_ids: Tensor, shift: int) -> Tensor:
+def swap_partners(clip_ids: Int[Tensor, " batch"], shift: int) -> Int[Tensor, " batch"]:
     """For every window of a batch another window of a *different* clip.
 
     Args:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
@@ -177,14 +178,16 @@ class Topology:
             raise InputError(f"{path} is not a meshtalk topology ({type(error).__name__}: {error})") from None
 
 
-def lip_opening_m(vertices: np.ndarray, topology: Topology) -> np.ndarray:
+def lip_opening_m(
+    vertices: Float[np.ndarray, "*batch {topology.n_vertices} 3"], topology: Topology
+) -> Float[np.ndarray, "*batch"] | np.floating:
     """Vertical distance between the inner lips at the middle of the mouth, negative when they are pressed.
 
     Args:
         vertices: (...,V,3) metres, +Y up.
 
     Returns:
-        (...) metres, mean over the landmark pairs.
+        (...) metres, mean over the landmark pairs; a scalar for one mesh.
     """
     upper = vertices[..., topology.landmarks["lip_inner_upper"], 1]
     lower = vertices[..., topology.landmarks["lip_inner_lower"], 1]

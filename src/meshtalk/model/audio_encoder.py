@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from meshtalk.config import AudioConfig
@@ -96,7 +97,9 @@ class AudioEncoder(nn.Module):
         """Mel frames after the hop at or before a target time that are seen."""
         return self.stack_lookahead + (self.config.trunk_lookahead_hops if self.config.frontend == "phonetic" else 0)
 
-    def dense(self, features: Tensor) -> Tensor:
+    def dense(
+        self, features: Float[Tensor, "batch length {self.n_features}"]
+    ) -> Float[Tensor, "batch length-{self.stack_reach+self.config.lookahead_hops} {self.config.width}"]:
         """(B,L,n_features) normalised → (B,L−stack_reach−lookahead_hops,width); output i belongs to hop i+stack_reach."""
         x = leaky(self.input(features.transpose(1, 2)))
         for layer, crop in zip(self.layers, self._crops, strict=True):
@@ -104,7 +107,9 @@ class AudioEncoder(nn.Module):
             x = (x[:, :, crop : crop + y.shape[2]] + y) / 2
         return x.transpose(1, 2)
 
-    def windows(self, features: Tensor, hops: Tensor) -> Tensor:
+    def windows(
+        self, features: Float[Tensor, "batch length {self.n_features}"], hops: Int[Tensor, " frames"]
+    ) -> Float[Tensor, "batch frames {self.config.width}"]:
         """The paper's form: (B,L,n_features), (T,) hops → (B,T,width) by padded convolution and average pooling."""
         before, after = self.config.past_hops, self.config.lookahead_hops
         offsets = torch.arange(before + after + 1, device=hops.device)
@@ -115,7 +120,9 @@ class AudioEncoder(nn.Module):
             x = (x + F.dropout(leaky(layer(x)), self.config.dropout, self.training)) / 2
         return x.mean(2).view(batch, frames, -1)
 
-    def at(self, features: Tensor, hops: Tensor) -> Tensor:
+    def at(
+        self, features: Float[Tensor, "batch length {self.n_features}"], hops: Float[Tensor, " frames"]
+    ) -> Float[Tensor, "batch frames {self.config.code}"]:
         """Codes at fractional times.
 
         Args:

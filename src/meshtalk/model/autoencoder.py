@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from meshtalk.config import ModelConfig
@@ -39,28 +40,46 @@ class MeshTalk(nn.Module):
         """The audio encoder that conditions the prior: its own fine-tuned copy, or stage 1's."""
         return self.prior_audio if self.prior_audio is not None else self.audio
 
-    def decode(self, template: Tensor, codes: Tensor) -> Tensor:
+    def decode(
+        self,
+        template: Float[Tensor, "batch {self.geometry.n_template}"],
+        codes: Float[Tensor, "batch frames {self.config.heads} {self.config.classes}"],
+    ) -> Float[Tensor, "batch frames {self.geometry.n_motion}"]:
         """Eq. 1. Args: template (B,n_template) input, codes (B,T,H,C). Returns: motion (B,T,n_motion), mm."""
         output, _ = self.decoder(self.decoder.encode_template(template), codes)
         return self.geometry.denormalise(output)
 
-    def encode(self, motion: Tensor, audio_code: Tensor) -> Tensor:
+    def encode(
+        self,
+        motion: Float[Tensor, "batch frames {self.geometry.n_motion}"],
+        audio_code: Float[Tensor, "batch frames {self.config.audio.code}"],
+    ) -> Float[Tensor, "batch frames {self.config.heads} {self.config.classes}"]:
         """Eq. 3. Args: motion (B,T,n_motion) mm, audio_code (B,T,A). Returns: (B,T,H,C) log-probabilities."""
         expression, _ = self.expression(self.geometry.normalise(motion))
         return self.fusion(expression, audio_code)
 
-    def labels(self, motion: Tensor, audio_code: Tensor) -> Tensor:
+    def labels(
+        self,
+        motion: Float[Tensor, "batch frames {self.geometry.n_motion}"],
+        audio_code: Float[Tensor, "batch frames {self.config.audio.code}"],
+    ) -> Int[Tensor, "batch frames {self.config.heads}"]:
         """(B,T,H) most likely codes of a true motion with its audio: what the prior learns to predict."""
         return self.encode(motion, audio_code).argmax(-1)
 
-    def one_hot(self, labels: Tensor) -> Tensor:
+    def one_hot(
+        self, labels: Int[Tensor, "*batch {self.config.heads}"]
+    ) -> Float[Tensor, "*batch {self.config.heads} {self.config.classes}"]:
         """(...,H) labels → (...,H,C)."""
         return one_hot(labels, self.config.classes)
 
     @torch.no_grad()
     def sample(
-        self, audio_code: Tensor, generator: torch.Generator | None, temperature: float = 1.0, argmax: bool = False
-    ) -> Tensor:
+        self,
+        audio_code: Float[Tensor, "batch frames audio"],
+        generator: torch.Generator | None,
+        temperature: float = 1.0,
+        argmax: bool = False,
+    ) -> Int[Tensor, "batch frames {self.config.heads}"]:
         """Eq. 6: (B,T,A) codes of the prior's audio encoder → (B,T,H) sampled labels, from a fresh state."""
         state = self.prior.start(len(audio_code))
         labels = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from meshtalk.model.audio_encoder import leaky
@@ -21,14 +22,14 @@ class Decoder(nn.Module):
         super().__init__()
         if dense and n_template != n_motion:
             raise ValueError(f"dense geometry has equal sizes of template and motion, not {n_template} and {n_motion}")
-        self.dense = dense
+        self.heads, self.classes, self.dense = heads, classes, dense
         self.encoder = nn.ModuleList([nn.Linear(n_template, 512), nn.Linear(512, 256), nn.Linear(256, 128)])
         self.fusion = nn.Linear(128 + heads * classes, 128)
         self.temporal = nn.LSTM(128, 128, num_layers=2, batch_first=True)
         self.decoder = nn.ModuleList([nn.Linear(128, 256), nn.Linear(256, 512), nn.Linear(512, n_motion)])
         self.vertex_bias = nn.Parameter(torch.zeros(n_motion))
 
-    def encode_template(self, template: Tensor) -> list[Tensor]:
+    def encode_template(self, template: Float[Tensor, "batch inputs"]) -> list[Float[Tensor, "batch _"]]:
         """(B,n_template) → skips for the three upward layers and the template code: once per person, not per frame."""
         skips = []
         x = template
@@ -37,7 +38,12 @@ class Decoder(nn.Module):
             x = leaky(layer(x))
         return [*reversed(skips), x]
 
-    def forward(self, encoded: list[Tensor], codes: Tensor, state: LstmState | None = None) -> tuple[Tensor, LstmState]:
+    def forward(
+        self,
+        encoded: list[Float[Tensor, "batch _"]],
+        codes: Float[Tensor, "batch frames {self.heads} {self.classes}"],
+        state: LstmState | None = None,
+    ) -> tuple[Float[Tensor, "batch frames motion"], LstmState]:
         """Decode T frames.
 
         Args:

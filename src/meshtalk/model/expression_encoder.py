@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from meshtalk.model.audio_encoder import leaky
@@ -18,7 +19,9 @@ class ExpressionEncoder(nn.Module):
         self.lstm = nn.LSTM(128, 128, batch_first=True)
         self.code = nn.Linear(128, code)
 
-    def forward(self, motion: Tensor, state: LstmState | None = None) -> tuple[Tensor, LstmState]:
+    def forward(
+        self, motion: Float[Tensor, "batch frames motion"], state: LstmState | None = None
+    ) -> tuple[Float[Tensor, "batch frames code"], LstmState]:
         """Args: motion (B,T,n), state of the frames before. Returns: ((B,T,code), new state)."""
         x = motion
         for layer in self.layers:

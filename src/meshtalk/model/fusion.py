@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -20,7 +21,9 @@ class Fusion(nn.Module):
             nn.Linear(256, heads * classes),
         )
 
-    def forward(self, expression: Tensor, audio: Tensor) -> Tensor:
+    def forward(
+        self, expression: Float[Tensor, "batch frames expression"], audio: Float[Tensor, "batch frames audio"]
+    ) -> Float[Tensor, "batch frames {self.heads} {self.classes}"]:
         """Args: (B,T,code) each. Returns: (B,T,H,C) log-probabilities."""
         logits = self.mlp(torch.cat([expression, audio], -1))
         return logits.unflatten(-1, (self.heads, self.classes)).log_softmax(-1)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from meshtalk.errors import InputError
@@ -35,11 +36,13 @@ class Geometry(nn.Module):
             if not weights.sum() > 0:
                 raise InputError(f"region {name!r} is empty : give the topology weights for it")
 
-    def normalise(self, motion: Tensor) -> Tensor:
+    def normalise(self, motion: Float[Tensor, "*batch {self.n_motion}"]) -> Float[Tensor, "*batch {self.n_motion}"]:
         """Motion (B,T,n) in mm → network input."""
         raise TypeError("use a subclass")
 
-    def region_error(self, error: Tensor, region: str, norm: str = "squared") -> Tensor:
+    def region_error(
+        self, error: Float[Tensor, "batch frames {self.n_motion}"], region: str, norm: str = "squared"
+    ) -> Float[Tensor, ""]:
         """Masked mean vertex error of a motion difference (B,T,n): Σ_v M_v‖e_v‖²/Σ_v M_v, mean over B and T, mm²."""
         raise TypeError("use a subclass")
 
@@ -102,34 +105,42 @@ class BasisGeometry(Geometry):
             rows = basis[:, upper, 1] - basis[:, lower, 1]  # (K, pairs)
             self.register_buffer("opening_rows", _float(rows.mean(1)), persistent=False)
 
-    def to_motion(self, displacement: Tensor, template: Tensor) -> Tensor:
+    def to_motion(
+        self, displacement: Float[Tensor, "frames {self.n_vertices} 3"], template: Float[Tensor, "{self.n_vertices} 3"]
+    ) -> Float[Tensor, "frames {self.n_motion}"]:
         """(T,V,3) metres of a person with template (V,3) → (T,K) mm."""
         return displacement.flatten(1) @ self.basis.T * MM
 
-    def to_displacement(self, motion: Tensor, template: Tensor) -> Tensor:
+    def to_displacement(
+        self, motion: Float[Tensor, "frames {self.n_motion}"], template: Float[Tensor, "{self.n_vertices} 3"]
+    ) -> Float[Tensor, "frames {self.n_vertices} 3"]:
         """(T,K) mm → (T,V,3) metres."""
         return (motion @ self.basis / MM).unflatten(-1, (self.n_vertices, 3))
 
-    def template_input(self, template: Tensor) -> Tensor:
+    def template_input(
+        self, template: Float[Tensor, "batch {self.n_vertices} 3"]
+    ) -> Float[Tensor, "batch {self.n_template}"]:
         """(B,V,3) metres → (B,m) identity components."""
         local = template[:, self.identity_index] * MM
         # faces are told apart by shape, wherever a mesh lies in space
         local = local - local.mean(1, keepdim=True)
         return (local - self.identity_mean).flatten(1) @ self.identity_basis.T / self.identity_scale
 
-    def normalise(self, motion: Tensor) -> Tensor:
+    def normalise(self, motion: Float[Tensor, "*batch {self.n_motion}"]) -> Float[Tensor, "*batch {self.n_motion}"]:
         return motion / self.scale
 
-    def denormalise(self, output: Tensor) -> Tensor:
+    def denormalise(self, output: Float[Tensor, "*batch {self.n_motion}"]) -> Float[Tensor, "*batch {self.n_motion}"]:
         """Network output → motion in mm."""
         return output * self.scale
 
-    def region_error(self, error: Tensor, region: str, norm: str = "squared") -> Tensor:
+    def region_error(
+        self, error: Float[Tensor, "batch frames {self.n_motion}"], region: str, norm: str = "squared"
+    ) -> Float[Tensor, ""]:
         if norm != "squared":
             raise InputError("plain norms need dense geometry : a Gram matrix holds squared ones only")
         return ((error @ self.get_buffer(f"gram_{region}")) * error).sum(-1).mean()
 
-    def opening(self, motion: Tensor) -> Tensor:
+    def opening(self, motion: Float[Tensor, "*batch {self.n_motion}"]) -> Float[Tensor, "*batch"]:
         """(...,K) → (...) lip opening relative to the template's, mm."""
         return motion @ self.opening_rows
 
@@ -167,32 +178,40 @@ class DenseGeometry(Geometry):
             self.register_buffer("upper_lip", torch.as_tensor(np.asarray(opening[0], np.int64)), persistent=False)
             self.register_buffer("lower_lip", torch.as_tensor(np.asarray(opening[1], np.int64)), persistent=False)
 
-    def to_motion(self, displacement: Tensor, template: Tensor) -> Tensor:
+    def to_motion(
+        self, displacement: Float[Tensor, "frames {self.n_vertices} 3"], template: Float[Tensor, "{self.n_vertices} 3"]
+    ) -> Float[Tensor, "frames {self.n_motion}"]:
         """(T,V,3) metres of a person with template (V,3) → (T,V·3) mm, absolute."""
         return (displacement + template).flatten(1) * MM
 
-    def to_displacement(self, motion: Tensor, template: Tensor) -> Tensor:
+    def to_displacement(
+        self, motion: Float[Tensor, "frames {self.n_motion}"], template: Float[Tensor, "{self.n_vertices} 3"]
+    ) -> Float[Tensor, "frames {self.n_vertices} 3"]:
         """(T,V·3) mm → (T,V,3) metres."""
         return motion.unflatten(-1, (self.n_vertices, 3)) / MM - template
 
-    def template_input(self, template: Tensor) -> Tensor:
+    def template_input(
+        self, template: Float[Tensor, "batch {self.n_vertices} 3"]
+    ) -> Float[Tensor, "batch {self.n_template}"]:
         """(B,V,3) metres → (B,V·3) normalised."""
         return self.normalise(template.flatten(1) * MM)
 
-    def normalise(self, motion: Tensor) -> Tensor:
+    def normalise(self, motion: Float[Tensor, "*batch {self.n_motion}"]) -> Float[Tensor, "*batch {self.n_motion}"]:
         return (motion - self.mean) / self.std
 
-    def denormalise(self, output: Tensor) -> Tensor:
+    def denormalise(self, output: Float[Tensor, "*batch {self.n_motion}"]) -> Float[Tensor, "*batch {self.n_motion}"]:
         """Network output → motion in mm."""
         return output * self.std + self.mean
 
-    def region_error(self, error: Tensor, region: str, norm: str = "squared") -> Tensor:
+    def region_error(
+        self, error: Float[Tensor, "batch frames {self.n_motion}"], region: str, norm: str = "squared"
+    ) -> Float[Tensor, ""]:
         squared = error.unflatten(-1, (self.n_vertices, 3)).square().sum(-1)
         # the root's slope is infinite at zero, which a perfect vertex would reach
         distance = squared if norm == "squared" else (squared + 1e-12).sqrt()
         return (distance * self.get_buffer(f"weights_{region}")).sum(-1).mean()
 
-    def opening(self, motion: Tensor) -> Tensor:
+    def opening(self, motion: Float[Tensor, "*batch {self.n_motion}"]) -> Float[Tensor, "*batch"]:
         """(...,V·3) → (...) lip opening, mm."""
         y = motion.unflatten(-1, (self.n_vertices, 3))[..., 1]
         return (y[..., self.upper_lip] - y[..., self.lower_lip]).mean(-1)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -50,7 +51,7 @@ class PhoneticTrunk(nn.Module):
             self.register_buffer(f"bias_{index}", weights[f"layers.{index}.bias"], persistent=False)
 
     @torch.no_grad()
-    def forward(self, mel: Tensor) -> Tensor:
+    def forward(self, mel: Float[Tensor, "batch length 32"]) -> Float[Tensor, "batch length-39 384"]:
         """Args: mel (B,L,32) with L ≥ 40. Returns: (B,L−39,384), output i sees mel frames i..i+39."""
         x = F.conv2d(mel[:, None], self.stem_weight, padding=(0, 1)).relu()
         x = _activation(x * self.norm_gain[:, None, None] + self.norm_offset[:, None, None])
@@ -82,6 +83,8 @@ class FeatureExtractor(nn.Module):
         """Mel frames that it consumes beyond the feature frames it gives."""
         return HOPS - 1 if self.trunk is not None else 0
 
-    def forward(self, mel: Tensor) -> Tensor:
+    def forward(
+        self, mel: Float[Tensor, "batch length n_mels"]
+    ) -> Float[Tensor, "batch length-{self.hops} n_features"]:
         """(B,L,n_mels) → (B,L−hops,n_features)."""
         return self.trunk(mel) if self.trunk is not None else mel

@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from meshtalk.config import PriorConfig
@@ -35,7 +36,12 @@ class HeadLayer(nn.Module):
         mask = visible.float().repeat_interleave(outputs, 0).repeat_interleave(inputs, 1)
         self.register_buffer("mask", mask, persistent=False)
 
-    def forward(self, x: Tensor, audio: Tensor, memory: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Float[Tensor, "batch frames {self.heads*self.inputs}"],
+        audio: Float[Tensor, "batch frames audio"],
+        memory: Float[Tensor, "batch frames {self.heads*self.inputs}"] | None = None,
+    ) -> Float[Tensor, "batch frames {self.heads*self.outputs}"]:
         """Args: x (B,T,H·inputs), audio (B,T,A), memory like x: what later frames see of it. Returns: (B,T,H·outputs)."""
         y = F.linear(x, self.masked_linear.weight * self.mask, self.masked_linear.bias)
         if self.audio is not None:
@@ -46,7 +52,9 @@ class HeadLayer(nn.Module):
             y = y + self.history(past).transpose(1, 2)
         return y
 
-    def now(self, audio: Tensor, past: list[Tensor]) -> Tensor:
+    def now(
+        self, audio: Float[Tensor, "batch audio"], past: list[Tensor]
+    ) -> Float[Tensor, "batch {self.heads*self.outputs}"]:
         """What a frame gets from audio, bias and past before its own heads are known: (B,H·outputs)."""
         y = self.masked_linear.bias.expand(len(audio), -1)
         if self.audio is not None:
@@ -88,7 +96,11 @@ class Prior(nn.Module):
         # frames are given it through an embedding of its own
         self.own = None if strict else nn.Parameter(torch.randn(heads, classes, channels) / classes)
 
-    def forward(self, codes: Tensor, audio: Tensor) -> Tensor:
+    def forward(
+        self,
+        codes: Float[Tensor, "batch frames {self.heads} {self.classes}"],
+        audio: Float[Tensor, "batch frames audio"],
+    ) -> Float[Tensor, "batch frames {self.heads} {self.classes}"]:
         """Teacher-forced log-probabilities.
 
         Args:
@@ -113,8 +125,12 @@ class Prior(nn.Module):
 
     @torch.no_grad()
     def step(
-        self, audio: Tensor, state: PriorState, noise: Tensor | None, temperature: float = 1.0
-    ) -> tuple[Tensor, PriorState]:
+        self,
+        audio: Float[Tensor, "batch audio"],
+        state: PriorState,
+        noise: Float[Tensor, "batch {self.heads} {self.classes}"] | None,
+        temperature: float = 1.0,
+    ) -> tuple[Int[Tensor, "batch {self.heads}"], PriorState]:
         """Sample the codes of one frame, head by head; constant work whatever the number of frames before.
 
         Args:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
 def gumbel_softmax(
-    log_probs: Tensor, tau: float = 1.0, generator: torch.Generator | None = None
-) -> tuple[Tensor, Tensor]:
+    log_probs: Float[Tensor, "*batch classes"], tau: float = 1.0, generator: torch.Generator | None = None
+) -> tuple[Float[Tensor, "*batch classes"], Int[Tensor, "*batch"]]:
     """Sample one class per head; exact one-hot forward, the softmax's gradient backward.
 
     Args:
@@ -27,6 +28,6 @@ def gumbel_softmax(
     return hard - soft.detach() + soft, labels
 
 
-def one_hot(labels: Tensor, classes: int) -> Tensor:
+def one_hot(labels: Int[Tensor, "*batch"], classes: int) -> Float[Tensor, "*batch {classes}"]:
     """(...) long labels → (...,C) float32 one-hot."""
     return F.one_hot(labels, classes).float()

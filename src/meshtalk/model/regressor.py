@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from meshtalk.config import AudioConfig
@@ -23,7 +24,12 @@ class Regressor(nn.Module):
         self.hidden = nn.Linear(config.code + 32, 256)
         self.output = nn.Linear(256, geometry.n_motion)
 
-    def forward(self, features: Tensor, hops: Tensor, template: Tensor) -> Tensor:
+    def forward(
+        self,
+        features: Float[Tensor, "batch length {self.audio.n_features}"],
+        hops: Float[Tensor, " frames"],
+        template: Float[Tensor, "batch {self.geometry.n_template}"],
+    ) -> Float[Tensor, "batch frames {self.geometry.n_motion}"]:
         """Args: features and hops as `AudioEncoder.at`, template (B,n_template). Returns: (B,T,n_motion) mm."""
         code = self.audio.at(features, hops)
         face = leaky(self.template(template))[:, None].expand(-1, code.shape[1], -1)

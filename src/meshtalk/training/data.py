@@ -191,7 +191,9 @@ class WindowData:
             features=torch.from_numpy(features.astype(np.float32)),
             clean_features=torch.from_numpy(clean.astype(np.float32)),
             hops=hops,
-            motion=torch.stack([self.motion(c, s, s + frames) for c, s in zip(clips, starts, strict=True)]),
+            motion=torch.stack(
+                [self.motion(c, s, s + frames) for c, s in zip(clips.tolist(), starts.tolist(), strict=True)]
+            ),
             template=self.template[torch.from_numpy(clips)],
             clip_ids=torch.from_numpy(clips),
             starts=starts,
