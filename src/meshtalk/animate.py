@@ -144,9 +144,7 @@ class Animator:
             raise InputError("samples came without their rate : pass sample_rate in Hz")
         return to_mono(audio, sample_rate)
 
-    def clip_of(
-        self, motion: Tensor, template: np.ndarray, fps: Fraction, samples: np.ndarray
-    ) -> Clip:
+    def clip_of(self, motion: Tensor, template: np.ndarray, fps: Fraction, samples: np.ndarray) -> Clip:
         """A Clip of (T,n_motion) motion with (S,) samples at 16 kHz; blendshape weights where the geometry has them."""
         common = {
             "topology": self.topology,

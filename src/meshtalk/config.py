@@ -153,9 +153,9 @@ class TrainConfig:
     """Gumbel-softmax temperature at the first step of stage 1…"""
     tau_end: float = 1.0
     """…and at the last, geometric between."""
-    context_corruption: float = 0.1
+    context_corruption: float = 0.35
     """Stage 2: mean share of the context codes that are replaced by the prior's own samples."""
-    mouth_weight: float = 0.3
+    mouth_weight: float = 1.0
     """Stage 2: weight of the mouth error of decoded samples beside the negative log-likelihood."""
     augmentations: int = 5
     """Augmented versions of every clip's audio that are kept beside the clean one."""
