@@ -176,3 +176,16 @@ def test_lips_weigh_more_in_the_mouths_mask():
     without = {name: weights for name, weights in rig.TOPOLOGY.regions.items() if name != "lips"}
     plain = region_arrays(replace(rig.TOPOLOGY, regions=without))
     np.testing.assert_array_equal(plain["mouth"], rig.TOPOLOGY.regions["mouth"])
+
+
+def test_a_silenced_mouth_rests_and_the_upper_face_stays():
+    geometry = rig.basis_geometry()
+    motion = geometry.to_motion(DISPLACEMENT, TEMPLATE)
+    silent = geometry.silence_mouth(motion)
+    assert silent.shape == motion.shape
+    mouth_left = geometry.region_error(silent[None], "mouth") / geometry.region_error(motion[None], "mouth")
+    upper_lost = geometry.region_error((silent - motion)[None], "upper_face") / geometry.region_error(
+        motion[None], "upper_face"
+    )
+    assert float(mouth_left) < 0.05
+    assert float(upper_lost) < 0.1

@@ -20,7 +20,7 @@ from meshtalk.corpus.head import Person, load_head
 from meshtalk.errors import InputError
 from meshtalk.model.autoencoder import MeshTalk, gumbel_noise
 from meshtalk.model.expression_encoder import LstmState
-from meshtalk.model.geometry import MM, DenseGeometry
+from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry
 from meshtalk.model.prior import PriorState
 from meshtalk.model.regressor import Regressor
 from meshtalk.resample import Resampler, ResamplerState
@@ -65,6 +65,7 @@ class AnimatorState:
     prior: PriorState | None
     decoder: LstmState | None
     expression: LstmState | None
+    imagined: LstmState | None
     smoother: Tensor | None
     resampler: ResamplerState
 
@@ -77,6 +78,7 @@ class Animator:
         self.network, self.config, self.topology = checkpoint.network, checkpoint.config, checkpoint.topology
         self.geometry = self.network.geometry
         self._frontend = MelFrontend(self.config.audio.frontend)
+        self._imagines = self.config.prior.imagines_expression and isinstance(self.geometry, BasisGeometry)
 
     @property
     def lookahead_s(self) -> float:
@@ -211,6 +213,7 @@ class Animator:
             prior=prior,
             decoder=None,
             expression=None,
+            imagined=None,
             smoother=None,
             resampler=Resampler(self.config.fps, rate).start(),
         )
@@ -288,17 +291,26 @@ class Animator:
             return network(features, hops, take.encoded[0])[0], state
         if take.expression is not None:
             index = _there_and_back(state.frame, count, len(take.expression))
-            expression = self.geometry.normalise(take.expression[index][None])
-            code, expression_state = network.expression(expression, state.expression)
-            log_probs = network.fusion(code, network.audio.at(features, hops))[0]
-            labels = log_probs.argmax(-1)
-            state = replace(state, expression=expression_state)
+            labels, state = self._fuse(take.expression[index][None], features, hops, state)
         else:
             audio = network.prior_audio_encoder.at(features, hops)[0]
             labels, prior = self._sample(audio, state)
             state = replace(state, prior=prior)
+            if self._imagines:
+                output, imagined = network.decoder(take.encoded, network.one_hot(labels[None]), state.imagined)
+                motion = self.geometry.silence_mouth(self.geometry.denormalise(output))  # type: ignore[operator]
+                labels, state = self._fuse(motion, features, hops, replace(state, imagined=imagined))
         output, decoder = network.decoder(take.encoded, network.one_hot(labels[None]), state.decoder)
         return self.geometry.denormalise(output)[0], replace(state, decoder=decoder)
+
+    def _fuse(
+        self, motion: Tensor, features: Tensor, hops: Tensor, state: AnimatorState
+    ) -> tuple[Tensor, AnimatorState]:
+        """Eq. 3: (1,T,n_motion) expression signal and audio → (T,H) likeliest codes."""
+        assert isinstance(self.network, MeshTalk)
+        code, expression = self.network.expression(self.geometry.normalise(motion), state.expression)
+        labels = self.network.fusion(code, self.network.audio.at(features, hops))[0].argmax(-1)
+        return labels, replace(state, expression=expression)
 
     def _sample(self, audio: Tensor, state: AnimatorState) -> tuple[Tensor, PriorState]:
         assert isinstance(self.network, MeshTalk)

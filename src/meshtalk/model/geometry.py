@@ -21,6 +21,10 @@ MM = 1000.0
 """Millimetres in a metre: clips are in metres, networks and losses in millimetres."""
 
 
+SILENCE = 0.1
+"""Weight of a resting mouth against an unchanged upper face where their regions overlap; see `silence_mouth`."""
+
+
 class Geometry(nn.Module):
     """What both geometries share: regions and the pairs of vertices that make the lip opening."""
 
@@ -139,6 +143,17 @@ class BasisGeometry(Geometry):
         if norm != "squared":
             raise InputError("plain norms need dense geometry : a Gram matrix holds squared ones only")
         return ((error @ self.get_buffer(f"gram_{region}")) * error).sum(-1).mean()
+
+    def silence_mouth(self, motion: Float[Tensor, "*frames motion"]) -> Float[Tensor, "*frames motion"]:
+        """The motion whose upper face is the same and whose mouth rests: weighted least squares over the vertices.
+
+        argmin_y Σ_v M_v^upper ‖(y−x)_v‖² + SILENCE Σ_v M_v^mouth ‖y_v‖², in closed form through the Gram matrices.
+        """
+        # on the CPU, because not every device has float64
+        upper, mouth = (self.get_buffer(f"gram_{name}").cpu().double() for name in ("upper_face", "mouth"))
+        ridge = 1e-6 * torch.eye(len(upper), dtype=torch.float64)
+        keep = torch.linalg.solve(upper + SILENCE * mouth + ridge, upper)
+        return motion @ keep.T.to(motion)
 
     def opening(self, motion: Float[Tensor, "*batch {self.n_motion}"]) -> Float[Tensor, "*batch"]:
         """(...,K) → (...) lip opening relative to the template's, mm."""
