@@ -35,7 +35,7 @@ class Scene:
 
 
 SCENES = (
-    Scene("1_speech", "librivox_0870", "p00"),
+    Scene("1_speech", "librivox_0890", "p00"),
     Scene("2_happy", "librivox_0930", "p05", emotion="happy"),
 )
 
