@@ -14,11 +14,11 @@ from meshtalk.animate import Animator
 from meshtalk.audio import MelFrontend, frame_hops, to_mono
 from meshtalk.checkpoint import Checkpoint
 from meshtalk.clip import Clip
-from meshtalk.config import SAMPLE_RATE
 from meshtalk.errors import InputError
 from meshtalk.model.audio_encoder import AudioEncoder
 from meshtalk.model.autoencoder import MeshTalk
 from meshtalk.smooth import Smoother
+from meshtalk.training.data import padded_mel
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,8 @@ class MeasuredAnimator(Animator):
         if clip.fps != self.config.fps:
             raise InputError(f"the clip runs at {clip.fps} frames a second; the model's codes are at {self.config.fps}")
         encoder, frontend = self.network.audio, MelFrontend(self.config.audio.frontend)
-        mel = frontend.all(to_mono(clip.audio, clip.sample_rate, SAMPLE_RATE))
-        # audio may end up to a frame before the motion does
-        after = encoder.lookahead + int(100 / self.config.fps) + 1
-        mel = np.pad(mel, ((encoder.reach, after), (0, 0)), constant_values=frontend.silence)
+        mel = frontend.all(to_mono(clip.audio, clip.sample_rate))
+        mel = padded_mel(mel, encoder, self.config.fps, frontend.silence)
         template = torch.from_numpy(np.asarray(clip.template, np.float32)).to(self._device)
         displacement = torch.from_numpy(clip.displacements()).to(self._device)
         return _Encoded(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -31,11 +32,10 @@ from meshtalk.training.augment import augmented_mel
 Progress = Callable[[str], None]
 
 
-def padded_mel(mel: np.ndarray, config: ModelConfig, silence: float) -> np.ndarray:
+def padded_mel(mel: np.ndarray, encoder: AudioEncoder, fps: Fraction, silence: float) -> np.ndarray:
     """Mel of a clip with the silence before and after that the encoder's reach and look-ahead need."""
-    encoder = AudioEncoder(config.audio)
     # a clip's sound may end up to a frame before its motion does
-    after = encoder.lookahead + int(HOP_RATE / config.fps) + 1
+    after = encoder.lookahead + int(HOP_RATE / fps) + 1
     return np.pad(mel, ((encoder.reach, after), (0, 0)), constant_values=silence)
 
 
@@ -44,12 +44,13 @@ def clip_features(clip: Clip, config: ModelConfig, rng: np.random.Generator | No
     torch.set_num_threads(1)
     frontend = MelFrontend(config.audio.frontend)
     samples = to_mono(clip.audio, clip.sample_rate)
-    mel = padded_mel(augmented_mel(samples, frontend, rng), config, frontend.silence)
+    mel = padded_mel(augmented_mel(samples, frontend, rng), _encoder(config.audio), config.fps, frontend.silence)
     return _extractor(config.audio.frontend)(torch.from_numpy(mel)[None])[0].half().numpy()
 
 
 _open = cache(Corpus.open)
 _extractor = cache(FeatureExtractor)
+_encoder = cache(AudioEncoder)
 """What a worker process needs for every clip and reads once."""
 
 
