@@ -135,9 +135,9 @@ class Animator:
 
     def _run(self, samples: np.ndarray, state: AnimatorState) -> Iterator[Tensor]:
         for begin in range(0, len(samples), CHUNK_S * SAMPLE_RATE):
-            motion, state = self._step(samples[begin : begin + CHUNK_S * SAMPLE_RATE], state)
+            motion, state = self.advance(samples[begin : begin + CHUNK_S * SAMPLE_RATE], state)
             yield motion
-        yield self._flush(state)
+        yield self.finish(state)
 
     def _samples(self, audio: str | Path | np.ndarray, sample_rate: int | None) -> np.ndarray:
         if isinstance(audio, (str, Path)):
@@ -155,19 +155,15 @@ class Animator:
             "audio": samples,
             "sample_rate": SAMPLE_RATE,
         }
-        values = motion.cpu().numpy()
         if isinstance(self.geometry, DenseGeometry):
             displacement = self.geometry.to_displacement(motion, torch.from_numpy(template).to(motion.device))
             return Clip(displacement=displacement.cpu().numpy(), **common)
         if self.checkpoint.mix is not None:
             names = self.topology.shape_names
-            weights = (
-                values @ self.checkpoint.mix / MM
-            )  # a basis vector is a metre of motion, a coefficient millimetres
-            return Clip(weights=weights, basis=self.topology.shapes, basis_names=names, **common)
-        basis = self.geometry.basis.cpu().numpy().reshape(len(values.T), -1, 3) / MM
+            return Clip(weights=self.shape_weights(motion), basis=self.topology.shapes, basis_names=names, **common)
+        basis = self.geometry.basis.cpu().numpy().reshape(self.geometry.n_motion, -1, 3) / MM
         names = tuple(f"component_{i:02d}" for i in range(len(basis)))
-        return Clip(weights=values, basis=basis, basis_names=names, **common)
+        return Clip(weights=motion.cpu().numpy(), basis=basis, basis_names=names, **common)
 
     # --- piece by piece -------------------------------------------------------------------------------------
 
@@ -227,19 +223,34 @@ class Animator:
         Raises:
             InputError: samples that are not finite.
         """
-        motion, state = self._step(samples, state)
-        return self._vertices(motion, state.take), state
+        motion, state = self.advance(samples, state)
+        return self.vertices(motion, state), state
 
     def flush(self, state: AnimatorState) -> np.ndarray:
         """The frames that were waiting for look-ahead: (t,V,3) metres. In all there are ceil(seconds · fps)."""
-        return self._vertices(self._flush(state), state.take)
+        return self.vertices(self.finish(state), state)
 
-    def _vertices(self, motion: Tensor, take: Take) -> np.ndarray:
-        template = torch.from_numpy(take.template)
+    def vertices(self, motion: Tensor, state: AnimatorState) -> np.ndarray:
+        """(t,n_motion) of `advance` or `finish` → (t,V,3) metres on the performance's face."""
+        template = torch.from_numpy(state.take.template)
         return (self.geometry.to_displacement(motion, template.to(motion.device)).cpu() + template).numpy()
 
+    def shape_weights(self, motion: Tensor) -> np.ndarray:
+        """(t,n_motion) of `advance` or `finish` → (t,S) weights of the topology's blendshapes (ARKit's 52 on the packaged head).
+
+        Raises:
+            InputError: the model's motion is not made of blendshapes.
+        """
+        if self.checkpoint.mix is None:
+            raise InputError(
+                "this model moves vertices, not blendshapes : use one trained on a topology with blendshapes"
+            )
+        # a basis vector is a metre of motion, a coefficient millimetres
+        return motion.cpu().numpy() @ self.checkpoint.mix / MM
+
     @torch.no_grad()
-    def _step(self, samples: np.ndarray, state: AnimatorState) -> tuple[Tensor, AnimatorState]:
+    def advance(self, samples: np.ndarray, state: AnimatorState) -> tuple[Tensor, AnimatorState]:
+        """`step` before motion becomes vertices: ((t,n_motion), new state)."""
         if not np.isfinite(samples).all():
             raise InputError("audio holds samples that are NaN or infinite : repair it")
         mel, mel_state = self._frontend.process(samples, state.mel)
@@ -250,7 +261,8 @@ class Animator:
         return motion, replace(state, smoother=smoother, resampler=resampler)
 
     @torch.no_grad()
-    def _flush(self, state: AnimatorState) -> Tensor:
+    def finish(self, state: AnimatorState) -> Tensor:
+        """`flush` before motion becomes vertices: (t,n_motion)."""
         mel = self._frontend.flush(state.mel, state.n_samples)
         silence = np.full((self.network.audio.lookahead, self._frontend.n_mels), self._frontend.silence, np.float32)
         native, state = self._advance(

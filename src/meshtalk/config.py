@@ -136,10 +136,11 @@ class LossConfig:
     lips do, and unweighted they are learned last."""
     eyelid: float = 1.0
     """Eq. 5."""
-    opening: float = 0.2
-    """Squared error of the lip opening itself, closed frames emphasised, so that closures close."""
+    opening: float = 0.3
+    """Squared error of the lip opening itself, closed frames emphasised, so that closures close; with both true signals and
+    with a foreign expression."""
     velocity: float = 4.0
-    """Squared error of the frame-to-frame change: less jitter."""
+    """Squared error of the frame-to-frame change: less jitter. Of the same two outputs."""
     norm: Literal["squared", "plain"] = "squared"
     """Squared vertex norms (the paper), or plain ones (dense geometry only)."""
 
@@ -150,17 +151,19 @@ class TrainConfig:
 
     seed: int = 0
     regression: StageConfig = field(default_factory=lambda: StageConfig(steps=2500, batch=16, audio_learning_rate=1e-3))
-    stage1: StageConfig = field(default_factory=lambda: StageConfig(steps=4000))
+    stage1: StageConfig = field(default_factory=lambda: StageConfig(steps=7000))
     stage2: StageConfig = field(default_factory=lambda: StageConfig(steps=3500, frames=48, clip_norm=5.0))
     loss: LossConfig = field(default_factory=LossConfig)
     tau_start: float = 1.0
     """Gumbel-softmax temperature at the first step of stage 1…"""
     tau_end: float = 1.0
     """…and at the last, geometric between."""
-    context_corruption: float = 0.35
-    """Stage 2: mean share of the context codes that are replaced by the prior's own samples."""
-    mouth_weight: float = 1.0
-    """Stage 2: weight of the mouth error of decoded samples beside the negative log-likelihood."""
+    context_corruption: float = 0.1
+    """Stage 2: mean share of the context codes that are replaced by the prior's own samples. It keeps free-running lips
+    in time, but teaches the prior to take back what only it has imagined: blinks."""
+    mouth_weight: float = 0.0
+    """Stage 2: weight of the mouth error of decoded samples beside the negative log-likelihood; of use where sampled codes
+    are decoded as they are."""
     augmentations: int = 5
     """Augmented versions of every clip's audio that are kept beside the clean one."""
     weight_decay: float = 0.0

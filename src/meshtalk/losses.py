@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -52,14 +53,15 @@ def velocity(
     output: Float[Tensor, "batch frames motion"],
     truth: Float[Tensor, "batch frames motion"],
     region_error: RegionError,
+    regions: Sequence[str] = ("mouth", "upper_face"),
 ) -> Float[Tensor, ""]:
-    """Frame-to-frame change of the error, mouth and upper face; scalar, mm² per frame²."""
+    """Frame-to-frame change of the error in some regions; scalar, mm² per frame²."""
     error = output - truth
     change = error[:, 1:] - error[:, :-1]
-    return region_error(change, "mouth") + region_error(change, "upper_face")
+    return torch.stack([region_error(change, region) for region in regions]).sum()
 
 
-CLOSURE_EMPHASIS = 5.0
+CLOSURE_EMPHASIS = 9.0
 CLOSURE_MM = 1.5
 """Openings of about this size and less weigh more in `opening`."""
 

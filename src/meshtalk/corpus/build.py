@@ -20,7 +20,7 @@ import numpy as np
 import soundfile
 
 from meshtalk.clip import Phone
-from meshtalk.corpus.align import align
+from meshtalk.corpus.align import RATE_HZ, SILENCE, align
 from meshtalk.corpus.head import load_head
 from meshtalk.corpus.kokoro import cache_folder
 from meshtalk.corpus.motion import FPS, make_clip
@@ -40,6 +40,13 @@ SHARE = {"train": 1.0, "val": 1 / 15, "test": 1 / 9}
 HELD_OUT_SENTENCES = {"val": 0.07, "test": 0.12}
 HELD_OUT_PEOPLE = {"val": 3, "test": 5}
 NEUTRAL_SHARE = 0.28
+LISTENING_SHARE = 0.06
+"""Part of the training minutes in which nobody speaks: a face that listens rests its mouth and goes on blinking."""
+LISTENER = "silence"
+"""Stands where a voice's name does in those clips."""
+LISTENING_S = (8.0, 14.0)
+ROOM_DB = (-90.0, -50.0)
+DIGITAL_SILENCE_SHARE = 0.3
 FLITE_TURNS = 4
 """flite's voices take this many turns for one of each other's: sharp consonants, and fifteen times as fast."""
 
@@ -126,6 +133,24 @@ def jobs(split: str, seed: int) -> Iterator[Job]:
             yield Job(f"{split}-{_key(nth, text)[:10]}", split, voice, text, person, emotion, draw)
 
 
+def listening(seed: int) -> Iterator[Job]:
+    """The endless plan of training clips in which nobody speaks."""
+    people = casts(seed)["train"]["people"]
+    for nth in count():
+        rng = _rng(seed, LISTENER, nth)
+        person, emotion = str(rng.choice(people)), str(rng.choice(list(EMOTIONS)))
+        yield Job(f"train-{_key(LISTENER, nth)[:10]}", "train", LISTENER, "", person, emotion, int(rng.integers(2**31)))
+
+
+def room(seed: int) -> Utterance:
+    """Some seconds of a quiet room, or of digital silence."""
+    rng = np.random.default_rng(seed)
+    n_samples = round(rng.uniform(*LISTENING_S) * RATE_HZ)
+    level = 0.0 if rng.random() < DIGITAL_SILENCE_SHARE else 10 ** (rng.uniform(*ROOM_DB) / 20)
+    audio = (level * rng.standard_normal(n_samples)).astype(np.float32)
+    return Utterance(audio, (Phone(SILENCE, 0.0, n_samples / RATE_HZ),), "", LISTENER, "")
+
+
 @cache
 def _digest(*modules: str) -> str:
     """Digest of code, so that what other code made is made again."""
@@ -192,7 +217,7 @@ def _make(job: Job, writer: CorpusWriter, utterances: Path) -> ClipInfo | None:
     existing = writer.existing(job.id, recipe)
     if existing is not None:
         return existing
-    utterance = cached_utterance(job, utterances)
+    utterance = room(job.seed) if job.voice == LISTENER else cached_utterance(job, utterances)
     if utterance is None:
         return None
     clip = make_clip(
@@ -246,7 +271,7 @@ def build_corpus(
     that a change of the articulation does not speak anything again.
 
     Args:
-        minutes: of training motion; validation and test come on top (SHARE).
+        minutes: of training speech; validation, test and listening come on top (SHARE, LISTENING_SHARE).
         workers: processes, each about one core's work; 1 stays in this one.
         progress: called after every clip.
 
@@ -261,22 +286,22 @@ def build_corpus(
     for person in load_head().people:
         writer.add_subject(person.name, person.template)
     utterances = cache_folder() / "utterances"
-    goals_s = {split: 60 * minutes * SHARE[split] for split in ("test", "val", "train")}
-    total_s, started_s = sum(goals_s.values()), time.monotonic()
+    parts = [(jobs(split, seed), 60 * minutes * SHARE[split]) for split in ("test", "val", "train")]
+    parts.append((listening(seed), 60 * minutes * LISTENING_SHARE))
+    total_s, started_s = sum(goal_s for _, goal_s in parts), time.monotonic()
     done: list[ClipInfo] = []
     done_s, dropped = 0.0, 0
     with _pool(workers) as pool:
-        for split, goal_s in goals_s.items():
-            split_s = 0.0
-            plan = _in_order(jobs(split, seed), pool, writer, utterances, 2 * workers)
-            with closing(plan) as results:
-                while split_s < goal_s:
+        for plan, goal_s in parts:
+            part_s = 0.0
+            with closing(_in_order(plan, pool, writer, utterances, 2 * workers)) as results:
+                while part_s < goal_s:
                     info = next(results)
                     if info is None:
                         dropped += 1
                     else:
                         done.append(info)
-                        split_s, done_s = split_s + info.duration_s, done_s + info.duration_s
+                        part_s, done_s = part_s + info.duration_s, done_s + info.duration_s
                     if progress is not None:
                         eta_s = (time.monotonic() - started_s) * max(total_s / max(done_s, 1e-9) - 1, 0.0)
                         progress(Progress(len(done), done_s, total_s, dropped, eta_s))

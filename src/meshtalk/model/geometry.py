@@ -83,6 +83,7 @@ class BasisGeometry(Geometry):
     identity_basis: Tensor
     identity_scale: Tensor
     opening_rows: Tensor
+    silencing: Tensor
 
     def __init__(
         self,
@@ -104,6 +105,10 @@ class BasisGeometry(Geometry):
         for name, weights in regions.items():
             gram = np.einsum("avc,v,bvc->ab", basis, weights, basis, optimize=True) / weights.sum()
             self.register_buffer(f"gram_{name}", _float(gram), persistent=False)
+        upper, mouth = (self.get_buffer(f"gram_{name}").double() for name in ("upper_face", "mouth"))
+        ridge = 1e-6 * torch.eye(len(basis), dtype=torch.float64)
+        keep = torch.linalg.solve(upper + SILENCE * mouth + ridge, upper)
+        self.register_buffer("silencing", keep.T.float(), persistent=False)
         if opening is not None and self.has_opening:
             upper, lower = opening
             rows = basis[:, upper, 1] - basis[:, lower, 1]  # (K, pairs)
@@ -149,11 +154,7 @@ class BasisGeometry(Geometry):
 
         argmin_y Σ_v M_v^upper ‖(y−x)_v‖² + SILENCE Σ_v M_v^mouth ‖y_v‖², in closed form through the Gram matrices.
         """
-        # on the CPU, because not every device has float64
-        upper, mouth = (self.get_buffer(f"gram_{name}").cpu().double() for name in ("upper_face", "mouth"))
-        ridge = 1e-6 * torch.eye(len(upper), dtype=torch.float64)
-        keep = torch.linalg.solve(upper + SILENCE * mouth + ridge, upper)
-        return motion @ keep.T.to(motion)
+        return motion @ self.silencing
 
     def opening(self, motion: Float[Tensor, "*batch {self.n_motion}"]) -> Float[Tensor, "*batch"]:
         """(...,K) → (...) lip opening relative to the template's, mm."""

@@ -70,8 +70,6 @@ class Batch:
 
     features: Tensor
     """(B,L,n_features), of one random version of each clip's audio."""
-    clean_features: Tensor
-    """(B,L,n_features), of the audio as it is."""
     hops: Tensor
     """(T,) times of the frames, in hops after the window's start."""
     motion: Tensor
@@ -186,11 +184,9 @@ class WindowData:
             first = self.feature_starts[clip] + int(start * step)
             return self.features[version][first : first + span]
 
-        clean = np.stack([window(0, c, s) for c, s in zip(clips, starts, strict=True)])
         features = np.stack([window(v, c, s) for v, c, s in zip(versions, clips, starts, strict=True)])
         return Batch(
             features=torch.from_numpy(features.astype(np.float32)),
-            clean_features=torch.from_numpy(clean.astype(np.float32)),
             hops=hops,
             motion=torch.stack(
                 [self.motion(c, s, s + frames) for c, s in zip(clips.tolist(), starts.tolist(), strict=True)]

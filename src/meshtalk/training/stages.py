@@ -10,12 +10,14 @@ from torch import Tensor
 from meshtalk import losses
 from meshtalk.config import LossConfig, TrainConfig
 from meshtalk.model.autoencoder import MeshTalk
+from meshtalk.model.geometry import BasisGeometry
 from meshtalk.model.quantizer import gumbel_softmax
 from meshtalk.model.regressor import Regressor
 from meshtalk.training.data import Batch, WindowData
 from meshtalk.training.loop import Step
 
 VALIDATION_CLIPS = 24
+SILENCED_SHARE = 0.5
 
 
 class Losses:
@@ -28,13 +30,15 @@ class Losses:
         weight = self.config.upper_face if region == "upper_face" else 1.0
         return weight * self.geometry.region_error(error, region, self.config.norm)
 
-    def details(self, output: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    def details(
+        self, output: Tensor, truth: Tensor, regions: tuple[str, ...] = ("mouth", "upper_face")
+    ) -> dict[str, Tensor]:
         """The weighted small terms that any output of the true mouth should satisfy."""
         terms = {}
         if self.config.opening and self.geometry.has_opening:
             terms["opening"] = self.config.opening * losses.opening(output, truth, self.geometry.opening)
         if self.config.velocity:
-            terms["velocity"] = self.config.velocity * losses.velocity(output, truth, self.region)
+            terms["velocity"] = self.config.velocity * losses.velocity(output, truth, self.region, regions)
         return terms
 
 
@@ -52,10 +56,13 @@ def stage1_step(model: MeshTalk, data: WindowData, train: TrainConfig, step: Ste
     """Autoencoder with cross-modality (eqs. 1-5): three decodings of a batch, with true, other and true signals."""
     batch = to_device(data.batch(step.rng, train.stage1.batch, train.stage1.frames), model.decoder.vertex_bias)
     audio = model.audio.at(batch.features, batch.hops)
-    expression, _ = model.expression(model.geometry.normalise(batch.motion))
     other = losses.swap_partners(batch.clip_ids, int(step.rng.integers(len(batch.clip_ids))))
+    foreign = silence_some(model, batch.motion[other], step.rng)
+    expression, foreign_expression = model.expression(model.geometry.normalise(torch.cat([batch.motion, foreign])))[
+        0
+    ].chunk(2)
     log_probs = model.fusion(
-        torch.cat([expression, expression[other], expression]), torch.cat([audio, audio, audio[other]])
+        torch.cat([expression, foreign_expression, expression]), torch.cat([audio, audio, audio[other]])
     )
     tau = train.tau_start * (train.tau_end / train.tau_start) ** step.progress
     codes, _ = gumbel_softmax(log_probs, tau)
@@ -70,7 +77,19 @@ def stage1_step(model: MeshTalk, data: WindowData, train: TrainConfig, step: Ste
     if weights.reconstruction:
         terms["reconstruction"] = weights.reconstruction * losses.reconstruction(output, truth, bound.region)
     terms |= bound.details(output, truth)
+    terms |= {f"{name}_from_audio": term for name, term in bound.details(from_audio, truth, ("mouth",)).items()}
     return {"loss": total(terms), **terms}
+
+
+def silence_some(model: MeshTalk, motion: Tensor, rng: np.random.Generator) -> Tensor:
+    """(B,T,n) expression signals, the mouth of about half of them at rest where inference will give such ones.
+
+    See `PriorConfig.imagines_expression`: what the model is to meet when it runs, it has to meet here.
+    """
+    if not (model.config.prior.imagines_expression and isinstance(model.geometry, BasisGeometry)):
+        return motion
+    chosen = torch.from_numpy(rng.random(len(motion)) < SILENCED_SHARE).to(motion.device)
+    return torch.where(chosen[:, None, None], model.geometry.silence_mouth(motion), motion)
 
 
 class Stage2:
@@ -99,12 +118,8 @@ class Stage2:
             output = model.decode(batch.template, sampled)
             bound = Losses(model, train.loss)
             mouth = bound.region(output - batch.motion, "mouth")
-            change = (output - batch.motion).diff(dim=1)
-            if train.loss.velocity:
-                mouth = mouth + train.loss.velocity * bound.region(change, "mouth")
-            if train.loss.opening and model.geometry.has_opening:
-                mouth = mouth + train.loss.opening * losses.opening(output, batch.motion, model.geometry.opening)
-            terms["mouth"] = train.mouth_weight * mouth
+            details = bound.details(output, batch.motion, ("mouth",)).values()
+            terms["mouth"] = train.mouth_weight * (mouth + sum(details))
         return {"loss": total(terms), **terms}
 
     def _corrupt(self, codes: Tensor, audio: Tensor, rng: np.random.Generator) -> Tensor:
@@ -126,7 +141,6 @@ def to_device(batch: Batch, like: Tensor) -> Batch:
     device = like.device
     return Batch(
         features=batch.features.to(device),
-        clean_features=batch.clean_features.to(device),
         hops=batch.hops,
         motion=batch.motion.to(device),
         template=batch.template.to(device),
@@ -206,7 +220,7 @@ def validate_stage1(model: MeshTalk, data: WindowData) -> dict[str, float]:
 def validate_stage2(model: MeshTalk, data: WindowData) -> dict[str, float]:
     """Held-out likelihood of true codes, and lip opening of free-running samples against the truth."""
     labels = clip_labels(model, data, VALIDATION_CLIPS)
-    nats, correlations, mouth = [], [], []
+    nats, correlations, mouth, upper = [], [], [], []
     generator = torch.Generator().manual_seed(0)
     for index, label in enumerate(labels):
         features, hops, truth, template = whole_clip(data, index, model.decoder.vertex_bias.device)
@@ -218,10 +232,13 @@ def validate_stage2(model: MeshTalk, data: WindowData) -> dict[str, float]:
         output = model.decode(template, model.one_hot(sampled))
         correlations.append(lip_opening_r(model, output, truth))
         mouth.append(float(model.geometry.region_error(output - truth, "mouth")))
+        moves = [float(model.geometry.region_error(m.diff(dim=1), "upper_face")) for m in (output, truth)]
+        upper.append(moves)
     per_head = torch.cat(nats).mean(0)
     return {
         "nats_per_frame": float(per_head.sum()),
         "perplexity": float(per_head.mean().exp()),
         "sampled_lip_opening_r": float(np.mean(correlations)),
         "sampled_mouth_rms_mm": float(np.mean(mouth)) ** 0.5,
+        "sampled_upper_motion": float(np.sqrt(np.divide(*np.sum(upper, 0)))),
     }
