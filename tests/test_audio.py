@@ -211,9 +211,14 @@ def test_bad_samples_are_refused():
         (np.zeros((0, 2)), 16000, "no samples"),
         (np.zeros((2, 2, 2)), 16000, "no samples"),
         (np.zeros((2, 16000)), 16000, r"\(2, 16000\).*\(samples, channels\) is needed"),
+        (np.zeros((10, 0)), 16000, r"\(10, 0\), not 1 to 32 channels"),
+        (np.zeros(10, complex), 16000, "type complex128"),
+        (np.array(["loud"]), 16000, "type <U4"),
+        (np.full(10, 1e30), 16000, "beyond"),
         (np.zeros(10), 0, "sample rate 0"),
         (np.zeros(10), -1, "sample rate -1"),
-        (np.array([0.0, np.nan, np.inf]), 16000, "2 samples that are NaN or infinite"),
+        (np.zeros(10), 1, "sample rate 1; 1000 to"),
+        (np.array([0.0, np.nan, np.inf]), 16000, "NaN, infinite or beyond .* at 0.000 s"),
     ):
         with pytest.raises(InputError, match=words):
             to_mono(samples, rate)

@@ -6,8 +6,13 @@ Everything here is state in, state out: cutting the samples in any way gives the
 from __future__ import annotations
 
 import math
+import os
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +21,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from meshtalk.config import HOP_RATE, SAMPLE_RATE
+from meshtalk.decode import BLOCK, DECODERS, Fate
 from meshtalk.errors import InputError
 
 HOP = SAMPLE_RATE // HOP_RATE
 """Samples between mel frames (10 ms)."""
 MAX_CHANNELS = 32
 """More than these are samples, given as (channels, samples): their mean would silently be one sample per channel."""
+RATES_HZ = (1000, 1_000_000)
+"""Lowest and highest sample rate: a damaged header's 1 Hz would make gigabytes of a few samples."""
+LARGEST = 2.0**31
+"""Full scale is 1, but some programs write integers as floating point; louder is damage, and its power overflows."""
 
 
 def n_frames(n_samples: int, sample_rate: int, fps: Fraction) -> int:
@@ -38,24 +48,48 @@ def frame_hops(fps: Fraction, start: int, count: int) -> Tensor:
 def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> tuple[np.ndarray, int]:
     """Read any sound that soundfile or PyAV decodes (WAV, FLAC, OGG, MP3, M4A, video…) as mono at `sample_rate`.
 
+    Channels are averaged. The file is decoded in blocks: memory holds the result (230 MB an hour) and one block. Of a
+    damaged or cut file, what can be decoded is used, and a warning says how much that was.
+
     Returns:
         ((S,) float32, sample_rate)
 
     Raises:
-        InputError: missing file, not audio, no samples, or samples that are not finite.
+        InputError: missing or unreadable file, not audio, no samples, samples that are no finite sound, or a sample
+            rate outside RATES_HZ.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists, false for a name that no file can have
         raise InputError(f"no audio file at {path}")
     if path.is_dir():
         raise InputError(f"{path} is a folder; an audio or video file is needed")
-    decoded = _read_soundfile(path) or _read_av(path)
-    if decoded is None:
+    if not os.access(path, os.R_OK):
+        raise InputError(f"no permission to read {path}")
+    best, opened, damaged = np.zeros(0, np.float32), False, False
+    for decode in DECODERS:
+        fate = Fate()
+        try:
+            samples = _collect(decode(path, fate), sample_rate, str(path))
+        except ImportError:  # PyAV comes with an extra
+            if not opened:
+                raise InputError(f'{path} needs PyAV to be decoded : pip install "meshtalk[media]"') from None
+            break
+        opened, damaged = opened or fate.opened, damaged or fate.damaged
+        best = max(best, samples, key=len)
+        if len(samples) and not fate.damaged:
+            break
+    if not len(best):
         raise InputError(
-            f"{path} is not audio that can be decoded : give WAV, FLAC, OGG, MP3, M4A or a video with sound"
+            f"{path} holds no samples"
+            if opened and not damaged
+            else f"{path} is not audio that can be decoded, or it is damaged : give WAV, FLAC, OGG, MP3, M4A or a video with sound"
         )
-    samples, rate = decoded
-    return to_mono(samples, rate, sample_rate, str(path)), sample_rate
+    if damaged:
+        warnings.warn(
+            f"{path} is damaged or cut off : the {len(best) / sample_rate:.2f} s that can be read are used",
+            stacklevel=2,
+        )
+    return best, sample_rate
 
 
 def to_mono(samples: np.ndarray, rate: int, target_rate: int = SAMPLE_RATE, name: str = "audio") -> np.ndarray:
@@ -68,64 +102,75 @@ def to_mono(samples: np.ndarray, rate: int, target_rate: int = SAMPLE_RATE, name
         (S',) float32 at `target_rate`.
 
     Raises:
-        InputError: no samples, wrong rank, over 32 channels, non-positive rate, or NaN/infinite samples.
+        InputError: no samples, not numbers, wrong rank, over 32 channels, a rate outside RATES_HZ, or samples that are
+            NaN, infinite or beyond LARGEST.
     """
-    import soxr
-
     samples = np.asarray(samples)
     if samples.ndim not in (1, 2) or samples.shape[0] == 0:
         raise InputError(
             f"{name} holds no samples (shape {samples.shape}); (samples,) or (samples, channels) is needed"
         )
-    if samples.ndim == 2 and samples.shape[1] > MAX_CHANNELS:
+    if samples.dtype.kind not in "iuf":
+        raise InputError(f"{name} has samples of type {samples.dtype}; integers or floating point are needed")
+    if samples.ndim == 2 and not 0 < samples.shape[1] <= MAX_CHANNELS:
         raise InputError(
-            f"{name} has shape {samples.shape}, over {MAX_CHANNELS} channels; (samples, channels) is needed : transpose or mix it"
+            f"{name} has shape {samples.shape}, not 1 to {MAX_CHANNELS} channels; (samples, channels) is needed"
+            " : transpose or mix it"
         )
-    if not rate > 0:
-        raise InputError(f"{name} has sample rate {rate}; a positive number of Hz is needed")
-    if np.issubdtype(samples.dtype, np.integer):
-        info = np.iinfo(samples.dtype)
+    blocks = ((rate, samples[start : start + BLOCK]) for start in range(0, len(samples), BLOCK))
+    return _collect(blocks, target_rate, name)
+
+
+def _collect(blocks: Iterable[tuple[int, np.ndarray]], target_rate: int, name: str) -> np.ndarray:
+    """Average, check and resample (rate, (n,) or (n, channels)) blocks as they come; only the mono result is kept.
+
+    Cutting a sound into other blocks gives the same samples. A rate that changes on the way is followed.
+
+    Returns:
+        (S',) float32 at `target_rate`, at least one sample unless nothing came.
+
+    Raises:
+        InputError: see `to_mono`.
+    """
+    import soxr
+
+    _check_rate(target_rate, name)
+    # grows in place: a list of pieces would need their sum once more to be joined
+    kept, seconds, came = bytearray(), 0.0, False
+    for rate, group in groupby(blocks, itemgetter(0)):
+        _check_rate(rate, name)
+        stream = None if rate == target_rate else soxr.ResampleStream(rate, target_rate, 1)
+        for _, block in group:
+            mono = _mix(block)
+            bad = np.flatnonzero(~(np.abs(mono) <= LARGEST))  # true of NaN too
+            if len(bad):
+                raise InputError(
+                    f"{name} holds samples that are NaN, infinite or beyond {LARGEST:g}, the first at"
+                    f" {seconds + bad[0] / rate:.3f} s : repair or re-export it"
+                )
+            seconds, came = seconds + len(mono) / rate, came or len(mono) > 0
+            kept += (mono if stream is None else stream.resample_chunk(mono)).tobytes()
+        if stream is not None:
+            kept += stream.resample_chunk(np.zeros(0, np.float32), last=True).tobytes()
+    if came and not kept:
+        return np.zeros(1, np.float32)  # shorter than a sample is still a sound
+    return np.frombuffer(kept, np.float32)
+
+
+def _check_rate(rate: int, name: str) -> None:
+    low, high = RATES_HZ
+    if not low <= rate <= high:
+        raise InputError(f"{name} has sample rate {rate}; {low} to {high} Hz are allowed")
+
+
+def _mix(block: np.ndarray) -> np.ndarray:
+    """(n,) or (n, channels) samples of any type → (n,) float32, integers scaled to [-1,1)."""
+    if block.dtype.kind in "iu":
+        info = np.iinfo(block.dtype)
         middle = (int(info.max) + int(info.min) + 1) // 2
-        samples = (samples.astype(np.float64) - middle) / (int(info.max) - middle)
-    mono = samples.astype(np.float32) if samples.ndim == 1 else samples.mean(1, dtype=np.float32)
-    if not np.isfinite(mono).all():
-        bad = int((~np.isfinite(mono)).sum())
-        raise InputError(f"{name} holds {bad} samples that are NaN or infinite : repair or re-export it")
-    if rate == target_rate:
-        return mono
-    resampled = soxr.resample(mono, rate, target_rate).astype(np.float32)
-    return resampled if len(resampled) else np.zeros(1, np.float32)  # shorter than a sample is still a sound
-
-
-def _read_soundfile(path: Path) -> tuple[np.ndarray, int] | None:
-    import soundfile
-
-    try:
-        return soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, TypeError, ValueError):
-        return None
-
-
-def _read_av(path: Path) -> tuple[np.ndarray, int] | None:
-    try:
-        import av
-        from av.error import FFmpegError
-    except ImportError:
-        raise InputError(f'{path} needs PyAV to be decoded : pip install "meshtalk[media]"') from None
-    try:
-        with av.open(str(path)) as container:
-            stream = next((s for s in container.streams if s.type == "audio"), None)
-            if stream is None:
-                return None
-            rate = int(stream.codec_context.sample_rate)
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
-            parts = []
-            for frame in container.decode(stream):
-                parts += [part.to_ndarray().reshape(-1) for part in resampler.resample(frame)]  # type: ignore[arg-type]
-            parts += [part.to_ndarray().reshape(-1) for part in resampler.resample(None)]
-        return (np.concatenate(parts), rate) if parts else None
-    except (FFmpegError, ValueError, StopIteration):
-        return None
+        block = (block.astype(np.float64) - middle) / (middle - int(info.min))
+    with np.errstate(over="ignore", invalid="ignore"):  # too large is told by the caller
+        return block.astype(np.float32) if block.ndim == 1 else block.mean(1, dtype=np.float32)
 
 
 # --- level ---------------------------------------------------------------------------------------------------
@@ -164,6 +209,10 @@ def follow_level(frame_db: np.ndarray, level_db: float) -> tuple[np.ndarray, flo
 
 
 # --- mel -----------------------------------------------------------------------------------------------------
+
+
+_FRAMES_AT_ONCE = 1024
+"""Mel frames made together: the spectra of an hour at once would be gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -240,9 +289,12 @@ class MelFrontend:
         if len(samples) < self.spec.window:
             return np.zeros((0, self.n_mels), np.float32), MelState(samples, state.level_db)
         windows = np.lib.stride_tricks.sliding_window_view(samples, self.spec.window)[::HOP]
-        level, level_db = follow_level(frame_level_db(windows), state.level_db)
-        tail = samples[len(windows) * HOP :].copy()
-        return self.from_magnitude(self.apply_level(self.magnitude(windows), level)), MelState(tail, level_db)
+        parts, level_db = [], state.level_db
+        for start in range(0, len(windows), _FRAMES_AT_ONCE):
+            some = windows[start : start + _FRAMES_AT_ONCE]
+            level, level_db = follow_level(frame_level_db(some), level_db)
+            parts.append(self.from_magnitude(self.apply_level(self.magnitude(some), level)))
+        return np.concatenate(parts), MelState(samples[len(windows) * HOP :].copy(), level_db)
 
     def flush(self, state: MelState, n_samples: int) -> np.ndarray:
         """The frames centred on samples that exist, for which only silence after the end is missing."""

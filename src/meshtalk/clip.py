@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +18,20 @@ from meshtalk.topology import Topology, lip_opening_m
 
 CHUNK = 256
 """Frames expanded to vertices at a time, so that an hour of animation never has to fit in memory."""
+MAP_FROM_BYTES = 64 << 20
+"""Dense motion larger than this stays in its file when a clip is loaded."""
+
+
+def exact_rate(fps: Fraction | float | int | str) -> Fraction:
+    """A frame rate as the fraction that is meant: 29.97 and 23.976 are the broadcast rates, n·1000/1001.
+
+    Raises:
+        ValueError, ZeroDivisionError, OverflowError: it is no finite number.
+    """
+    if not isinstance(fps, float) and not (isinstance(fps, str) and "/" not in fps):
+        return Fraction(fps)
+    broadcast = Fraction(round(float(fps)) * 1000, 1001)
+    return broadcast if abs(float(broadcast) - float(fps)) < 2e-3 else Fraction(fps).limit_denominator(1001)
 
 
 class Phone(NamedTuple):
@@ -43,7 +58,7 @@ class Clip:
     """(S,) mono float32."""
     sample_rate: int
     displacement: np.ndarray | None = None
-    """(T,V,3) metres, dense form."""
+    """(T,V,3) metres, dense form. It may be a `numpy.memmap`: everything here and in the exports reads it in pieces."""
     weights: np.ndarray | None = None
     """(T,K) float32, linear form."""
     basis: np.ndarray | None = None
@@ -60,7 +75,14 @@ class Clip:
     """(T,) bool, False where capture missed a frame; None means all are valid. Gaps are never closed up."""
 
     def __post_init__(self) -> None:
-        self.fps = Fraction(self.fps)
+        try:
+            self.fps = exact_rate(self.fps)
+        except (ValueError, ZeroDivisionError, OverflowError):
+            raise InputError(f"{self.fps!r} is no frame rate") from None
+        if self.fps <= 0 or self.sample_rate <= 0:
+            raise InputError(
+                f"{self.fps} frames and {self.sample_rate} samples a second came; both have to be positive"
+            )
         if (self.displacement is None) == (self.weights is None or self.basis is None):
             raise InputError("a clip holds either a dense displacement or weights with a basis : give exactly one")
 
@@ -77,13 +99,15 @@ class Clip:
     def displacements(
         self, start: int = 0, stop: int | None = None
     ) -> Float[np.ndarray, "frames {self.topology.n_vertices} 3"]:
-        """(t,V,3) float32 displacement from the template of frames start..stop."""
+        """(t,V,3) float32 displacement from the template of frames start..stop, in memory."""
         if self.weights is not None and self.basis is not None:
             chunk = self.weights[start:stop].astype(np.float32)
             flat = chunk @ self.basis.reshape(len(self.basis), -1)
             return flat.reshape(len(chunk), -1, 3)
         assert self.displacement is not None
-        return np.asarray(self.displacement[start:stop], np.float32)
+        chunk = self.displacement[start:stop]
+        # a copy, because a file's bytes may be read-only and lie at any address
+        return np.array(chunk, np.float32) if isinstance(chunk, np.memmap) else np.asarray(chunk, np.float32)
 
     def project(
         self, fields: Float[np.ndarray, "fields {self.topology.n_vertices} 3"]
@@ -124,7 +148,7 @@ class Clip:
         """Check what every consumer relies on; returns self.
 
         Raises:
-            InputError: non-finite values, shapes that disagree, a head that is not 0.15-0.40 m tall, or audio
+            InputError: non-finite values, shapes or types that disagree, a head that is not 0.15-0.40 m tall, or audio
                 and motion whose lengths differ by more than a frame.
         """
         n_vertices = self.topology.n_vertices
@@ -143,6 +167,8 @@ class Clip:
             finite = all(np.isfinite(self.displacement[i : i + CHUNK]).all() for i in range(0, self.n_frames, CHUNK))
         if not (finite and np.isfinite(self.template).all() and np.isfinite(self.audio).all()):
             raise InputError("the clip holds NaN or infinite values : repair or drop those frames")
+        if self.audio.ndim != 1 or self.audio.dtype.kind != "f":
+            raise InputError(f"audio has shape {self.audio.shape} of {self.audio.dtype}; (S,) of floats is needed")
         height_m = float(np.ptp(self.template[:, 1]))
         if not 0.15 <= height_m <= 0.40:
             raise InputError(
@@ -164,7 +190,11 @@ class Clip:
         return export(self, path)
 
     def save_npz(self, path: str | Path) -> None:
-        """Write everything but a texture into one `.npz`, without pickle; `Clip.load` is the inverse."""
+        """Write everything into one `.npz`, without pickle; `Clip.load` is the inverse.
+
+        Dense motion is not compressed: that would take minutes for an hour of it and save a tenth, and what is stored
+        plainly can be read from the file piece by piece.
+        """
         arrays = {f"topology/{k}": v for k, v in self.topology.to_arrays().items()}
         arrays |= {"template": np.asarray(self.template, np.float32), "audio": np.asarray(self.audio, np.float32)}
         arrays["fps"] = np.array([self.fps.numerator, self.fps.denominator])
@@ -182,19 +212,18 @@ class Clip:
             arrays["phone_times_s"] = np.array([[p.start_s, p.end_s] for p in self.phones])
         if self.valid is not None:
             arrays["valid"] = self.valid
-        with atomic(path) as temporary, open(temporary, "wb") as stream:
-            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+        with atomic(path) as temporary:
+            _write_archive(temporary, arrays, plain=("displacement",))
 
     @classmethod
     def load(cls, path: str | Path) -> Clip:
-        """Read a clip saved as `.npz`.
+        """Read a clip saved as `.npz`; dense motion above MAP_FROM_BYTES stays in the file as a read-only memmap.
 
         Raises:
             InputError: the file is missing, is no clip, or fails `validate`.
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {k: archive[k] for k in archive.files}
+            arrays = _read_archive(Path(path))
             topology = Topology.from_arrays({k[9:]: v for k, v in arrays.items() if k.startswith("topology/")})
             phones: tuple[Phone, ...] = ()
             if "phone_names" in arrays:
@@ -230,3 +259,40 @@ class Clip:
         except Exception as error:  # a damaged archive fails in many ways, and all of them mean one thing here
             raise InputError(f"{path} is not a meshtalk clip ({type(error).__name__}: {error})") from None
         return clip.validate()
+
+
+def _write_archive(path: Path, arrays: Mapping[str, np.ndarray], plain: tuple[str, ...]) -> None:
+    """As `np.savez_compressed`, but those in `plain` uncompressed; arrays stream into the file in pieces."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            entry = zipfile.ZipInfo(f"{name}.npy")  # its date is 1980: the same clip gives the same bytes
+            entry.compress_type = zipfile.ZIP_STORED if name in plain else zipfile.ZIP_DEFLATED
+            with archive.open(entry, "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
+
+
+def _read_archive(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a `.npz`; a large uncompressed `displacement` is mapped, not read."""
+    with np.load(path, allow_pickle=False) as archive:
+        entry = archive.zip.NameToInfo.get("displacement.npy")
+        mapped = entry is not None and entry.compress_type == zipfile.ZIP_STORED and entry.file_size > MAP_FROM_BYTES
+        arrays = {k: archive[k] for k in archive.files if not (mapped and k == "displacement")}
+    if entry is not None and mapped:
+        arrays["displacement"] = _map_entry(path, entry)
+    return arrays
+
+
+def _map_entry(path: Path, entry: zipfile.ZipInfo) -> np.memmap:
+    """An uncompressed `.npy` in an archive, as a read-only memmap."""
+    with open(path, "rb") as file:
+        # name and extra field of the entry's own header, which may differ from the archive's directory
+        file.seek(entry.header_offset + 26)
+        name_size, extra_size = (int.from_bytes(file.read(2), "little") for _ in range(2))
+        file.seek(entry.header_offset + 30 + name_size + extra_size)
+        version = np.lib.format.read_magic(file)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, by_columns, dtype = read_header[version](file)
+        if dtype.hasobject:
+            raise ValueError("objects came instead of numbers")
+        order = "F" if by_columns else "C"
+        return np.memmap(path, dtype, mode="r", offset=file.tell(), shape=shape, order=order)

@@ -61,7 +61,8 @@ def _cuts(n_frames: int) -> np.ndarray:
 def _pieces(clip: Clip, keys: np.ndarray) -> Iterator[np.ndarray]:
     """(≤n,3V) float64 displacements of the frames in `keys`."""
     for piece in np.array_split(keys, _cuts(len(keys))):
-        frames = clip.displacements(int(piece[0]), int(piece[-1]) + 1)[piece - piece[0]]
+        # one by one: with few valid frames those between the first and the last may be the whole clip
+        frames = np.concatenate([clip.displacements(k, k + 1) for k in piece.tolist()])
         yield frames.reshape(len(frames), -1).astype(np.float64)
 
 

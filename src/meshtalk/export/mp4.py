@@ -98,13 +98,16 @@ class _Sound:
 
             audio, sample_rate = soxr.resample(audio, sample_rate, 48000), 48000
         self._av, self._container, self._rate, self._at = av, container, sample_rate, 0
-        self._audio = np.clip(np.asarray(audio, np.float32), -1, 1)
+        # the ringing of clipped sound passes full scale a little; much louder are integers written as floating point
+        loudest = max(float(audio.max()), -float(audio.min()))
+        self._audio, self._gain = audio, 1 / loudest if loudest > 2 else 1.0
         self._stream = container.add_stream("aac", rate=sample_rate, layout="mono")
         self._stream.bit_rate = 96_000 if sample_rate >= 24000 else 64_000
 
     def write_until(self, time_s: Fraction) -> None:
         while self._at < min(len(self._audio), time_s * self._rate):
-            piece = self._audio[self._at : self._at + _AAC_BLOCK]
+            piece = self._audio[self._at : self._at + _AAC_BLOCK] * self._gain
+            piece = np.clip(piece, -1, 1).astype(np.float32)
             frame = self._av.AudioFrame.from_ndarray(piece[None], format="fltp", layout="mono")
             frame.sample_rate, frame.pts, frame.time_base = self._rate, self._at, Fraction(1, self._rate)
             self._container.mux(self._stream.encode(frame))
