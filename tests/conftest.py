@@ -17,7 +17,10 @@ from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 # every shape in these signatures is checked, for whatever is imported from here on; in production none of them is
-SHAPED = ["meshtalk.model", "meshtalk.losses", "meshtalk.clip", "meshtalk.topology", "meshtalk.audio"]
+SHAPED = ["meshtalk.losses", "meshtalk.clip", "meshtalk.topology", "meshtalk.audio"]
+MODEL = Path(__file__).parent.parent / "src/meshtalk/model"
+# numba compiles functions, not the wrappers that check them
+SHAPED += [f"meshtalk.model.{path.stem}" for path in MODEL.glob("[a-z]*.py") if path.stem != "kernels"]
 assert not any(name.split(".")[0] == "meshtalk" for name in sys.modules), "meshtalk came before its shape checks"
 install_import_hook(SHAPED, "beartype.beartype")
 

@@ -32,11 +32,11 @@ def our_imports(path: Path) -> set[str]:
 IMPORTS = {module_name(path): our_imports(path) for path in FILES}
 
 RULES = {
-    "model": ("config", "errors", "model"),
+    "model": ("config", "errors", "model", "compiled"),
     "losses": (),
     "evaluation": ("clip", "topology", "errors", "files", "evaluation", "audio"),
     "export": ("clip", "topology", "errors", "files", "export", "render"),
-    "render": ("clip", "topology", "errors", "files", "render"),
+    "render": ("clip", "topology", "errors", "files", "render", "compiled"),
 }
 """Package or module → the only roots of ours that it may import."""
 

@@ -158,11 +158,11 @@ def test_the_model_is_its_parts(model):
 
 def test_sampling_is_the_priors_steps_and_reproducible(model):
     code = torch.randn(1, 9, rig.AUDIO.code)
-    draw = [model.sample(code, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    draw = [model.sample(code, seed) for seed in (0, 0, 1)]
     assert draw[0].shape == (1, 9, 3)
     assert torch.equal(draw[0], draw[1])
     assert not torch.equal(draw[0], draw[2])
-    likeliest = model.sample(code, None, argmax=True)
+    likeliest = model.sample(code, 0, argmax=True)
     with torch.no_grad():
         assert torch.equal(model.prior(model.one_hot(likeliest), code).argmax(-1), likeliest)
 

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from meshtalk.model.autoencoder import gumbel_noise
-from meshtalk.model.quantizer import gumbel_softmax, one_hot
+from meshtalk.model.quantizer import gumbel_noise, gumbel_softmax, one_hot
 
 PROBABILITIES = torch.tensor([0.5, 0.25, 0.15, 0.08, 0.02])
 
@@ -42,9 +43,21 @@ def test_classes_come_as_often_as_their_probability_says(tau):
 
 
 def test_gumbel_noise_has_the_gumbel_distribution():
-    noise = gumbel_noise((50_000,), torch.Generator().manual_seed(3))
+    noise = gumbel_noise([3], 0, (2500, 4, 5))
     assert noise.mean() == pytest.approx(0.5772, abs=0.02)
     assert noise.std() == pytest.approx(1.2825, abs=0.02)
+    assert noise.isfinite().all()
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(0, 200_000), st.integers(1, 5), st.integers(1, 7))
+def test_noise_of_a_frame_depends_on_seed_and_frame_alone(seed, first, heads, classes):
+    whole = gumbel_noise([seed, 5], first, (6, heads, classes))
+    for cut in (0, 1, 4):
+        parts = [gumbel_noise([seed], first, (cut, heads, classes))]
+        parts.append(gumbel_noise([seed], first + cut, (6 - cut, heads, classes)))
+        assert torch.equal(torch.cat(parts, 1)[0], whole[0])
+    assert torch.equal(gumbel_noise([5], first, (6, heads, classes))[0], whole[1])
+    assert not torch.equal(whole[0, 0], whole[0, 1])
 
 
 def test_the_same_seed_gives_the_same_codes():

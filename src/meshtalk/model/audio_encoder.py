@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -9,6 +12,7 @@ from torch import Tensor, nn
 
 from meshtalk.config import AudioConfig
 from meshtalk.errors import InputError
+from meshtalk.model import streaming
 from meshtalk.model.phonetic_trunk import HOPS, N_FEATURES
 
 N_INPUTS = {"logmel": 80, "phonetic": N_FEATURES}
@@ -18,6 +22,17 @@ N_INPUTS = {"logmel": 80, "phonetic": N_FEATURES}
 def leaky(x: Tensor) -> Tensor:
     """The activation of every layer of MeshTalk: leaky ReLU with slope 0.2."""
     return F.leaky_relu(x, 0.2)
+
+
+@dataclass(frozen=True)
+class EncoderState:
+    """What the next codes depend on; owned by the caller."""
+
+    tails: streaming.Tails
+    known: Tensor
+    """(1,L,·) outputs of the dense stack, or normalised features of the window form, that next frames still need."""
+    first_hop: int
+    """Hop of the first of them: of its time (dense), or `past_hops` after it (window)."""
 
 
 class AudioEncoder(nn.Module):
@@ -97,14 +112,25 @@ class AudioEncoder(nn.Module):
         """Mel frames after the hop at or before a target time that are seen."""
         return self.stack_lookahead + (self.config.trunk_lookahead_hops if self.config.frontend == "phonetic" else 0)
 
+    def _stack(self) -> list[streaming.Layer]:
+        """The unpadded convolutions of the dense form."""
+        config = self.config
+        layers: list[streaming.Layer] = [(config.input_kernel - 1, lambda x: leaky(self.input(x)))]
+        for layer, crop, dilation in zip(self.layers, self._crops, config.dilations, strict=True):
+            layers.append(((config.kernel - 1) * dilation, partial(self._residual, layer, crop)))
+        return layers
+
+    def _residual(self, layer: nn.Module, crop: int, x: Tensor) -> Tensor:
+        y = F.dropout(leaky(layer(x)), self.config.dropout, self.training)
+        return (x[:, :, crop : crop + y.shape[2]] + y) / 2
+
     def dense(
         self, features: Float[Tensor, "batch length {self.n_features}"]
     ) -> Float[Tensor, "batch length-{self.stack_reach+self.config.lookahead_hops} {self.config.width}"]:
         """(B,L,n_features) normalised → (B,L−stack_reach−lookahead_hops,width); output i belongs to hop i+stack_reach."""
-        x = leaky(self.input(features.transpose(1, 2)))
-        for layer, crop in zip(self.layers, self._crops, strict=True):
-            y = F.dropout(leaky(layer(x)), self.config.dropout, self.training)
-            x = (x[:, :, crop : crop + y.shape[2]] + y) / 2
+        x = features.transpose(1, 2)
+        for _, layer in self._stack():
+            x = layer(x)
         return x.transpose(1, 2)
 
     def windows(
@@ -134,12 +160,55 @@ class AudioEncoder(nn.Module):
             (B,T,code)
         """
         features = (features - self.feature_mean) / self.feature_std
+        return self._codes(features if self.config.stack == "window" else self.dense(features), hops)
+
+    def _codes(
+        self, known: Float[Tensor, "batch length _"], hops: Float[Tensor, " frames"]
+    ) -> Float[Tensor, "batch frames {self.config.code}"]:
+        """Normalised features (window) or outputs of the dense stack → codes at (T,) times, hops since the first of them."""
         if self.config.stack == "window":
             # halves always up: `round` would go to even, and so depend on where hops are counted from
             nearest = (hops + 0.5).floor().long()
-            return self.code(self.windows(features, nearest.to(features.device)))
-        dense = self.dense(features)
+            return self.code(self.windows(known, nearest.to(known.device)))
         low = hops.floor().long()
-        share = (hops - low).float()[:, None].to(dense.device)
-        low = low.to(dense.device)
-        return self.code(dense[:, low] * (1 - share) + dense[:, low + 1] * share)
+        share = (hops - low).float()[:, None].to(known.device)
+        low = low.to(known.device)
+        return self.code(known[:, low] * (1 - share) + known[:, low + 1] * share)
+
+    # --- piece by piece -------------------------------------------------------------------------------------
+
+    def start(self) -> EncoderState:
+        """State before the first feature frame, which is the one `stack_reach` hops before time 0."""
+        size = self.n_features if self.config.stack == "window" else self.config.width
+        return EncoderState((), self.feature_mean.new_zeros(1, 0, size), 0)
+
+    def push(self, features: Float[Tensor, "1 length {self.n_features}"], state: EncoderState) -> EncoderState:
+        """Take new feature frames (1,L,n_features); each convolution's output is computed once."""
+        new: Tensor | None = (features - self.feature_mean) / self.feature_std
+        tails = state.tails
+        if self.config.stack == "dense":
+            new, tails = streaming.run(self._stack(), new.transpose(1, 2), tails)
+            new = None if new is None else new.transpose(1, 2)
+        return EncoderState(tails, state.known if new is None else torch.cat([state.known, new], 1), state.first_hop)
+
+    def certain_hops(self, state: EncoderState) -> int:
+        """Codes at times before this hop are certain."""
+        span = self.config.past_hops + self.config.lookahead_hops if self.config.stack == "window" else 0
+        # the last known hop is there to interpolate with
+        return state.first_hop + state.known.shape[1] - span - 1
+
+    def read(
+        self, hops: Float[Tensor, " frames"], next_hop: int, state: EncoderState
+    ) -> tuple[Float[Tensor, "1 frames {self.config.code}"], EncoderState]:
+        """Codes at certain times.
+
+        Args:
+            hops: (T,) times as in `at`.
+            next_hop: no later time will be before this hop: what lies before it is forgotten.
+
+        Returns:
+            ((1,T,code), new state)
+        """
+        codes = self._codes(state.known, hops - state.first_hop)
+        past = min(next_hop - state.first_hop, state.known.shape[1])  # the next frame may be further on than what is known
+        return codes, EncoderState(state.tails, state.known[:, past:].clone(), state.first_hop + past)

@@ -16,7 +16,7 @@ from meshtalk.model.fusion import Fusion
 from meshtalk.model.geometry import BasisGeometry, DenseGeometry
 from meshtalk.model.phonetic_trunk import FeatureExtractor
 from meshtalk.model.prior import Prior
-from meshtalk.model.quantizer import one_hot
+from meshtalk.model.quantizer import gumbel_noise, one_hot
 
 
 class MeshTalk(nn.Module):
@@ -74,22 +74,10 @@ class MeshTalk(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self,
-        audio_code: Float[Tensor, "batch frames audio"],
-        generator: torch.Generator | None,
-        temperature: float = 1.0,
-        argmax: bool = False,
+        self, audio_code: Float[Tensor, "batch frames audio"], seed: int, *, argmax: bool = False
     ) -> Int[Tensor, "batch frames {self.config.heads}"]:
         """Eq. 6: (B,T,A) codes of the prior's audio encoder → (B,T,H) sampled labels, from a fresh state."""
-        state = self.prior.start(len(audio_code))
-        labels = []
-        for frame in audio_code.unbind(1):
-            noise = None if argmax else gumbel_noise((len(frame), self.config.heads, self.config.classes), generator)
-            label, state = self.prior.step(frame, state, noise if noise is None else noise.to(frame), temperature)
-            labels.append(label)
-        return torch.stack(labels, 1)
-
-
-def gumbel_noise(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
-    """Standard Gumbel noise, drawn on the CPU so that a seed means the same on every device."""
-    return -torch.empty(shape).exponential_(generator=generator).log_()
+        batch, frames = audio_code.shape[:2]
+        shape = (frames, self.config.heads, self.config.classes)
+        noise = None if argmax else gumbel_noise(range(seed, seed + batch), 0, shape).to(audio_code)
+        return self.prior.sample(audio_code, self.prior.start(batch), noise)[0]

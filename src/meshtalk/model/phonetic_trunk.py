@@ -7,6 +7,7 @@ same filters give a frame every 10 ms, equal to running the original once for ea
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,6 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from meshtalk.model import streaming
 
 WEIGHTS = Path(__file__).parent.parent / "assets/phonetic_trunk.safetensors"
 N_LAYERS = 14
@@ -53,22 +56,41 @@ class PhoneticTrunk(nn.Module):
     @torch.no_grad()
     def forward(self, mel: Float[Tensor, "batch length 32"]) -> Float[Tensor, "batch length-39 384"]:
         """Args: mel (B,L,32) with L ≥ 40. Returns: (B,L−39,384), output i sees mel frames i..i+39."""
-        x = F.conv2d(mel[:, None], self.stem_weight, padding=(0, 1)).relu()
-        x = _activation(x * self.norm_gain[:, None, None] + self.norm_offset[:, None, None])
+        return self.stream(mel)[0]
+
+    @torch.no_grad()
+    def stream(
+        self, mel: Float[Tensor, "batch length 32"], tails: streaming.Tails = ()
+    ) -> tuple[Float[Tensor, "batch outputs 384"], streaming.Tails]:
+        """`forward` piece by piece: (B,L,32) new mel frames → ((B,L',384) features that became certain, new tails)."""
+        x, tails = streaming.run(self._layers(), mel[:, None], tails)
+        features = mel.new_zeros(len(mel), 0, N_FEATURES) if x is None else x.permute(0, 2, 1, 3).flatten(2)
+        return features, tails
+
+    def _layers(self) -> list[streaming.Layer]:
+        layers: list[streaming.Layer] = [(2, self._stem)]
         dilation = 1
         for index in range(N_LAYERS):
-            weight, bias = self.get_buffer(f"weight_{index}"), self.get_buffer(f"bias_{index}")
-            over_time = weight.shape[2] == 3
-            x = F.conv2d(
-                x, weight, bias, padding=(0, 0 if over_time else 1), dilation=(dilation if over_time else 1, 1)
-            )
-            x = _activation(x)
+            taps = self.get_buffer(f"weight_{index}").shape[2]
+            layers.append(((taps - 1) * dilation, partial(self._convolve, index, dilation)))
             if index in _TIME_POOL:
-                x = torch.maximum(x[:, :, :-dilation], x[:, :, dilation:])
+                layers.append((dilation, partial(_pool_time, dilation)))
                 dilation *= 2
-            if index in _BAND_POOL:
-                x = F.max_pool2d(x, (1, 2))
-        return x.permute(0, 2, 1, 3).flatten(2)
+        return layers
+
+    def _stem(self, x: Tensor) -> Tensor:
+        x = F.conv2d(x, self.stem_weight, padding=(0, 1)).relu()
+        return _activation(x * self.norm_gain[:, None, None] + self.norm_offset[:, None, None])
+
+    def _convolve(self, index: int, dilation: int, x: Tensor) -> Tensor:
+        weight, bias = self.get_buffer(f"weight_{index}"), self.get_buffer(f"bias_{index}")
+        over_bands = weight.shape[3] == 3
+        x = _activation(F.conv2d(x, weight, bias, padding=(0, int(over_bands)), dilation=(dilation, 1)))
+        return F.max_pool2d(x, (1, 2)) if index in _BAND_POOL else x
+
+
+def _pool_time(dilation: int, x: Tensor) -> Tensor:
+    return torch.maximum(x[:, :, :-dilation], x[:, :, dilation:])
 
 
 class FeatureExtractor(nn.Module):
@@ -88,3 +110,9 @@ class FeatureExtractor(nn.Module):
     ) -> Float[Tensor, "batch length-{self.hops} n_features"]:
         """(B,L,n_mels) → (B,L−hops,n_features)."""
         return self.trunk(mel) if self.trunk is not None else mel
+
+    def stream(
+        self, mel: Float[Tensor, "batch length n_mels"], tails: streaming.Tails = ()
+    ) -> tuple[Float[Tensor, "batch outputs n_features"], streaming.Tails]:
+        """`forward` piece by piece: (B,L,n_mels) new frames → ((B,L',n_features) that became certain, new tails)."""
+        return self.trunk.stream(mel, tails) if self.trunk is not None else (mel, ())

@@ -124,12 +124,32 @@ class Prior(nn.Module):
         return PriorState([[zero] * (d + 1) for d in self.config.dilations])
 
     @torch.no_grad()
+    def sample(
+        self,
+        audio: Float[Tensor, "batch frames audio"],
+        state: PriorState,
+        noise: Float[Tensor, "batch frames {self.heads} {self.classes}"] | None,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+    ) -> tuple[Int[Tensor, "batch frames {self.heads}"], PriorState]:
+        """`step` for T frames: (B,T,A) audio codes and (B,T,H,C) noise → ((B,T,H) labels, new state)."""
+        labels = []
+        for index in range(audio.shape[1]):
+            drawn = None if noise is None else noise[:, index]
+            label, state = self.step(audio[:, index], state, drawn, temperature, top_p)
+            labels.append(label)
+        if not labels:
+            return torch.zeros(len(audio), 0, self.heads, dtype=torch.long, device=audio.device), state
+        return torch.stack(labels, 1), state
+
+    @torch.no_grad()
     def step(
         self,
         audio: Float[Tensor, "batch audio"],
         state: PriorState,
         noise: Float[Tensor, "batch {self.heads} {self.classes}"] | None,
         temperature: float = 1.0,
+        top_p: float = 1.0,
     ) -> tuple[Int[Tensor, "batch {self.heads}"], PriorState]:
         """Sample the codes of one frame, head by head; constant work whatever the number of frames before.
 
@@ -137,6 +157,7 @@ class Prior(nn.Module):
             audio: (B,A) audio code of the frame.
             noise: (B,H,C) standard Gumbel noise, or None for the most likely class.
             temperature: of the sampling; near 0 is argmax.
+            top_p: draw among the likeliest classes that hold this share of the probability (Holtzman et al. 2020).
 
         Returns:
             ((B,H) long labels, new state)
@@ -162,7 +183,7 @@ class Prior(nn.Module):
             classes_rows = slice(head * classes, (head + 1) * classes)
             scores = logits_base[:, classes_rows] + _masked_rows(self.logits, top, classes_rows, head, channels)
             if noise is not None:
-                scores = scores / temperature + noise[:, head]
+                scores = nucleus(scores / temperature, top_p) + noise[:, head]
             label = scores.argmax(-1)
             labels.append(label)
             column = head * classes + label
@@ -171,6 +192,16 @@ class Prior(nn.Module):
                 memory[:, rows] = inputs[0][:, rows] + self.own[head, label]
         past = [[*old[1:], new] for old, new in zip(state.past, [memory, *inputs[1:]], strict=True)]
         return torch.stack(labels, 1), PriorState(past)
+
+
+def nucleus(scores: Float[Tensor, "batch classes"], top_p: float) -> Float[Tensor, "batch classes"]:
+    """Unnormalised log-probabilities (B,C) with −inf outside the smallest set of classes that holds `top_p`."""
+    if top_p >= 1:
+        return scores
+    ranked, order = scores.sort(-1, descending=True)
+    shares = ranked.softmax(-1)
+    held = shares.cumsum(-1) - shares  # by the likelier classes
+    return torch.full_like(scores, -torch.inf).scatter(-1, order, ranked.where(held < top_p, -torch.inf))
 
 
 def _masked_rows(layer: HeadLayer, x: Tensor, rows: slice, head: int, channels: int) -> Tensor:

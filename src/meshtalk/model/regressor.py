@@ -31,6 +31,11 @@ class Regressor(nn.Module):
         template: Float[Tensor, "batch {self.geometry.n_template}"],
     ) -> Float[Tensor, "batch frames {self.geometry.n_motion}"]:
         """Args: features and hops as `AudioEncoder.at`, template (B,n_template). Returns: (B,T,n_motion) mm."""
-        code = self.audio.at(features, hops)
+        return self.motion(self.audio.at(features, hops), template)
+
+    def motion(
+        self, code: Float[Tensor, "batch frames code"], template: Float[Tensor, "batch {self.geometry.n_template}"]
+    ) -> Float[Tensor, "batch frames {self.geometry.n_motion}"]:
+        """Args: audio codes (B,T,code), template (B,n_template). Returns: (B,T,n_motion) mm."""
         face = leaky(self.template(template))[:, None].expand(-1, code.shape[1], -1)
         return self.geometry.denormalise(self.output(leaky(self.hidden(torch.cat([code, face], -1)))))

@@ -7,11 +7,10 @@ the viewer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numba
 import numpy as np
+
+from meshtalk.compiled import compiled
 
 BACKGROUND = -1
 SUBPIXEL = 256.0
@@ -30,13 +29,7 @@ TILE = 8
 """Pixels along a side of the coarse depth cells that let hidden back faces be skipped."""
 
 
-def _compiled(function: Callable) -> Any:
-    """Compile without the GIL; keep the machine code on disk where the installation or home can be written."""
-    try:
-        return numba.njit(nogil=True, error_model="numpy", cache=True)(function)
-    except RuntimeError:  # numba finds nowhere to keep a cache
-        return numba.njit(nogil=True, error_model="numpy")(function)
-
+_compiled = compiled(error_model="numpy")
 
 _inlined = numba.njit(nogil=True, error_model="numpy", inline="always")
 """For what runs once a pixel: passing arrays to a function costs as much as the work inside."""

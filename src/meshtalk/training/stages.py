@@ -221,14 +221,13 @@ def validate_stage2(model: MeshTalk, data: WindowData) -> dict[str, float]:
     """Held-out likelihood of true codes, and lip opening of free-running samples against the truth."""
     labels = clip_labels(model, data, VALIDATION_CLIPS)
     nats, correlations, mouth, upper = [], [], [], []
-    generator = torch.Generator().manual_seed(0)
     for index, label in enumerate(labels):
         features, hops, truth, template = whole_clip(data, index, model.decoder.vertex_bias.device)
         label = label.to(truth.device)
         audio = model.prior_audio_encoder.at(features, hops)
         log_probs = model.prior(model.one_hot(label[None]), audio)
         nats.append(F.nll_loss(log_probs.flatten(0, 2), label.flatten(), reduction="none").view(label.shape))
-        sampled = model.sample(audio, generator)
+        sampled = model.sample(audio, seed=0)
         output = model.decode(template, model.one_hot(sampled))
         correlations.append(lip_opening_r(model, output, truth))
         mouth.append(float(model.geometry.region_error(output - truth, "mouth")))

@@ -1,0 +1,140 @@
+"""Sampling the prior (eq. 6) on a CPU: fused kernels whose work per frame does not depend on the frames before.
+
+The same function as `Prior.step`, which stays the reference and the path of other devices. What makes it fast:
+
+- a layer's past enters through two taps, t−1 and t−1−d. The far tap of frames t..t+d is known at t, so that its weights
+  are read once in d+1 frames, for all of them;
+- only the visible half of masked weights is read, and a label is a row of the embedding, not a one-hot product;
+- audio enters all layers of all frames through one product before the loop;
+- with many takes, weights are read once for all of them; with bfloat16, half as many bytes are.
+
+Every dot product has one fixed order, whatever the number of frames, takes or threads.
+"""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Literal, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from meshtalk.model import kernels
+from meshtalk.model.prior import HeadLayer, Prior
+
+Precision = Literal["float32", "bfloat16"]
+"""Of the prior's weights; sums are float32 always."""
+PARALLEL_WEIGHTS = 4_000_000
+"""Smaller layers are done before a second thread has woken up."""
+
+
+@dataclass(frozen=True)
+class SamplerState:
+    """What the next frame depends on; owned by the caller, never changed in place."""
+
+    frame: int
+    past: np.ndarray
+    """(L,D,N,R) inputs of each layer in the last D frames, a ring: frame t lies at t mod D."""
+    ahead: np.ndarray
+    """(L,D,N,R) what the far tap gives to the frames of the present block of each layer."""
+
+
+class Sampler:
+    """Draws codes from a prior; its weights are packed once and never change: one serves any number of states.
+
+    Args:
+        prior: on the CPU.
+        precision: `bfloat16` halves the memory that sampling has to read; see docs/results.md for what it costs.
+    """
+
+    def __init__(self, prior: Prior, precision: Precision = "float32") -> None:
+        self.heads, self.classes, self.channels = prior.heads, prior.classes, prior.config.channels
+        layers = cast(list[HeadLayer], list(prior.layers))
+        self.dilations = np.array(prior.config.dilations, np.int64)
+        self.depth = int(self.dilations.max()) + 1
+        self.strict = prior.config.mask == "strict"
+
+        def pack(weights: list[Tensor]) -> np.ndarray:
+            return _pack(torch.stack([w.detach() for w in weights]), precision)
+
+        history = [layer.history.weight for layer in layers if layer.history is not None]
+        self._far, self._near = (pack([weight[..., tap] for weight in history]) for tap in (0, 1))
+        self._within = pack([layer.masked_linear.weight for layer in layers])
+        self._logits = pack([prior.logits.masked_linear.weight])[0]
+        embedding = prior.embedding
+        self._embedding = (embedding.masked_linear.weight * embedding.mask).detach().T.contiguous().numpy()
+        self._own = np.zeros((0, 0, 0), np.float32) if prior.own is None else prior.own.detach().numpy()
+        outer = [embedding, *layers, prior.logits]
+        code = next(layer.audio.in_features for layer in outer if layer.audio is not None)
+        self._audio = torch.cat([
+            torch.zeros(len(layer.masked_linear.bias), code) if layer.audio is None else layer.audio.weight.detach()
+            for layer in outer
+        ])  # fmt: skip
+        self._bias = torch.cat([layer.masked_linear.bias.detach() for layer in outer])
+
+    def start(self, takes: int = 1) -> SamplerState:
+        """State before the first frame of N takes: nothing has been said."""
+        zeros = np.zeros((len(self.dilations), self.depth, takes, self.heads * self.channels), np.float32)
+        return SamplerState(0, zeros, zeros)
+
+    def sample(
+        self,
+        audio: Float[Tensor, "takes frames audio"],
+        state: SamplerState,
+        noise: Float[Tensor, "takes frames {self.heads} {self.classes}"] | None,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+    ) -> tuple[Int[Tensor, "takes frames {self.heads}"], SamplerState]:
+        """Codes of the next frames; arguments and result as of `Prior.sample`."""
+        takes, frames = audio.shape[:2]
+        state = replace(state, past=state.past.copy(), ahead=state.ahead.copy())
+        base = F.linear(audio, self._audio, self._bias).transpose(0, 1).contiguous().numpy()
+        labels = np.empty((frames, takes, self.heads), np.int64)
+        drawn = None if noise is None else (noise.float()).transpose(0, 1).contiguous().numpy()
+        nothing = np.zeros((0, self.heads, self.classes), np.float32)
+        layers, width = len(self.dilations), self.heads * self.channels
+        history = np.empty((layers, takes, width), np.float32)
+        threads = torch.get_num_threads() if self._near.size + self._far.size >= PARALLEL_WEIGHTS else 1
+        for index in range(frames):
+            frame = state.frame + index
+            recall = partial(
+                kernels.recall, self._near, self._far, self.dilations, state.past, state.ahead, frame, history
+            )
+            _in_parts(recall, width, threads)
+            kernels.choose(
+                self._within, self._logits, self._embedding, self._own, self.strict, base[index], history,
+                nothing if drawn is None else drawn[index], float(temperature), float(top_p), state.past, frame % self.depth,
+                labels[index],
+            )  # fmt: skip
+        return torch.from_numpy(labels).transpose(0, 1), replace(state, frame=state.frame + frames)
+
+
+def _pack(weights: Tensor, precision: Precision) -> np.ndarray:
+    """Contiguous float32, or the bits of bfloat16 as uint16."""
+    if precision == "bfloat16":
+        return weights.to(torch.bfloat16).contiguous().view(torch.uint16).numpy()
+    return weights.float().contiguous().numpy()
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Numba's own threads may not be entered by two callers at once; a kernel without the GIL in a plain thread may."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="meshtalk-sampler")
+
+
+def _in_parts(work: partial[None], rows: int, threads: int) -> None:
+    """Run `work(first, stop)` over all rows, in as many parts as there are threads, one of them here."""
+    if threads == 1:
+        work(0, rows)
+        return
+    cuts = [rows * i // threads for i in range(threads + 1)]
+    others = [_pool(threads).submit(work, a, b) for a, b in itertools.pairwise(cuts[1:])]
+    work(cuts[0], cuts[1])
+    for other in others:
+        other.result()

@@ -1,0 +1,261 @@
+"""A performance under way: what is fixed when it starts, and everything that its next samples depend on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import cached_property
+from typing import get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from meshtalk.audio import MelFrontend, MelState, frame_hops, n_frames
+from meshtalk.config import HOP_RATE, SAMPLE_RATE, ModelConfig
+from meshtalk.errors import InputError
+from meshtalk.model.audio_encoder import AudioEncoder, EncoderState
+from meshtalk.model.autoencoder import MeshTalk
+from meshtalk.model.expression_encoder import LstmState
+from meshtalk.model.geometry import BasisGeometry
+from meshtalk.model.prior import Prior, PriorState
+from meshtalk.model.quantizer import gumbel_noise
+from meshtalk.model.regressor import Regressor
+from meshtalk.model.sampler import Precision, Sampler, SamplerState
+from meshtalk.model.streaming import Tails
+from meshtalk.resample import Resampler, ResamplerState
+from meshtalk.smooth import Smoother
+
+
+@dataclass(frozen=True)
+class Take:
+    """What does not change during a performance of N takes, all of one sound on one face."""
+
+    template: np.ndarray
+    """(V,3) metres."""
+    seeds: tuple[int, ...]
+    """Of the sampling, one for each take."""
+    temperature: float
+    top_p: float
+    argmax: bool
+    fps: Fraction
+    expression: Tensor | None
+    """(N,n_motion) mm at the model's rate, played there and back; None lets the prior imagine the upper face."""
+
+
+@dataclass(frozen=True)
+class AnimatorState:
+    """All that the next samples depend on. `step` returns a new one and changes none: a state can be used twice."""
+
+    take: Take
+    encoded: list[Tensor]
+    """(N,·) the decoder's view of the template, computed once."""
+    n_samples: int
+    mel: MelState
+    pending_mel: np.ndarray
+    """Mel frames that no layer has seen yet: the silence before the first sample."""
+    trunk: Tails
+    hearing: EncoderState
+    """Of the audio encoder that eq. 3 listens with."""
+    prior_hearing: EncoderState | None
+    """Of the prior's own audio encoder, if it has one and is asked."""
+    frame: int = 0
+    """Frames made so far, at the model's rate."""
+    prior: PriorState | SamplerState | None = None
+    imagined: LstmState | None = None
+    expression: LstmState | None = None
+    decoder: LstmState | None = None
+    smoother: Tensor | None = None
+    resampler: ResamplerState = field(default_factory=lambda: ResamplerState(None, 0, 0))
+
+
+def there_and_back(start: int, count: int, length: int) -> np.ndarray:
+    """(count,) indices of an animation of `length` frames played forwards and backwards without a seam."""
+    period = max(2 * length - 2, 1)
+    phase = np.arange(start, start + count) % period
+    return np.where(phase < length, phase, period - phase)
+
+
+def frame_rate(fps: Fraction | float | int | str) -> Fraction:
+    """A frame rate in any usual spelling; 29.97 and 23.976 mean the broadcast rates.
+
+    Raises:
+        InputError: it is none, or outside 1 to 240 frames a second.
+    """
+    try:
+        decimal = isinstance(fps, float) or (isinstance(fps, str) and "/" not in fps)
+        rate = _broadcast(float(fps)) if decimal else Fraction(fps)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise InputError(f"{fps!r} is no frame rate : give a number such as 25, 30, 60 or 30000/1001") from None
+    if not 1 <= rate <= 240:
+        raise InputError(f"{fps} frames a second came; 1 to 240 are allowed")
+    return rate
+
+
+def _broadcast(fps: float) -> Fraction:
+    thousand = Fraction(round(fps) * 1000, 1001)
+    return thousand if abs(float(thousand) - fps) < 2e-3 else Fraction(fps).limit_denominator(1001)
+
+
+def check_sampling(temperature: float, top_p: float, seeds: tuple[int, ...]) -> None:
+    """Refuse what cannot be sampled with.
+
+    Raises:
+        InputError: a temperature, top-p or seed that means nothing, or no seed at all.
+    """
+    if not (np.isfinite(temperature) and temperature > 0):
+        raise InputError(
+            f"temperature {temperature} came; a positive number is needed (argmax for the likeliest codes)"
+        )
+    if not 0 < top_p <= 1:
+        raise InputError(f"top-p {top_p} came; a share above 0 and up to 1 is needed")
+    if not seeds:
+        raise InputError("no take was asked for : ask for at least one")
+    for seed in seeds:
+        if not 0 <= seed < 2**63:
+            raise InputError(f"seed {seed} came; a whole number from 0 to 2^63 is needed")
+
+
+class Performer:
+    """A network with its front end: samples in, motion of N takes out. It holds nothing of any performance."""
+
+    def __init__(self, network: MeshTalk | Regressor, config: ModelConfig, precision: Precision) -> None:
+        self.network, self.config, self.precision = network, config, precision
+        self._frontend = MelFrontend(config.audio.frontend)
+        self._imagines = config.prior.imagines_expression and isinstance(network.geometry, BasisGeometry)
+        if precision not in get_args(Precision):
+            raise InputError(f"precision {precision!r} came; one of {', '.join(get_args(Precision))} is allowed")
+        if precision == "bfloat16" and self._device.type != "cpu":
+            raise InputError(f"bfloat16 sampling came with device {self._device}; it is the CPU's : use float32")
+
+    @property
+    def lookahead_s(self) -> float:
+        """See `Animator.lookahead_s`."""
+        window_s = self._frontend.spec.window / 2 / SAMPLE_RATE
+        smoother_s = float(1 / self.config.fps) if self.config.smoothing else 0.0
+        return self.network.audio.lookahead / HOP_RATE + window_s + smoother_s
+
+    @torch.no_grad()
+    def start(self, take: Take) -> AnimatorState:
+        """State before the first sample."""
+        network, takes = self.network, len(take.seeds)
+        face = network.geometry.template_input(torch.from_numpy(take.template)[None].to(self._device))
+        encoded, prior, prior_hearing = [face], None, None
+        if isinstance(network, MeshTalk):
+            encoded = network.decoder.encode_template(face)
+            if take.expression is None:
+                prior = self._sampler.start(takes)
+                prior_hearing = None if network.prior_audio is None else network.prior_audio.start()
+        return AnimatorState(
+            take=take,
+            encoded=[e.expand(takes, -1) for e in encoded],
+            n_samples=0,
+            mel=self._frontend.start(),
+            pending_mel=self._silence(network.audio.reach),
+            trunk=(),
+            hearing=network.audio.start(),
+            prior_hearing=prior_hearing,
+            prior=prior,
+        )
+
+    @torch.no_grad()
+    def advance(self, samples: np.ndarray, state: AnimatorState) -> tuple[Tensor, AnimatorState]:
+        """(n,) new samples, n ≥ 0 → ((t,N,n_motion) frames that became certain, new state).
+
+        Raises:
+            InputError: samples that are not finite.
+        """
+        if not np.isfinite(samples).all():
+            raise InputError("audio holds samples that are NaN or infinite : repair it")
+        mel, mel_state = self._frontend.process(samples, state.mel)
+        state = replace(state, mel=mel_state, n_samples=state.n_samples + len(samples))
+        native, state = self._frames(mel, state, last_frame=None)
+        smooth, smoother = Smoother(self.config.smoothing).process(native, state.smoother)
+        motion, resampler = Resampler(self.config.fps, state.take.fps).process(smooth, state.resampler)
+        return motion, replace(state, smoother=smoother, resampler=resampler)
+
+    @torch.no_grad()
+    def finish(self, state: AnimatorState) -> Tensor:
+        """(t,N,n_motion) frames that were waiting for look-ahead."""
+        mel = self._frontend.flush(state.mel, state.n_samples)
+        mel = np.concatenate([mel, self._silence(self.network.audio.lookahead)])
+        native, state = self._frames(mel, state, last_frame=n_frames(state.n_samples, SAMPLE_RATE, self.config.fps))
+        smooth = Smoother(self.config.smoothing).finish(native, state.smoother)
+        total = n_frames(state.n_samples, SAMPLE_RATE, state.take.fps)
+        return Resampler(self.config.fps, state.take.fps).finish(smooth, state.resampler, total)
+
+    def _frames(self, mel: np.ndarray, state: AnimatorState, last_frame: int | None) -> tuple[Tensor, AnimatorState]:
+        """Mel frames → (t,N,n_motion) at the model's own rate."""
+        network, take, fps = self.network, state.take, self.config.fps
+        mel = np.concatenate([state.pending_mel, mel])
+        if len(mel):
+            new = torch.from_numpy(mel)[None].to(self._device)
+            features, trunk = network.extract.stream(new, state.trunk)
+            hearing, prior_hearing = network.audio.push(features, state.hearing), state.prior_hearing
+            if prior_hearing is not None:
+                prior_hearing = self._prior_encoder.push(features, prior_hearing)
+            state = replace(
+                state, pending_mel=mel[:0], trunk=trunk, hearing=hearing, prior_hearing=prior_hearing
+            )  # fmt: skip
+        ready = int(max(Fraction(network.audio.certain_hops(state.hearing)) * fps / HOP_RATE, 0).__ceil__())
+        stop = ready if last_frame is None else min(ready, last_frame)
+        count = max(stop - state.frame, 0)
+        if count == 0:
+            return torch.zeros(0, len(take.seeds), self.network.geometry.n_motion, device=self._device), state
+        hops, next_hop = frame_hops(fps, state.frame, count), int((state.frame + count) * HOP_RATE / fps)
+        code, hearing = network.audio.read(hops, next_hop, state.hearing)
+        code = code.expand(len(take.seeds), -1, -1)
+        state = replace(state, hearing=hearing)
+        if isinstance(network, Regressor):
+            motion = network.motion(code, state.encoded[0])
+        else:
+            if take.expression is not None:
+                index = there_and_back(state.frame, count, len(take.expression))
+                labels, state = self._fuse(take.expression[index].expand(len(take.seeds), -1, -1), code, state)
+            else:
+                labels, state = self._sample(code, hops, next_hop, state)
+                if self._imagines:
+                    output, imagined = network.decoder(state.encoded, network.one_hot(labels), state.imagined)
+                    motion = self.network.geometry.silence_mouth(self.network.geometry.denormalise(output))  # type: ignore[operator]
+                    labels, state = self._fuse(motion, code, replace(state, imagined=imagined))
+            output, decoder = network.decoder(state.encoded, network.one_hot(labels), state.decoder)
+            motion, state = self.network.geometry.denormalise(output), replace(state, decoder=decoder)
+        return motion.transpose(0, 1), replace(state, frame=state.frame + count)
+
+    def _fuse(self, motion: Tensor, code: Tensor, state: AnimatorState) -> tuple[Tensor, AnimatorState]:
+        """Eq. 3: (N,T,n_motion) expression signal and (N,T,A) audio codes → (N,T,H) likeliest codes."""
+        assert isinstance(self.network, MeshTalk)
+        expression, after = self.network.expression(self.network.geometry.normalise(motion), state.expression)
+        return self.network.fusion(expression, code).argmax(-1), replace(state, expression=after)
+
+    def _sample(self, code: Tensor, hops: Tensor, next_hop: int, state: AnimatorState) -> tuple[Tensor, AnimatorState]:
+        """Eq. 6: (N,T,H) codes of the next frames."""
+        take = state.take
+        if state.prior_hearing is not None:
+            heard, after = self._prior_encoder.read(hops, next_hop, state.prior_hearing)
+            code, state = heard.expand(len(take.seeds), -1, -1), replace(state, prior_hearing=after)
+        noise = None
+        if not take.argmax:
+            shape = (code.shape[1], self.config.heads, self.config.classes)
+            noise = gumbel_noise(take.seeds, state.frame, shape).to(code.device)
+        labels, prior = self._sampler.sample(code, state.prior, noise, take.temperature, take.top_p)  # type: ignore[arg-type]
+        return labels, replace(state, prior=prior)
+
+    @cached_property
+    def _sampler(self) -> Sampler | Prior:
+        """Where codes are drawn: packed weights and fused kernels on a CPU, the network itself elsewhere."""
+        assert isinstance(self.network, MeshTalk)
+        prior = self.network.prior
+        return Sampler(prior, self.precision) if self._device.type == "cpu" else prior
+
+    @property
+    def _prior_encoder(self) -> AudioEncoder:
+        assert isinstance(self.network, MeshTalk)
+        return self.network.prior_audio_encoder
+
+    def _silence(self, frames: int) -> np.ndarray:
+        return np.full((frames, self._frontend.n_mels), self._frontend.silence, np.float32)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.network.audio.feature_mean.device
