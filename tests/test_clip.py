@@ -1,12 +1,16 @@
-"""Clip: what is valid, and that nothing is lost on disk."""
+"""Clip: what is valid, that nothing is lost on disk, and that dense motion need not fit in memory."""
 
+import warnings
+import zipfile
 from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import rig
+import torch
 
+from meshtalk import clip as clips
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 
@@ -74,6 +78,8 @@ def nan_at(array: np.ndarray, *index: int) -> np.ndarray:
         ({"template": CLIP.template * 1000}, "metres"),
         ({"valid": np.ones(29, bool)}, "valid"),
         ({"audio": np.zeros(16000 * 2, np.float32)}, "one frame"),
+        ({"audio": np.zeros((16000, 2), np.float32)}, r"\(16000, 2\)"),
+        ({"audio": np.zeros(16000, np.int16)}, "int16"),
     ],
 )
 def test_what_consumers_rely_on_is_checked(changes, words):
@@ -94,6 +100,24 @@ def test_exactly_one_form_of_motion():
         replace(CLIP, displacement=CLIP.displacements())
     with pytest.raises(InputError, match="exactly one"):
         replace(CLIP, weights=None)
+
+
+def at_rate(fps: object, sample_rate: int = 16000) -> Clip:
+    """The clip, as somebody makes it who does not look at types."""
+    clip = replace(CLIP)
+    clip.fps, clip.sample_rate = fps, sample_rate
+    clip.__post_init__()
+    return clip
+
+
+@pytest.mark.parametrize(("fps", "sample_rate"), [(0, 16000), (-25, 16000), (np.nan, 16000), ("fast", 16000), (30, 0)])
+def test_rates_have_to_be_rates(fps, sample_rate):
+    with pytest.raises(InputError, match=r"no frame rate|positive"):
+        at_rate(fps, sample_rate)
+
+
+def test_a_broadcast_rate_is_the_fraction_that_is_meant():
+    assert at_rate(29.97).fps == Fraction(30000, 1001)
 
 
 def test_nothing_half_written_and_old_file_kept(tmp_path):
@@ -125,3 +149,89 @@ def test_a_pickle_is_never_opened(tmp_path):
     np.savez(tmp_path / "bomb.npz", template=bomb, allow_pickle=True)
     with pytest.raises(InputError):
         Clip.load(tmp_path / "bomb.npz")
+
+
+# --- dense motion in a file --------------------------------------------------------------------------------------
+
+
+def spooled(tmp_path, dtype: type = np.float32) -> Clip:
+    """The clip with its displacement in a file."""
+    dense = rig.as_dense(CLIP)
+    spool = np.memmap(tmp_path / "spool", dtype, mode="w+", shape=dense.displacement.shape)
+    spool[:] = dense.displacement
+    spool.flush()
+    return replace(dense, displacement=np.memmap(tmp_path / "spool", dtype, mode="r", shape=spool.shape))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_motion_in_a_file_is_motion(tmp_path, dtype):
+    clip, atol = spooled(tmp_path, dtype).validate(), 1e-8 if dtype == np.float32 else 2e-5
+    np.testing.assert_allclose(clip.vertices, CLIP.vertices, atol=atol)
+    np.testing.assert_allclose(clip.lip_opening_mm(), CLIP.lip_opening_mm(), atol=2e3 * atol)
+    broken = np.memmap(tmp_path / "spool", dtype, mode="r+", shape=clip.displacement.shape)
+    broken[17, 3, 1] = np.inf
+    broken.flush()
+    with pytest.raises(InputError, match="NaN or infinite"):
+        clip.validate()
+
+
+def test_a_piece_of_it_is_an_array_of_its_own(tmp_path):
+    piece = spooled(tmp_path).displacements(3, 9)
+    assert type(piece) is np.ndarray
+    assert piece.flags.writeable
+    assert piece.flags.aligned
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # torch warns of read-only memory
+        torch.from_numpy(piece)
+
+
+def test_large_motion_stays_in_its_file_when_loaded(tmp_path, monkeypatch):
+    clip = spooled(tmp_path)
+    clip.save(tmp_path / "c.npz")
+    assert type(Clip.load(tmp_path / "c.npz").displacement) is np.ndarray
+    monkeypatch.setattr(clips, "MAP_FROM_BYTES", 1000)
+    mapped = Clip.load(tmp_path / "c.npz")
+    assert isinstance(mapped.displacement, np.memmap)
+    np.testing.assert_array_equal(mapped.displacements(5, 12), clip.displacements(5, 12))
+    np.testing.assert_array_equal(np.load(tmp_path / "c.npz")["displacement"], clip.displacement)
+    # and is saved again, over itself
+    mapped.save(tmp_path / "c.npz")
+    np.testing.assert_array_equal(Clip.load(tmp_path / "c.npz").vertices, clip.vertices)
+    np.testing.assert_array_equal(mapped.vertices, clip.vertices)
+
+
+def test_a_compressed_archive_is_read_too(tmp_path, monkeypatch):
+    """As clips were saved once, or by numpy."""
+    clip = rig.as_dense(CLIP)
+    clip.save(tmp_path / "c.npz")
+    with np.load(tmp_path / "c.npz") as archive:
+        np.savez_compressed(tmp_path / "d.npz", **archive)
+    monkeypatch.setattr(clips, "MAP_FROM_BYTES", 1000)
+    np.testing.assert_array_equal(Clip.load(tmp_path / "d.npz").vertices, clip.vertices)
+
+
+def test_objects_are_not_mapped_either(tmp_path, monkeypatch):
+    bomb = np.full((30, 96, 3), None, object)
+    clip = rig.as_dense(CLIP)
+    clip.save(tmp_path / "c.npz")
+    with np.load(tmp_path / "c.npz") as archive:
+        np.savez(tmp_path / "bomb.npz", allow_pickle=True, **{**archive, "displacement": bomb})
+    monkeypatch.setattr(clips, "MAP_FROM_BYTES", 100)
+    with pytest.raises(InputError, match="objects"):
+        Clip.load(tmp_path / "bomb.npz")
+
+
+def test_a_cut_archive_of_mapped_motion_is_refused(tmp_path, monkeypatch):
+    rig.as_dense(CLIP).save(tmp_path / "c.npz")
+    data = (tmp_path / "c.npz").read_bytes()
+    (tmp_path / "c.npz").write_bytes(data[: len(data) // 2])
+    monkeypatch.setattr(clips, "MAP_FROM_BYTES", 1000)
+    with pytest.raises(InputError, match="not a meshtalk clip"):
+        Clip.load(tmp_path / "c.npz")
+
+
+def test_only_dense_motion_is_left_uncompressed(tmp_path):
+    rig.as_dense(CLIP).save(tmp_path / "c.npz")
+    with zipfile.ZipFile(tmp_path / "c.npz") as archive:
+        plain = [entry.filename for entry in archive.infolist() if entry.compress_type == zipfile.ZIP_STORED]
+    assert plain == ["displacement.npy"]

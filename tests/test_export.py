@@ -249,6 +249,16 @@ def test_mp4_resamples_a_rate_that_aac_does_not_know(tmp_path):
     assert np.argmax(np.abs(sound) > 0.2) / rate == pytest.approx(0.25, abs=0.002)
 
 
+def test_mp4_turns_down_integers_written_as_floating_point(tmp_path):
+    clip = make_clip(n_frames=30)
+    clip.audio = np.sin(np.arange(16000) * 0.17).astype(np.float32)
+    sounds = []
+    for gain in (0.999, 32767.0):
+        write_mp4(replace(clip, audio=gain * clip.audio), tmp_path / "a.mp4", size=(32, 32))
+        sounds.append(read_film(tmp_path / "a.mp4")[1])
+    assert np.abs(sounds[1] - sounds[0]).mean() < 0.02  # a square wave would be 0.3 away
+
+
 def test_mp4_holds_the_picture_where_capture_missed_a_frame(tmp_path):
     clip = make_clip(n_frames=12)
     clip.weights = np.zeros_like(clip.weights)

@@ -52,7 +52,7 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> tuple[np.nda
     damaged or cut file, what can be decoded is used, and a warning says how much that was.
 
     Returns:
-        ((S,) float32, sample_rate)
+        ((S,) float32, sample_rate), S = floor(duration · sample_rate), at least 1
 
     Raises:
         InputError: missing or unreadable file, not audio, no samples, samples that are no finite sound, or a sample
@@ -99,7 +99,7 @@ def to_mono(samples: np.ndarray, rate: int, target_rate: int = SAMPLE_RATE, name
         samples: (S,) or (S, channels), floating point in [-1,1] or any integer type (unsigned: silence in the middle).
 
     Returns:
-        (S',) float32 at `target_rate`.
+        (S',) float32 at `target_rate`, S' = floor(duration · target_rate), at least 1.
 
     Raises:
         InputError: no samples, not numbers, wrong rank, over 32 channels, a rate outside RATES_HZ, or samples that are
@@ -127,7 +127,7 @@ def _collect(blocks: Iterable[tuple[int, np.ndarray]], target_rate: int, name: s
     Cutting a sound into other blocks gives the same samples. A rate that changes on the way is followed.
 
     Returns:
-        (S',) float32 at `target_rate`, at least one sample unless nothing came.
+        (S',) float32 at `target_rate`, S' = floor(duration · target_rate), but at least 1 unless nothing came.
 
     Raises:
         InputError: see `to_mono`.
@@ -140,6 +140,7 @@ def _collect(blocks: Iterable[tuple[int, np.ndarray]], target_rate: int, name: s
     for rate, group in groupby(blocks, itemgetter(0)):
         _check_rate(rate, name)
         stream = None if rate == target_rate else soxr.ResampleStream(rate, target_rate, 1)
+        begin, taken = len(kept), 0
         for _, block in group:
             mono = _mix(block)
             bad = np.flatnonzero(~(np.abs(mono) <= LARGEST))  # true of NaN too
@@ -148,10 +149,12 @@ def _collect(blocks: Iterable[tuple[int, np.ndarray]], target_rate: int, name: s
                     f"{name} holds samples that are NaN, infinite or beyond {LARGEST:g}, the first at"
                     f" {seconds + bad[0] / rate:.3f} s : repair or re-export it"
                 )
-            seconds, came = seconds + len(mono) / rate, came or len(mono) > 0
+            seconds, taken, came = seconds + len(mono) / rate, taken + len(mono), came or len(mono) > 0
             kept += (mono if stream is None else stream.resample_chunk(mono)).tobytes()
         if stream is not None:
             kept += stream.resample_chunk(np.zeros(0, np.float32), last=True).tobytes()
+            # rounded down: a sound that lasts a whole number of frames must not begin another one
+            del kept[begin + 4 * max(taken * target_rate // rate, 1) :]
     if came and not kept:
         return np.zeros(1, np.float32)  # shorter than a sample is still a sound
     return np.frombuffer(kept, np.float32)

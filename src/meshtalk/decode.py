@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-BLOCK = 1 << 16
-"""Samples decoded, mixed and resampled at a time."""
+BLOCK = 1 << 12
+"""Samples decoded, mixed and resampled at a time; the block in which a file is damaged is lost."""
 _SHORT_S = 0.1
 """Lossy formats promise their length to about a frame; a file that lacks more than this is damaged."""
 
