@@ -1,4 +1,4 @@
-"""The command line: `meshtalk animate | demo | evaluate | train | corpus`. Thin: every verb is a library call."""
+"""The command line: `meshtalk animate | stream | demo | evaluate | train | corpus`. Thin: every verb is a library call."""
 
 from __future__ import annotations
 
@@ -51,12 +51,72 @@ def animate(
     from meshtalk.export import check_output
 
     check_output(output)
-    who = int(person) if person is not None and re.fullmatch("[0-9]+", person) else person
     clip = load_model(model, device=check_device(device)).animate(
-        audio, template=template, person=who, expression=expression, seed=seed, temperature=temperature,
+        audio, template=template, person=parse_person(person), expression=expression, seed=seed, temperature=temperature,
         argmax=argmax, fps=fps,
     )  # fmt: skip
     print(clip.save(output))
+
+
+def stream(
+    rate: int = 16000,
+    channels: int = 1,
+    format: str | None = None,
+    vmc: str | None = None,
+    live: bool = False,
+    template: Path | None = None,
+    expression: Path | None = None,
+    person: str | None = None,
+    seed: int = 0,
+    temperature: float = 1.0,
+    argmax: bool = False,
+    fps: str | None = None,
+    model: Path | None = None,
+    device: str = "cpu",
+) -> None:
+    """Animate raw 16-bit sound on standard input while it comes: frames on standard output, or over UDP as VMC.
+
+    Args:
+        rate: samples a second of the sound.
+        channels: of the sound, interleaved; they are averaged.
+        format: on standard output: jsonl (ARKit weights) or vertices (binary). Default: jsonl, and with --vmc nothing.
+        vmc: HOST:PORT that gets ARKit weights as VMC messages, e.g. 127.0.0.1:39539.
+        live: the sound does not wait, as a microphone: a slow consumer loses frames instead of stopping everything.
+        template: neutral mesh of the model's topology (.obj, .ply, .glb, .npy, .npz) to animate.
+        expression: clip (.npz) whose upper face and emotion are mixed in.
+        person: one of the packaged people, p00, p01, …, or an integer seed for a new face.
+        seed: of the sampling; the same seed gives the same animation.
+        temperature: of the sampling; below 1 is calmer.
+        argmax: take the likeliest codes instead of sampling.
+        fps: frames a second of the output, e.g. 25, 30, 60, 30000/1001 (default: the model's).
+        model: model folder (default: the one in the package).
+        device: torch device, e.g. cpu, cuda, mps.
+    """
+    from meshtalk.animate import load_model
+    from meshtalk.stream import stream as run
+    from meshtalk.stream.pcm import check_sound
+    from meshtalk.stream.pipes import ends_quietly, say, standard_input, standard_output
+    from meshtalk.stream.sinks import Sink, check_format, open_format
+    from meshtalk.stream.vmc import VmcSender, check_osc, parse_endpoint
+
+    format = "jsonl" if format is None and vmc is None else format
+    if format is not None:
+        check_format(format)
+    endpoint = parse_endpoint(vmc) if vmc is not None else None
+    if endpoint:
+        check_osc()
+    check_sound(rate, channels)
+    source = standard_input()
+    output = standard_output(binary=format == "vertices") if format else None
+    with ends_quietly():
+        animator = load_model(model, device=check_device(device))
+        state = animator.start(
+            template=template, person=parse_person(person), expression=expression, seed=seed,
+            temperature=temperature, argmax=argmax, fps=fps,
+        )  # fmt: skip
+        sinks: list[Sink] = [open_format(format, animator, state, output)] if format else []
+        sinks += [VmcSender(animator, state, *endpoint, live=live)] if endpoint else []
+        run(animator, state, source, sinks, rate=rate, channels=channels, live=live, report=say)
 
 
 def train(
@@ -160,11 +220,17 @@ def demo(output: Output = Path("demo")) -> None:
 
 VERBS: dict[str, Callable[..., Any]] = {
     "animate": animate,
+    "stream": stream,
     "demo": demo,
     "evaluate": evaluate,
     "train": train,
     "corpus": corpus,
 }
+
+
+def parse_person(text: str | None) -> str | int | None:
+    """A person's name, or the seed of a new one."""
+    return int(text) if text is not None and re.fullmatch("[0-9]+", text) else text
 
 
 def check_device(name: str) -> str:

@@ -1,0 +1,164 @@
+"""Live: raw PCM in → frames out as they become certain, to any number of sinks. Memory is bounded whoever is slow.
+
+Two ways to treat a slow consumer. By default everybody waits: nothing is lost, and sound is not read meanwhile. With
+`live` nobody may wait for the consumer, as a microphone does not: each sink has a queue of its own that drops the oldest
+frames, and what is dropped is counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from meshtalk.animate import Animator, AnimatorState
+from meshtalk.audio import n_frames
+from meshtalk.config import SAMPLE_RATE
+from meshtalk.errors import InputError
+from meshtalk.stream.live import WAITING_S, LiveQueue, LiveSound, frames_within, live_packets
+from meshtalk.stream.pcm import Pcm, packets
+from meshtalk.stream.pipes import EXAMPLES
+from meshtalk.stream.sinks import Frame, Sink
+
+REPORT_S = 5.0
+"""Losses are told at most so often."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of a stream."""
+
+    frames: int
+    """Frames animated."""
+    skipped: int
+    """Frames whose sound was skipped because it came faster than it could be animated (live only)."""
+    lost: dict[str, int]
+    """Sink → frames that were animated and not delivered."""
+
+    def __str__(self) -> str:
+        """Losses in a sentence; empty if there are none."""
+        parts = [f"frames dropped on the way to {name}: {count}" for name, count in self.lost.items() if count]
+        if self.skipped:
+            parts.append(
+                "frames skipped as their sound came faster than it could be animated (a file needs no --live): "
+                f"{self.skipped}"
+            )
+        return "; ".join(parts)
+
+
+def stream(
+    animator: Animator,
+    state: AnimatorState,
+    source: Any,
+    sinks: Sequence[Sink],
+    *,
+    rate: int = SAMPLE_RATE,
+    channels: int = 1,
+    live: bool = False,
+    report: Callable[[str], None] = lambda _: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Summary:
+    """Animate raw sound until it ends.
+
+    Args:
+        animator: a model.
+        state: of `animator.start`.
+        source: binary file of little-endian signed 16-bit samples, channels interleaved; an unbuffered one is read as
+            bytes come.
+        sinks: who gets the frames.
+        rate: Hz of the source, 8000 to 192000. Other rates than 16 kHz are resampled to the very samples `animate` uses.
+        channels: of the source, averaged.
+        live: the source does not wait: drop the oldest frames for a slow sink, skip the oldest sound for a slow machine.
+        report: told losses (at most every 5 seconds, and in total) and a cut last sample, a sentence each.
+        clock: seconds, for those 5 seconds and the frames' `made_s`.
+
+    Raises:
+        InputError: rate or channels that cannot be, or no sound at all.
+        BrokenPipeError: the consumer of a sink has gone.
+    """
+    pcm = Pcm(rate, channels)
+    numbers = Numbers(state.take.fps)
+    for sink in sinks:
+        sink.begin(animator.lookahead_s + pcm.delay_s)
+    queues = [LiveQueue(sink, frames_within(WAITING_S, state.take.fps)) for sink in sinks] if live else []
+    outputs: Sequence[Sink | LiveQueue] = queues or sinks
+    sound = LiveSound(state.take.fps) if live else None
+    told = _Told(report, clock)
+
+    def deliver(motion: Tensor) -> None:
+        if not len(motion):
+            return
+        made_s, numbered = clock(), numbers.take(len(motion))
+        for sink, output in zip(sinks, outputs, strict=True):
+            output.write([Frame(n, v, made_s) for n, v in zip(numbered, sink.values(motion), strict=True)])
+
+    def summary() -> Summary:
+        return Summary(numbers.made, numbers.skipped, {output.name: output.lost for output in outputs})
+
+    try:
+        for samples, skipped in live_packets(source, pcm, sound) if sound else packets(source, pcm):
+            numbers.hear(len(samples), skipped)
+            motion, state = animator.advance(samples, state)
+            deliver(motion)
+            told.tell(summary())
+        if pcm.cut_bytes:
+            report(f"the sound ended inside a sample: its last {pcm.cut_bytes} byte(s) were left out")
+        if not numbers.heard:
+            raise InputError(f"no sound came on standard input : pipe raw 16-bit samples into it, e.g. {EXAMPLES}")
+        deliver(animator.finish(state))
+        for queue in queues:
+            queue.finish()
+    finally:
+        if sound:
+            sound.stop()
+        for queue in queues:
+            queue.stop()
+        told.tell(summary(), last=True)
+    return summary()
+
+
+class Numbers:
+    """The numbers of frames, over skipped sound."""
+
+    def __init__(self, fps: Fraction) -> None:
+        self._fps = fps
+        self.heard = self.made = self.skipped = self._offset = 0
+        self._skips: deque[tuple[int, int]] = deque()
+
+    def hear(self, n_samples: int, skipped: int) -> None:
+        """`n_samples` are animated after `skipped` frames of sound that are not."""
+        if skipped:
+            # frames before this sound may still wait for look-ahead: they keep their numbers
+            self._skips.append((n_frames(self.heard, SAMPLE_RATE, self._fps), skipped))
+            self.skipped += skipped
+        self.heard += n_samples
+
+    def take(self, count: int) -> list[int]:
+        """The numbers of the next frames made."""
+        numbers = []
+        for made in range(self.made, self.made + count):
+            while self._skips and made >= self._skips[0][0]:
+                self._offset += self._skips.popleft()[1]
+            numbers.append(made + self._offset)
+        self.made += count
+        return numbers
+
+
+class _Told:
+    """Says what was lost: when it grew, at most every few seconds, and in total."""
+
+    def __init__(self, report: Callable[[str], None], clock: Callable[[], float]) -> None:
+        self._report, self._clock, self._last, self._next_s = report, clock, "", -np.inf
+
+    def tell(self, summary: Summary, last: bool = False) -> None:
+        if last and str(summary):
+            self._report(f"in all, {summary.frames} frames were animated; {summary}")
+        elif str(summary) != self._last and self._clock() >= self._next_s:
+            self._report(f"so far: {summary}")
+            self._last, self._next_s = str(summary), self._clock() + REPORT_S

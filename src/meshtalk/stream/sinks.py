@@ -1,0 +1,129 @@
+"""Where frames go: a sink turns motion into what it sends, and sends it."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from meshtalk.animate import Animator, AnimatorState
+from meshtalk.errors import InputError
+from meshtalk.stream.pipes import write_all
+
+MAGIC, VERSION = b"meshtalk", 1
+VERTEX_HEADER = struct.Struct("<8sIIIIf")
+"""Magic, version, number of vertices, fps numerator, fps denominator, look-ahead in seconds."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame on its way to a sink."""
+
+    number: int
+    """The frame shows the face at number/fps seconds of the sound; numbers that are missing were dropped."""
+    values: np.ndarray
+    """What the sink's `values` made of it."""
+    made_s: float
+    """When it became certain, on the stream's clock."""
+
+
+class Sink(Protocol):
+    """Takes frames somewhere. `write` may block: that is how a slow consumer is felt."""
+
+    name: str
+    lost: int
+    """Frames that could not be delivered."""
+
+    def begin(self, lookahead_s: float) -> None:
+        """Before the first sound: a frame comes `lookahead_s` seconds later than its time."""
+        ...
+
+    def values(self, motion: Tensor) -> np.ndarray:
+        """What it sends of (t,n_motion) motion: (t,…)."""
+        ...
+
+    def write(self, frames: Sequence[Frame]) -> None: ...
+
+
+class JsonLines:
+    """ARKit weights, a line a frame after a line that names the shapes: docs/streaming.md.
+
+    Raises:
+        InputError: the model's motion is not made of blendshapes.
+    """
+
+    name = "standard output"
+    lost = 0
+
+    def __init__(self, animator: Animator, state: AnimatorState, output: Any) -> None:
+        self._animator, self._output, self._fps = animator, output, state.take.fps
+        self._names = check_shapes(animator, state)
+
+    def begin(self, lookahead_s: float) -> None:
+        fps = f"{self._fps.numerator}/{self._fps.denominator}"
+        header = {"format": "meshtalk-stream-1", "fps": fps, "lookahead_s": round(lookahead_s, 4), "names": self._names}
+        write_all(self._output, json.dumps(header).encode() + b"\n")
+
+    def values(self, motion: Tensor) -> np.ndarray:
+        return arkit_weights(self._animator, motion)
+
+    def write(self, frames: Sequence[Frame]) -> None:
+        write_all(self._output, b"".join(self._line(frame) for frame in frames))
+
+    def _line(self, frame: Frame) -> bytes:
+        weights = dict(zip(self._names, [round(value, 4) for value in frame.values.tolist()], strict=True))
+        time_s = round(float(frame.number / self._fps), 6)
+        return json.dumps({"frame": frame.number, "time_s": time_s, "weights": weights}).encode() + b"\n"
+
+
+class Vertices:
+    """Binary vertices in metres after a header: docs/streaming.md."""
+
+    name = "standard output"
+    lost = 0
+
+    def __init__(self, animator: Animator, state: AnimatorState, output: Any) -> None:
+        self._animator, self._state, self._output = animator, state, output
+
+    def begin(self, lookahead_s: float) -> None:
+        fps, n_vertices = self._state.take.fps, self._animator.topology.n_vertices
+        header = VERTEX_HEADER.pack(MAGIC, VERSION, n_vertices, fps.numerator, fps.denominator, lookahead_s)
+        write_all(self._output, header)
+
+    def values(self, motion: Tensor) -> np.ndarray:
+        return self._animator.vertices(motion, self._state)
+
+    def write(self, frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            write_all(self._output, struct.pack("<I", frame.number) + frame.values.astype("<f4").tobytes())
+
+
+FORMATS: dict[str, Callable[[Animator, AnimatorState, Any], Sink]] = {"jsonl": JsonLines, "vertices": Vertices}
+
+
+def open_format(name: str, animator: Animator, state: AnimatorState, output: Any) -> Sink:
+    """The sink that writes format `name` to a binary file."""
+    check_format(name)
+    return FORMATS[name](animator, state, output)
+
+
+def check_format(name: str) -> None:
+    """InputError if there is no format `name`."""
+    if name not in FORMATS:
+        raise InputError(f"there is no format {name!r} : choose one of {', '.join(FORMATS)}")
+
+
+def check_shapes(animator: Animator, state: AnimatorState) -> tuple[str, ...]:
+    """Names of the blendshapes in the order of the weights, or InputError if the model has none."""
+    animator.shape_weights(animator.advance(np.zeros(0, np.float32), state)[0])
+    return tuple(animator.topology.shape_names)
+
+
+def arkit_weights(animator: Animator, motion: Tensor) -> np.ndarray:
+    """(t,n_motion) → (t,S) weights in [0,1], as ARKit's are."""
+    return np.clip(animator.shape_weights(motion), 0, 1)
