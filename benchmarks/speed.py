@@ -1,9 +1,9 @@
-"""Speed on this machine: animating, drawing, training. Read the ratios; absolute times do not carry over to others.
+"""Speed on this machine, in one run: read the ratios, absolute times do not carry over to other machines.
 
-    python benchmarks/speed.py [--model FOLDER] [--json build/speed.json]
+    python benchmarks/speed.py [--json build/speed.json] [--quick]
 
-Without --model the packaged model is measured, or one with random weights if none is packaged: speed does not depend on
-the weights.
+Prints one table, with the slow way (reference.py) measured beside, and writes the numbers as JSON, so that two runs can be
+compared. RTF is the real-time factor: computing time over the sound's duration; below 1 is faster than real time.
 """
 
 from __future__ import annotations
@@ -11,59 +11,47 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.pop("OPENBLAS_CORETYPE", None)
 
-import numpy as np
+import measures
 import torch
+from models import random_animator
 
 from meshtalk.animate import Animator, load_model
 from meshtalk.assets import asset
-from meshtalk.audio import SAMPLE_RATE, MelFrontend, frame_hops, read_audio
-from meshtalk.checkpoint import Checkpoint
-from meshtalk.config import PRESETS, GeometryConfig, ModelConfig
+from meshtalk.audio import read_audio
 from meshtalk.corpus.motion import Recording, corpus_from_recordings
 from meshtalk.corpus.store import Corpus
 from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.files import atomic
-from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.render import Renderer
-from meshtalk.training import stages
-from meshtalk.training.data import WindowData
-from meshtalk.training.fit_geometry import fit_geometry
-from meshtalk.training.loop import Step
 
-SECONDS = 10
 THREADS = (1, 2)
-REPEATS = 3
+SLOW_S = {"compact": 2.0, "official": 2.0, "paper": 0.5}
+"""Of sound for the slow way, which takes the longer a frame the more frames there were."""
+SYSTEMS = {
+    "compact": ("compact", "float32"),
+    "official": ("official", "float32"),
+    "official, bfloat16": ("official", "bfloat16"),
+    "paper": ("paper", "float32"),
+    "paper, bfloat16": ("paper", "bfloat16"),
+}
+"""name → preset and precision of the prior's weights. `compact` is the packaged model, the others have random weights."""
+
+Rows = list[tuple[str, str, str]]
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Seconds that something took, over repeats."""
-
-    median_s: float
-    low_s: float
-    high_s: float
-
-    def scaled(self, factor: float) -> Timing:
-        return Timing(self.median_s * factor, self.low_s * factor, self.high_s * factor)
-
-
-def timed(work: Callable[[], object], repeats: int = REPEATS) -> Timing:
-    """Median and extremes of `repeats` runs after one that warms up."""
-    work()
-    took = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        took.append(time.perf_counter() - began)
-    return Timing(float(np.median(took)), min(took), max(took))
+def build(name: str) -> Animator:
+    preset, precision = SYSTEMS[name]
+    if preset == "compact":
+        return load_model(precision=precision)  # type: ignore[arg-type]
+    return random_animator(preset, precision)  # type: ignore[arg-type]
 
 
 def recordings_corpus(folder: Path) -> Corpus:
@@ -74,118 +62,103 @@ def recordings_corpus(folder: Path) -> Corpus:
     )
 
 
-def random_model(corpus: Corpus, config: ModelConfig) -> Checkpoint:
-    """A model of the right sizes whose weights are random."""
-    torch.manual_seed(0)
-    geometry, mix = fit_geometry(corpus, config.geometry)
-    template = corpus.template(corpus.clips[0].subject)
-    return Checkpoint(MeshTalk(config, geometry).eval(), config, corpus.topology, template, mix)
+def shown(timing: measures.Timing, digits: int = 3) -> str:
+    return f"{timing.median_s:.{digits}g} ({timing.low_s:.{digits}g}-{timing.high_s:.{digits}g})"
 
 
-def speech(seconds: float) -> np.ndarray:
-    """(S,) float32 at 16 kHz: the packaged recordings on end, over and over."""
-    sounds = [read_audio(path)[0] for path, _ in read_transcripts(asset("speech")).values()]
-    return np.resize(np.concatenate(sounds), round(seconds * SAMPLE_RATE))
+def measure_system(name: str, quick: bool) -> tuple[Rows, dict[str, Any]]:
+    """RTF of short and long clips, ms a frame of each module, the slow way, several takes."""
+    rows: Rows = []
+    found: dict[str, Any] = {}
+    heavy = name.startswith("paper")
+    animator = build(name)
+    for threads in THREADS:
+        torch.set_num_threads(threads)
+        for seconds in (10,) if quick else (10, 60):
+            repeats = 1 if quick or (heavy and seconds > 10) else 3 if heavy else 5
+            timing = measures.animating(animator, seconds, repeats)
+            rows.append((f"{name}, {seconds} s, {threads} thread{'s' * (threads > 1)}", "RTF", shown(timing)))
+            found[f"rtf, {seconds} s, {threads} threads"] = asdict(timing)
+        for module, timing in measures.modules(animator, 2.0 if heavy else 10.0, 1 if quick else 3).items():
+            milliseconds = timing.scaled(1e3)
+            rows.append((f"   {module}, {threads} thread{'s' * (threads > 1)}", "ms/frame", shown(milliseconds)))
+            found[f"{module}, ms/frame, {threads} threads"] = asdict(milliseconds)
+    if name in SLOW_S:
+        slow = measures.slow_way(animator, SLOW_S[name], 1 if quick or heavy else 2)
+        value = f"{slow['slow_rtf']:.3g}; {slow['ratio']:.0f} times the fast way's {slow['fast_rtf']:.3g}"
+        rows.append((f"{name}, the slow way, {SLOW_S[name]:g} s", "RTF", value))
+        found["slow way"] = slow
+    if not heavy:
+        cost = measures.takes(animator, 10.0, 8, 1 if quick else 3)
+        rows.append((f"{name}, 8 takes together", "takes' time", f"{cost:.2f} of one take's"))
+        found["8 takes / 1"] = cost
+    return rows, found
 
 
-@torch.no_grad()
-def animating(animator: Animator) -> dict[str, Timing]:
-    """Times of animating SECONDS of speech as parts of its length: the whole, and each part by itself."""
-    network, config = animator.network, animator.config
-    assert isinstance(network, MeshTalk)
-    samples, frontend, encoder = speech(SECONDS), MelFrontend(config.audio.frontend), network.prior_audio_encoder
-    mel = frontend.all(samples)
-    around = ((encoder.reach, encoder.lookahead), (0, 0))
-    padded = torch.from_numpy(np.pad(mel, around, constant_values=frontend.silence))[None]
-    features = network.extract(padded)
-    hops = frame_hops(config.fps, 0, int(SECONDS * config.fps))
-    audio = encoder.at(features, hops)
-    generator = torch.Generator().manual_seed(0)
-    codes = network.one_hot(network.sample(audio, generator))
-    template = network.geometry.template_input(torch.from_numpy(animator.checkpoint.template)[None])
-    work: dict[str, Callable[[], object]] = {
-        "animate, whole": lambda: animator.animate(samples, SAMPLE_RATE),
-        "  log-mel": lambda: frontend.all(samples),
-        "  phonetic trunk": lambda: network.extract(padded),
-        "  audio code": lambda: encoder.at(features, hops),
-        "  sampling the prior": lambda: network.sample(audio, generator),
-        "  decoder": lambda: network.decode(template, codes),
-    }
-    return {name: timed(run).scaled(1 / SECONDS) for name, run in work.items()}
+def measure_stream(quick: bool) -> tuple[Rows, dict[str, Any]]:
+    """The packaged model live, on one thread."""
+    torch.set_num_threads(1)
+    animator = load_model()
+    live = measures.streaming(animator, 20 if quick else 300)
+    rows = [
+        ("streaming, 20 ms packets, 1 thread", "ms",
+         f"latency {live['latency_ms']:.0f} at most (look-ahead {live['lookahead_ms']:.0f})"),
+        ("   compute a frame", "ms", f"p50 {live['p50_ms']:.2f}, p99 {live['p99_ms']:.2f}, max {live['max_ms']:.1f}"),
+        ("   late frames", "", f"{live['late']:.0f} of {live['frames']:.0f}"),
+    ]  # fmt: skip
+    late = 1000 if quick else 18_000
+    ratio = measures.late_over_early(animator, 300, late, 5 if quick else 21)
+    rows.append((f"time of a frame at {late} / at 300", "", f"{ratio:.3f}"))
+    return rows, {"streaming": live, "late / early": ratio}
 
 
-def drawing(animator: Animator) -> Timing:
-    """Seconds a frame of 640x640 pixels, drawn one after the other."""
-    vertices = animator.animate(speech(1.0), SAMPLE_RATE).vertices
-    renderer = Renderer(animator.topology, animator.checkpoint.template)
-    few = vertices[:: max(1, len(vertices) // 10)][:10]
-    return timed(lambda: [renderer.frame(frame) for frame in few], 3).scaled(1 / len(few))
+def measure_rest(quick: bool) -> tuple[Rows, dict[str, Any]]:
+    """Memory, training and drawing."""
+    torch.set_num_threads(THREADS[-1])
+    rows: Rows = []
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        memory = measures.peak_memory(folder, 1 if quick else 10)
+        rows.append((f"animate a {memory['minutes']:g}-minute file", "GB at most",
+                     f"{memory['peak_gb']:.2f}, {memory['frames']} frames"))  # fmt: skip
+        corpus = recordings_corpus(folder / "corpus")
+        speeds = {
+            (stage, kind): measures.training(corpus, folder / "features", kind, stage, 2 if quick else 5)
+            for stage in (1, 2)
+            for kind in ("basis", "dense")
+        }
+        for (stage, kind), speed in speeds.items():
+            rows.append((f"training stage {stage}, {kind} geometry", "frames/s", f"{speed:.0f}"))
+        found |= {f"stage {s}, {k}, frames/s": v for (s, k), v in speeds.items()} | {"memory": memory}
+    drawn = measures.drawing(load_model(), 1 if quick else 3)
+    rows.append(("drawing, 640x640", "frames/s", f"{1 / drawn.median_s:.1f}"))
+    found["drawing, s/frame"] = asdict(drawn)
+    return rows, found
 
 
-def training_step(corpus: Corpus, cache: Path, kind: str) -> Callable[[], object]:
-    """One whole step of stage 1, batch and optimiser included, of the compact model in either geometry."""
-    model_config, train_config = PRESETS["compact"]
-    config = replace(model_config, geometry=GeometryConfig(kind="basis" if kind == "basis" else "dense"))
-    network = random_model(corpus, config).network
-    assert isinstance(network, MeshTalk)
-    data = WindowData(corpus, "train", config, network.geometry, cache, seed=0, versions=0)
-    trained = [*network.audio.parameters(), *network.expression.parameters(), *network.fusion.parameters()]
-    optimizer = torch.optim.Adam([*trained, *network.decoder.parameters()], lr=1e-4)
-    network.train()
-
-    def step() -> None:
-        terms = stages.stage1_step(network, data, train_config, Step(0, 0.0, np.random.default_rng(0)))
-        optimizer.zero_grad()
-        terms["loss"].backward()
-        optimizer.step()
-
-    return step
-
-
-def table(rows: list[tuple[str, str, float, dict[int, Timing]]]) -> str:
-    """Rows of (name, unit, factor to the unit, threads → timing) as aligned text."""
-    cells = [["", "unit", *(f"{n} thread{'s' * (n > 1)}" for n in THREADS), f"1 / {THREADS[-1]}"]]
-    for name, unit, factor, timings in rows:
-        shown = [timings[n].scaled(factor) for n in THREADS]
-        line = [f"{t.median_s:.4g} ({t.low_s:.3g}-{t.high_s:.3g})" for t in shown]
-        cells.append([name, unit, *line, f"{shown[0].median_s / shown[-1].median_s:.2f}"])
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells)
+def table(rows: Rows) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--model", type=Path, help="model folder (default: the packaged one)")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, default=Path("build/speed.json"), help="where the numbers go")
+    parser.add_argument("--quick", action="store_true", help="one short repeat of everything: does it run?")
     options = parser.parse_args()
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as name:
-        corpus = recordings_corpus(Path(name) / "corpus")
-        packaged = asset("model").is_dir()
-        random = options.model is None and not packaged
-        animator = Animator(random_model(corpus, PRESETS["compact"][0])) if random else load_model(options.model)
-        steps = {kind: training_step(corpus, Path(name) / "features", kind) for kind in ("basis", "dense")}
-        found: dict[str, dict[int, Timing]] = {}
-        for threads in THREADS:
-            torch.set_num_threads(threads)
-            measured = animating(animator)
-            for kind, step in steps.items():
-                measured[f"stage 1 step, {kind}"] = timed(step, REPEATS if kind == "basis" else 2)
-            for row, timing in measured.items():
-                found.setdefault(row, {})[threads] = timing
-        drawn = drawing(animator)  # the rasteriser itself runs on one thread
-        found["drawing, 640x640"] = dict.fromkeys(THREADS, drawn)
-    units = {row: ("of real time", 1.0) for row in found if row.startswith(("animate", "  "))}
-    rows = [(row, *units.get(row, ("ms", 1e3)), timings) for row, timings in found.items()]
     print(
-        f"{'random weights' if random else options.model or 'packaged model'}: median (lowest-highest)\n{table(rows)}"
+        f"{platform.processor() or platform.machine()}, torch {torch.__version__}: median (lowest-highest)", flush=True
     )
-    ratios = {n: found["stage 1 step, dense"][n].median_s / found["stage 1 step, basis"][n].median_s for n in THREADS}
-    print("a training step in basis geometry is " + ", ".join(f"{r:.1f} times ({n})" for n, r in ratios.items())
-          + f" faster than in dense geometry of {corpus.topology.n_vertices} vertices (threads)")  # fmt: skip
-    result = {"rows": {row: {n: vars(t) for n, t in by.items()} for row, by in found.items()}, "dense/basis": ratios}
-    with atomic(options.json) as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    result: dict[str, Any] = {}
+    parts = {name: lambda name=name: measure_system(name, options.quick) for name in SYSTEMS}
+    parts |= {"live": lambda: measure_stream(options.quick), "rest": lambda: measure_rest(options.quick)}
+    for name, measure in parts.items():
+        rows, result[name] = measure()
+        print(table(rows), flush=True)
+        with atomic(options.json) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(options.json)
 
 

@@ -338,7 +338,7 @@ def test_stage_2_leaves_the_codes_alone(straight_run, rig_corpus, tmp_path):
     network.requires_grad_(False)
     network.prior.requires_grad_(True)
     before = {k: v.clone() for k, v in network.state_dict().items() if not k.startswith("prior")}
-    step = stages.Stage2(network, data, training)
+    step = stages.Stage2(network, data, replace(training, mouth_weight=1.0))
     terms = step(Step(0, 0.0, np.random.default_rng(0)))
     assert set(terms) == {"loss", "nll", "mouth"}
     terms["loss"].backward()

@@ -42,6 +42,7 @@ class Animator:
 
     def __init__(self, checkpoint: Checkpoint, precision: Precision = "float32") -> None:
         self.checkpoint = checkpoint
+        self.precision: Precision = precision
         self.network, self.config, self.topology = checkpoint.network, checkpoint.config, checkpoint.topology
         self.geometry = self.network.geometry
         self._performer = Performer(self.network, self.config, precision)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from meshtalk.audio import MelFrontend, MelState, frame_hops, n_frames
+from meshtalk.clip import exact_rate
 from meshtalk.config import HOP_RATE, SAMPLE_RATE, ModelConfig
 from meshtalk.errors import InputError
 from meshtalk.model.audio_encoder import AudioEncoder, EncoderState
@@ -77,24 +78,18 @@ def there_and_back(start: int, count: int, length: int) -> np.ndarray:
 
 
 def frame_rate(fps: Fraction | float | int | str) -> Fraction:
-    """A frame rate in any usual spelling; 29.97 and 23.976 mean the broadcast rates.
+    """A frame rate in any usual spelling, see `exact_rate`.
 
     Raises:
         InputError: it is none, or outside 1 to 240 frames a second.
     """
     try:
-        decimal = isinstance(fps, float) or (isinstance(fps, str) and "/" not in fps)
-        rate = _broadcast(float(fps)) if decimal else Fraction(fps)
+        rate = exact_rate(fps)
     except (ValueError, ZeroDivisionError, OverflowError):
         raise InputError(f"{fps!r} is no frame rate : give a number such as 25, 30, 60 or 30000/1001") from None
     if not 1 <= rate <= 240:
         raise InputError(f"{fps} frames a second came; 1 to 240 are allowed")
     return rate
-
-
-def _broadcast(fps: float) -> Fraction:
-    thousand = Fraction(round(fps) * 1000, 1001)
-    return thousand if abs(float(thousand) - fps) < 2e-3 else Fraction(fps).limit_denominator(1001)
 
 
 def check_sampling(temperature: float, top_p: float, seeds: tuple[int, ...]) -> None:

@@ -210,5 +210,7 @@ class AudioEncoder(nn.Module):
             ((1,T,code), new state)
         """
         codes = self._codes(state.known, hops - state.first_hop)
-        past = min(next_hop - state.first_hop, state.known.shape[1])  # the next frame may be further on than what is known
+        past = min(
+            next_hop - state.first_hop, state.known.shape[1]
+        )  # the next frame may be further on than what is known
         return codes, EncoderState(state.tails, state.known[:, past:].clone(), state.first_hop + past)

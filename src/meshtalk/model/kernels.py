@@ -13,6 +13,8 @@ from meshtalk.compiled import compiled
 
 FAST = {"reassoc", "contract", "nsz"}
 """Sums may be vectorised; the order is the compiled code's, the same for every call."""
+TILE = 4
+"""Rows of weights that are multiplied together."""
 
 
 @intrinsic
@@ -38,12 +40,23 @@ def _value_for(weight):
 
 
 @compiled(fastmath=FAST)
-def dot(weights, row, x, n):
-    """Σ_k weights[row,k]·x[k] over the first n."""
-    total = np.float32(0)
+def tile(weights, at, rows, x, n):
+    """Σ_k w[r,k]·x[k] for TILE rows of n weights that lie one after the other from `at` on: x is read once for them all.
+
+    Where fewer than TILE are left, the last is repeated, so that every row is summed up in the same order.
+    """
+    # views, because an index that is a sum could be negative for all the compiler knows, and would not be vectorised
+    w0 = weights[at : at + n]
+    w1 = weights[at + min(1, rows - 1) * n :][:n]
+    w2 = weights[at + min(2, rows - 1) * n :][:n]
+    w3 = weights[at + min(3, rows - 1) * n :][:n]
+    s0, s1, s2, s3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
     for k in range(n):
-        total += _value(weights[row, k]) * x[k]
-    return total
+        s0 += _value(w0[k]) * x[k]
+        s1 += _value(w1[k]) * x[k]
+        s2 += _value(w2[k]) * x[k]
+        s3 += _value(w3[k]) * x[k]
+    return s0, s1, s2, s3
 
 
 @compiled(fastmath=FAST)
@@ -51,9 +64,10 @@ def recall(near, far, dilations, past, ahead, frame, history, first, stop):
     """history[l,n,r] for rows first..stop: what the past gives to every layer of a frame.
 
     Args:
-        near, far: (L,R,R) weights of the taps t−1 and t−1−d.
+        near, far: (L·R·R,) weights of the taps t−1 and t−1−d.
         past: (L,D,N,R) ring of inputs.
         ahead: (L,D,N,R) far taps of the present block; remade where a block of d+1 frames begins.
+        first: a multiple of TILE.
     """
     layers, depth, takes, width = past.shape
     for layer in range(layers):
@@ -61,24 +75,29 @@ def recall(near, far, dilations, past, ahead, frame, history, first, stop):
         place = frame % block
         begins = place == 0
         last = (frame - 1) % depth
-        for row in range(first, stop):
+        for row in range(first, stop, TILE):
+            rows = min(TILE, stop - row)
+            at = (layer * width + row) * width
             if begins:
                 for step in range(block):
                     slot = (frame + step - block) % depth
                     for take in range(takes):
-                        ahead[layer, step, take, row] = dot(far[layer], row, past[layer, slot, take], width)
+                        sums = tile(far, at, rows, past[layer, slot, take], width)
+                        for i in range(rows):
+                            ahead[layer, step, take, row + i] = sums[i]
             for take in range(takes):
-                history[layer, take, row] = ahead[layer, place, take, row] + dot(
-                    near[layer], row, past[layer, last, take], width
-                )
+                sums = tile(near, at, rows, past[layer, last, take], width)
+                for i in range(rows):
+                    history[layer, take, row + i] = ahead[layer, place, take, row + i] + sums[i]
 
 
 @compiled(fastmath=FAST)
-def choose(within, logits, embedding, own, strict, base, history, noise, temperature, top_p, past, slot, labels):
+def choose(within, embedding, own, strict, base, history, noise, temperature, top_p, past, slot, labels):
     """One frame, head by head: labels (N,H) are drawn, and the frame's inputs become past.
 
     Args:
-        within: (L,R,R) masked weights, logits: (H·C,R), embedding: (H·C,R), a row for each label.
+        within: masked weights of layers and logits, in the order in which they are used, the visible ones alone.
+        embedding: (H·C,R), a row for each label.
         own: (H,C,channels) what later frames see of a head's own label, or empty.
         base: (N,R+L·R+H·C) audio and biases of embedding, layers and logits; used up.
         history: (L,N,R) of `recall`.
@@ -92,25 +111,32 @@ def choose(within, logits, embedding, own, strict, base, history, noise, tempera
     top = np.empty((takes, width), np.float32)
     scores = np.empty((takes, classes), np.float32)
     memory = np.empty((takes, width), np.float32)
+    at = 0
     for head in range(heads):
         begin, end = head * channels, (head + 1) * channels
         seen = begin if strict else end
         past[0, slot, :, begin:end] = base[:, begin:end]
         for layer in range(layers):
             bias = width + layer * width
-            for row in range(begin, end):
+            for row in range(begin, end, TILE):
+                rows = min(TILE, end - row)
                 for take in range(takes):
-                    value = base[take, bias + row] + history[layer, take, row]
-                    value += dot(within[layer], row, past[layer, slot, take], seen)
-                    value = value if value > 0 else np.float32(0.2) * value
-                    if layer + 1 < layers:
-                        past[layer + 1, slot, take, row] = value
-                    else:
-                        top[take, row] = value
-        for index in range(classes):
-            row = head * classes + index
+                    sums = tile(within, at, rows, past[layer, slot, take], seen)
+                    for i in range(rows):
+                        value = sums[i] + base[take, bias + row + i] + history[layer, take, row + i]
+                        value = value if value > 0 else np.float32(0.2) * value
+                        if layer + 1 < layers:
+                            past[layer + 1, slot, take, row + i] = value
+                        else:
+                            top[take, row + i] = value
+                at += rows * seen
+        for label in range(0, classes, TILE):
+            rows = min(TILE, classes - label)
             for take in range(takes):
-                scores[take, index] = base[take, logits_base + row] + dot(logits, row, top[take], seen)
+                sums = tile(within, at, rows, top[take], seen)
+                for i in range(rows):
+                    scores[take, label + i] = sums[i] + base[take, logits_base + head * classes + label + i]
+            at += rows * seen
         for take in range(takes):
             label = _draw(scores[take], noise, take, head, temperature, top_p)
             labels[take, head] = label

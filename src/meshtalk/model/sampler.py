@@ -14,6 +14,7 @@ Every dot product has one fixed order, whatever the number of frames, takes or t
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -61,12 +62,11 @@ class Sampler:
         self.strict = prior.config.mask == "strict"
 
         def pack(weights: list[Tensor]) -> np.ndarray:
-            return _pack(torch.stack([w.detach() for w in weights]), precision)
+            return _pack(torch.cat([w.detach().flatten() for w in weights]), precision)
 
         history = [layer.history.weight for layer in layers if layer.history is not None]
         self._far, self._near = (pack([weight[..., tap] for weight in history]) for tap in (0, 1))
-        self._within = pack([layer.masked_linear.weight for layer in layers])
-        self._logits = pack([prior.logits.masked_linear.weight])[0]
+        self._within = pack(list(self._visible([*layers, prior.logits])))
         embedding = prior.embedding
         self._embedding = (embedding.masked_linear.weight * embedding.mask).detach().T.contiguous().numpy()
         self._own = np.zeros((0, 0, 0), np.float32) if prior.own is None else prior.own.detach().numpy()
@@ -77,6 +77,13 @@ class Sampler:
             for layer in outer
         ])  # fmt: skip
         self._bias = torch.cat([layer.masked_linear.bias.detach() for layer in outer])
+
+    def _visible(self, layers: list[HeadLayer]) -> Iterator[Tensor]:
+        """What the mask leaves of each layer's weights, head by head: read in one go, without gaps."""
+        for head in range(self.heads):
+            seen = (head if self.strict else head + 1) * self.channels
+            for layer in layers:
+                yield layer.masked_linear.weight[head * layer.outputs : (head + 1) * layer.outputs, :seen]
 
     def start(self, takes: int = 1) -> SamplerState:
         """State before the first frame of N takes: nothing has been said."""
@@ -108,7 +115,7 @@ class Sampler:
             )
             _in_parts(recall, width, threads)
             kernels.choose(
-                self._within, self._logits, self._embedding, self._own, self.strict, base[index], history,
+                self._within, self._embedding, self._own, self.strict, base[index], history,
                 nothing if drawn is None else drawn[index], float(temperature), float(top_p), state.past, frame % self.depth,
                 labels[index],
             )  # fmt: skip
@@ -118,8 +125,8 @@ class Sampler:
 def _pack(weights: Tensor, precision: Precision) -> np.ndarray:
     """Contiguous float32, or the bits of bfloat16 as uint16."""
     if precision == "bfloat16":
-        return weights.to(torch.bfloat16).contiguous().view(torch.uint16).numpy()
-    return weights.float().contiguous().numpy()
+        return weights.to(torch.bfloat16).view(torch.uint16).numpy().copy()
+    return weights.float().numpy().copy()
 
 
 @cache
@@ -133,7 +140,7 @@ def _in_parts(work: partial[None], rows: int, threads: int) -> None:
     if threads == 1:
         work(0, rows)
         return
-    cuts = [rows * i // threads for i in range(threads + 1)]
+    cuts = [rows * i // threads // kernels.TILE * kernels.TILE for i in range(threads)] + [rows]
     others = [_pool(threads).submit(work, a, b) for a, b in itertools.pairwise(cuts[1:])]
     work(cuts[0], cuts[1])
     for other in others:
