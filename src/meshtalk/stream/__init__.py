@@ -84,6 +84,9 @@ def stream(
     """
     pcm = Pcm(rate, channels)
     numbers = Numbers(state.take.fps)
+    if live:
+        # what is compiled at first use must not be compiled while somebody speaks; a state can be used twice
+        animator.advance(np.zeros(int((animator.lookahead_s + 0.5) * SAMPLE_RATE), np.float32), state)
     for sink in sinks:
         sink.begin(animator.lookahead_s + pcm.delay_s)
     queues = [LiveQueue(sink, frames_within(WAITING_S, state.take.fps)) for sink in sinks] if live else []
