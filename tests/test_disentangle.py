@@ -84,9 +84,11 @@ def test_mixing_keeps_the_mouth_and_takes_the_upper_face():
     good = ev.mixing(LoudnessAnimator(), speech, expressions)
     assert good.mouth_r == pytest.approx(1)
     assert good.upper_r == pytest.approx((1, 1))
+    assert good.upper_change_r == pytest.approx((1, 1))
     bad = ev.mixing(Smeared(), speech, expressions)
     assert bad.mouth_r < 0.9
-    assert max(bad.upper_r) < 0.95
+    assert max(bad.upper_r) < 0.98
+    assert max(bad.upper_change_r) < 0.95
     with pytest.raises(InputError, match="two at least"):
         ev.mixing(LoudnessAnimator(), speech, expressions[:1])
 

@@ -135,6 +135,14 @@ def test_motion_correlation_pools_coordinates_and_ignores_scale_and_offset():
     assert metrics.motion_correlation(big, half) == pytest.approx((4 - 1) / 5)
 
 
+def test_motion_correlation_of_displacements_counts_what_is_held():
+    held = points([[0, 2, 0]], [[0, 2, 0]], [[0, 2, 0]])
+    assert metrics.motion_correlation(held, held) == 0
+    assert metrics.motion_correlation(held, held, centred=False) == pytest.approx(1)
+    elsewhere = points([[2, 0, 0]], [[2, 0, 0]], [[2, 2, 0]])
+    assert metrics.motion_correlation(held, elsewhere, centred=False) == pytest.approx(4 / math.sqrt(12 * 16))
+
+
 # -------------------------------------------------------------------------------------------- samplers
 
 

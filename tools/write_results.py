@@ -161,6 +161,7 @@ def measure_mixing(model: MeasuredAnimator, corpus: Corpus) -> list[dict[str, An
             "seconds": min(clip.duration_s for clip in (speech, *expressions.values())),
             "mouth_r": mix.mouth_r,
             "upper_r": dict(zip(expressions, mix.upper_r, strict=True)),
+            "upper_change_r": dict(zip(expressions, mix.upper_change_r, strict=True)),
         })  # fmt: skip
     return found
 
@@ -220,6 +221,7 @@ def mixing_table(mixes: Sequence[Mapping[str, Any]]) -> str:
         "seconds",
         "lip opening between the mixes, r",
         *(f"upper face with the {e} clip, r" for e in EMOTIONS),
+        *(f"its change alone, {e}, r" for e in EMOTIONS),
     ]
     rows = [
         [
@@ -227,6 +229,7 @@ def mixing_table(mixes: Sequence[Mapping[str, Any]]) -> str:
             f"{mix['seconds']:.1f}",
             f"{mix['mouth_r']:.3f}",
             *(f"{mix['upper_r'][e]:.3f}" for e in EMOTIONS),
+            *(f"{mix['upper_change_r'][e]:.3f}" for e in EMOTIONS),
         ]
         for mix in mixes
     ]
@@ -262,7 +265,8 @@ def page(
         + evaluation.markdown(speaking),
         "## Damaged sound\n\nThe same recordings; \"correlation with the clean run\" compares with the same seed, and "
         "\"another seed\" shows how much of a change is the sampler's own.\n\n" + evaluation.markdown(damaged),
-        "## Mixing\n\nOne sound with a held-out person's angry and happy performance (codes of eq. 3).\n\n"
+        "## Mixing\n\nOne sound with a held-out person's angry and happy performance (codes of eq. 3). The upper face is "
+        "compared as displacement from the rest pose, and, in the last columns, about each clip's own mean, where a held emotion leaves little.\n\n"
         + mixing_table(mixes),
     ]  # fmt: skip
     if priors is not None:

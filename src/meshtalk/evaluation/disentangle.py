@@ -116,7 +116,9 @@ class Mixing(NamedTuple):
     mouth_r: float
     """Lowest correlation of lip opening between any two mixes of one sound."""
     upper_r: tuple[float, ...]
-    """Per expression: correlation of the mix's upper face with the expression clip's own."""
+    """Per expression: correlation of the mix's upper face with the expression clip's own, both from the rest pose."""
+    upper_change_r: tuple[float, ...]
+    """The same about each one's mean: what is held does not count, so that a still clip has next to nothing to follow."""
 
 
 def mixing(system: baselines.Swaps, speech: Clip, expressions: Sequence[Clip]) -> Mixing:
@@ -138,11 +140,15 @@ def mixing(system: baselines.Swaps, speech: Clip, expressions: Sequence[Clip]) -
     openings = [tracks.opening_mm(clip) for clip in mixes]
     mouth = [sync.correlation(a, b) for i, a in enumerate(openings) for b in openings[i + 1 :]]
     where = speech.topology.indices("upper_face")
-    upper = [
-        metrics.motion_correlation(tracks.positions(mix, where), tracks.positions(clip, where))
-        for mix, clip in zip(mixes, meant, strict=True)
+    moved = [
+        [tracks.positions(clip, where) - clip.template[where] for clip in pair]
+        for pair in zip(mixes, meant, strict=True)
     ]
-    return Mixing(min(mouth), tuple(upper))
+    return Mixing(
+        min(mouth),
+        tuple(metrics.motion_correlation(*pair, centred=False) for pair in moved),
+        tuple(metrics.motion_correlation(*pair) for pair in moved),
+    )
 
 
 def _is_linear(clip: Clip) -> bool:

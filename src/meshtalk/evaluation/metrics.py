@@ -141,13 +141,17 @@ def motion_ratio(predicted: np.ndarray, true: np.ndarray) -> float:
         return float(np.sqrt(np.divide(motion_variance_mm2(predicted), motion_variance_mm2(true))))
 
 
-def motion_correlation(a: np.ndarray, b: np.ndarray) -> float:
+def motion_correlation(a: np.ndarray, b: np.ndarray, *, centred: bool = True) -> float:
     """Correlation of two motions of a region over time, all coordinates pooled; 0 if either does not move.
 
-    1 when one is a scaled copy of the other; offsets do not matter. Inputs (T,n,3), any unit.
+    1 when one is a scaled copy of the other. Inputs (T,n,3), any unit.
+
+    Args:
+        centred: about each motion's own mean, so that only change counts and offsets do not matter. False for
+            displacements from a rest pose: a brow that both hold up the same way counts.
     """
     _same_shape(a, b)
-    ours, theirs = (x.astype(np.float64) - x.mean(0, dtype=np.float64) for x in (a, b))
+    ours, theirs = (x.astype(np.float64) - (x.mean(0, dtype=np.float64) if centred else 0) for x in (a, b))
     size = np.sqrt(np.square(ours).sum() * np.square(theirs).sum())
     return float((ours * theirs).sum() / size) if size > 0 else 0.0
 
