@@ -266,7 +266,8 @@ def page(
         "## Damaged sound\n\nThe same recordings; \"correlation with the clean run\" compares with the same seed, and "
         "\"another seed\" shows how much of a change is the sampler's own.\n\n" + evaluation.markdown(damaged),
         "## Mixing\n\nOne sound with a held-out person's angry and happy performance (codes of eq. 3). The upper face is "
-        "compared as displacement from the rest pose, and, in the last columns, about each clip's own mean, where a held emotion leaves little.\n\n"
+        "compared as displacement from the rest pose, and, in the last columns, about each clip's own mean, where a held "
+        "emotion leaves little.\n\n"
         + mixing_table(mixes),
     ]  # fmt: skip
     if priors is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ def animate(
     person: str | None = None,
     seed: int = 0,
     temperature: float = 1.0,
+    top_p: float = 1.0,
     argmax: bool = False,
     fps: str | None = None,
     model: Path | None = None,
@@ -42,6 +44,7 @@ def animate(
         person: one of the packaged people, p00, p01, …, or an integer seed for a new face.
         seed: of the sampling; the same seed gives the same animation.
         temperature: of the sampling; below 1 is calmer.
+        top_p: draw among the likeliest codes that hold this share of the probability.
         argmax: take the likeliest codes instead of sampling.
         fps: frames a second of the output, e.g. 25, 30, 60, 30000/1001 (default: the model's).
         model: model folder (default: the one in the package).
@@ -53,7 +56,7 @@ def animate(
     check_output(output)
     clip = load_model(model, device=check_device(device)).animate(
         audio, template=template, person=parse_person(person), expression=expression, seed=seed, temperature=temperature,
-        argmax=argmax, fps=fps,
+        top_p=top_p, argmax=argmax, fps=fps,
     )  # fmt: skip
     print(clip.save(output))
 
@@ -69,6 +72,7 @@ def stream(
     person: str | None = None,
     seed: int = 0,
     temperature: float = 1.0,
+    top_p: float = 1.0,
     argmax: bool = False,
     fps: str | None = None,
     model: Path | None = None,
@@ -87,6 +91,7 @@ def stream(
         person: one of the packaged people, p00, p01, …, or an integer seed for a new face.
         seed: of the sampling; the same seed gives the same animation.
         temperature: of the sampling; below 1 is calmer.
+        top_p: draw among the likeliest codes that hold this share of the probability.
         argmax: take the likeliest codes instead of sampling.
         fps: frames a second of the output, e.g. 25, 30, 60, 30000/1001 (default: the model's).
         model: model folder (default: the one in the package).
@@ -112,7 +117,7 @@ def stream(
         animator = load_model(model, device=check_device(device))
         state = animator.start(
             template=template, person=parse_person(person), expression=expression, seed=seed,
-            temperature=temperature, argmax=argmax, fps=fps,
+            temperature=temperature, top_p=top_p, argmax=argmax, fps=fps,
         )  # fmt: skip
         sinks: list[Sink] = [open_format(format, animator, state, output)] if format else []
         sinks += [VmcSender(animator, state, *endpoint, live=live)] if endpoint else []
@@ -246,6 +251,7 @@ def check_device(name: str) -> str:
 
 def main(args: list[str] | None = None) -> None:
     """Entry point: exit code 0, 2 with one sentence for bad input, 130 when interrupted."""
+    warnings.showwarning = lambda message, *_: print(f"meshtalk: {message}", file=sys.stderr)
     try:
         tyro.extras.subcommand_cli_from_dict(VERBS, prog="meshtalk", description=__doc__, args=args)
     except InputError as error:
