@@ -78,15 +78,24 @@ def stage1_step(model: MeshTalk, data: WindowData, train: TrainConfig, step: Ste
         terms["reconstruction"] = weights.reconstruction * losses.reconstruction(output, truth, bound.region)
     terms |= bound.details(output, truth)
     terms |= {f"{name}_from_audio": term for name, term in bound.details(from_audio, truth, ("mouth",)).items()}
+    if imagines(model):
+        # the upper face must survive the silencing of the mouth: nothing else asks for it
+        terms["foreign_upper"] = weights.cross_modality * bound.region(from_audio - batch.motion[other], "upper_face")
+        terms["foreign_eyelid"] = weights.eyelid * losses.eyelid(from_audio, batch.motion[other], bound.region)
     return {"loss": total(terms), **terms}
+
+
+def imagines(model: MeshTalk) -> bool:
+    """Whether inference will give the encoder expressions with a silenced mouth; see `PriorConfig.imagines_expression`."""
+    return model.config.prior.imagines_expression and isinstance(model.geometry, BasisGeometry)
 
 
 def silence_some(model: MeshTalk, motion: Tensor, rng: np.random.Generator) -> Tensor:
     """(B,T,n) expression signals, the mouth of about half of them at rest where inference will give such ones.
 
-    See `PriorConfig.imagines_expression`: what the model is to meet when it runs, it has to meet here.
+    What the model is to meet when it runs, it has to meet here.
     """
-    if not (model.config.prior.imagines_expression and isinstance(model.geometry, BasisGeometry)):
+    if not (imagines(model) and isinstance(model.geometry, BasisGeometry)):
         return motion
     chosen = torch.from_numpy(rng.random(len(motion)) < SILENCED_SHARE).to(motion.device)
     return torch.where(chosen[:, None, None], model.geometry.silence_mouth(motion), motion)
