@@ -137,8 +137,8 @@ class LossConfig:
     eyelid: float = 1.0
     """Eq. 5."""
     opening: float = 0.3
-    """Squared error of the lip opening itself, closed frames emphasised, so that closures close; with both true signals and
-    with a foreign expression."""
+    """Squared error of the lip opening itself, closed frames emphasised, so that closures close; of the reconstruction, and
+    of what an imagined expression is decoded to."""
     velocity: float = 4.0
     """Squared error of the frame-to-frame change: less jitter. Of the same two outputs."""
     norm: Literal["squared", "plain"] = "squared"
@@ -164,6 +164,9 @@ class TrainConfig:
     mouth_weight: float = 0.0
     """Stage 2: weight of the mouth error of decoded samples beside the negative log-likelihood; of use where sampled codes
     are decoded as they are."""
+    event_weight: float = 2.0
+    """Stage 2: how much more a frame counts while lids move. A blink begins in one frame of a hundred and nothing foretells it;
+    what is so rare is learned last, and blinks were sampled at a third of their rate."""
     augmentations: int = 5
     """Augmented versions of every clip's audio that are kept beside the clean one."""
     weight_decay: float = 0.0
@@ -192,7 +195,7 @@ PRESETS: dict[str, tuple[ModelConfig, TrainConfig]] = {
             stage2=StageConfig(steps=15_000, frames=64, learning_rate=1e-4, audio_learning_rate=1e-4),
             loss=LossConfig(upper_face=1.0, opening=0.0, velocity=0.0),
             context_corruption=0.0,
-            mouth_weight=0.0,
+            event_weight=0.0,
             augmentations=0,
             weight_decay=1e-3,
         ),
@@ -213,7 +216,7 @@ PRESETS: dict[str, tuple[ModelConfig, TrainConfig]] = {
             stage2=StageConfig(steps=15_000, frames=64),
             loss=LossConfig(reconstruction=0.0, upper_face=1.0, opening=0.0, velocity=0.0),
             context_corruption=0.0,
-            mouth_weight=0.0,
+            event_weight=0.0,
             augmentations=0,
         ),
     ),

@@ -44,11 +44,17 @@ class Geometry(nn.Module):
         """Motion (B,T,n) in mm → network input."""
         raise TypeError("use a subclass")
 
+    def region_energy(
+        self, error: Float[Tensor, "batch frames {self.n_motion}"], region: str, norm: str = "squared"
+    ) -> Float[Tensor, "batch frames"]:
+        """Masked vertex error of each frame of a motion difference (B,T,n): Σ_v M_v‖e_v‖²/Σ_v M_v, mm²."""
+        raise TypeError("use a subclass")
+
     def region_error(
         self, error: Float[Tensor, "batch frames {self.n_motion}"], region: str, norm: str = "squared"
     ) -> Float[Tensor, ""]:
-        """Masked mean vertex error of a motion difference (B,T,n): Σ_v M_v‖e_v‖²/Σ_v M_v, mean over B and T, mm²."""
-        raise TypeError("use a subclass")
+        """Mean of `region_energy` over B and T."""
+        return self.region_energy(error, region, norm).mean()
 
 
 class Identity(NamedTuple):
@@ -142,12 +148,12 @@ class BasisGeometry(Geometry):
         """Network output → motion in mm."""
         return output * self.scale
 
-    def region_error(
+    def region_energy(
         self, error: Float[Tensor, "batch frames {self.n_motion}"], region: str, norm: str = "squared"
-    ) -> Float[Tensor, ""]:
+    ) -> Float[Tensor, "batch frames"]:
         if norm != "squared":
             raise InputError("plain norms need dense geometry : a Gram matrix holds squared ones only")
-        return ((error @ self.get_buffer(f"gram_{region}")) * error).sum(-1).mean()
+        return ((error @ self.get_buffer(f"gram_{region}")) * error).sum(-1)
 
     def silence_mouth(self, motion: Float[Tensor, "*frames motion"]) -> Float[Tensor, "*frames motion"]:
         """The motion whose upper face is the same and whose mouth rests: weighted least squares over the vertices.
@@ -219,13 +225,13 @@ class DenseGeometry(Geometry):
         """Network output → motion in mm."""
         return output * self.std + self.mean
 
-    def region_error(
+    def region_energy(
         self, error: Float[Tensor, "batch frames {self.n_motion}"], region: str, norm: str = "squared"
-    ) -> Float[Tensor, ""]:
+    ) -> Float[Tensor, "batch frames"]:
         squared = error.unflatten(-1, (self.n_vertices, 3)).square().sum(-1)
         # the root's slope is infinite at zero, which a perfect vertex would reach
         distance = squared if norm == "squared" else (squared + 1e-12).sqrt()
-        return (distance * self.get_buffer(f"weights_{region}")).sum(-1).mean()
+        return (distance * self.get_buffer(f"weights_{region}")).sum(-1)
 
     def opening(self, motion: Float[Tensor, "*batch {self.n_motion}"]) -> Float[Tensor, "*batch"]:
         """(...,V·3) → (...) lip opening, mm."""

@@ -17,7 +17,8 @@ from meshtalk.training.data import Batch, WindowData
 from meshtalk.training.loop import Step
 
 VALIDATION_CLIPS = 24
-SILENCED_SHARE = 0.5
+EVENT_MM = 0.25
+"""Lids that move so far in a frame (root mean square) are blinking; beside a blink they stay under a third of it."""
 
 
 class Losses:
@@ -53,22 +54,26 @@ def regression_step(model: Regressor, data: WindowData, train: TrainConfig, step
 
 
 def stage1_step(model: MeshTalk, data: WindowData, train: TrainConfig, step: Step) -> dict[str, Tensor]:
-    """Autoencoder with cross-modality (eqs. 1-5): three decodings of a batch, with true, other and true signals."""
+    """Autoencoder with cross-modality (eqs. 1-5): a batch decoded with true, other and true signals, and with what it will meet.
+
+    Where inference gives the encoder expressions whose mouth is silenced (`PriorConfig.imagines_expression`), a fourth decoding
+    has to make the true mouth and the foreign upper face of such a one: nothing else asks for either.
+    """
     batch = to_device(data.batch(step.rng, train.stage1.batch, train.stage1.frames), model.decoder.vertex_bias)
-    audio = model.audio.at(batch.features, batch.hops)
+    truth, audio = batch.motion, model.audio.at(batch.features, batch.hops)
     other = losses.swap_partners(batch.clip_ids, int(step.rng.integers(len(batch.clip_ids))))
-    foreign = silence_some(model, batch.motion[other], step.rng)
-    expression, foreign_expression = model.expression(model.geometry.normalise(torch.cat([batch.motion, foreign])))[
-        0
-    ].chunk(2)
-    log_probs = model.fusion(
-        torch.cat([expression, foreign_expression, expression]), torch.cat([audio, audio, audio[other]])
-    )
+    signals, sounds = [truth], [audio, audio, audio[other]]
+    imagines = model.config.prior.imagines_expression and isinstance(model.geometry, BasisGeometry)
+    if imagines:
+        signals.append(model.geometry.silence_mouth(truth[other]))  # type: ignore[operator]
+        sounds.append(audio)
+    expression, *imagined = model.expression(model.geometry.normalise(torch.cat(signals)))[0].split(len(truth))
+    log_probs = model.fusion(torch.cat([expression, expression[other], expression, *imagined]), torch.cat(sounds))
     tau = train.tau_start * (train.tau_end / train.tau_start) ** step.progress
     codes, _ = gumbel_softmax(log_probs, tau)
-    decoded = model.decode(batch.template.repeat(3, 1), codes)
-    output, from_audio, from_expression = decoded.chunk(3)
-    bound, weights, truth = Losses(model, train.loss), train.loss, batch.motion
+    decoded = model.decode(batch.template.repeat(len(sounds), 1), codes)
+    output, from_audio, from_expression, *from_imagined = decoded.split(len(truth))
+    bound, weights = Losses(model, train.loss), train.loss
     terms = {
         "cross_modality": weights.cross_modality
         * losses.cross_modality(from_expression, from_audio, truth, bound.region),
@@ -77,28 +82,14 @@ def stage1_step(model: MeshTalk, data: WindowData, train: TrainConfig, step: Ste
     if weights.reconstruction:
         terms["reconstruction"] = weights.reconstruction * losses.reconstruction(output, truth, bound.region)
     terms |= bound.details(output, truth)
-    terms |= {f"{name}_from_audio": term for name, term in bound.details(from_audio, truth, ("mouth",)).items()}
-    if imagines(model):
-        # the upper face must survive the silencing of the mouth: nothing else asks for it
-        terms["foreign_upper"] = weights.cross_modality * bound.region(from_audio - batch.motion[other], "upper_face")
-        terms["foreign_eyelid"] = weights.eyelid * losses.eyelid(from_audio, batch.motion[other], bound.region)
+    for made in from_imagined:
+        foreign = truth[other]
+        terms["imagined"] = weights.cross_modality * (
+            bound.region(made - truth, "mouth") + bound.region(made - foreign, "upper_face")
+        )
+        terms["imagined_eyelid"] = weights.eyelid * losses.eyelid(made, foreign, bound.region)
+        terms |= {f"imagined_{name}": term for name, term in bound.details(made, truth, ("mouth",)).items()}
     return {"loss": total(terms), **terms}
-
-
-def imagines(model: MeshTalk) -> bool:
-    """Whether inference will give the encoder expressions with a silenced mouth; see `PriorConfig.imagines_expression`."""
-    return model.config.prior.imagines_expression and isinstance(model.geometry, BasisGeometry)
-
-
-def silence_some(model: MeshTalk, motion: Tensor, rng: np.random.Generator) -> Tensor:
-    """(B,T,n) expression signals, the mouth of about half of them at rest where inference will give such ones.
-
-    What the model is to meet when it runs, it has to meet here.
-    """
-    if not (imagines(model) and isinstance(model.geometry, BasisGeometry)):
-        return motion
-    chosen = torch.from_numpy(rng.random(len(motion)) < SILENCED_SHARE).to(motion.device)
-    return torch.where(chosen[:, None, None], model.geometry.silence_mouth(motion), motion)
 
 
 class Stage2:
@@ -121,7 +112,8 @@ class Stage2:
         audio = model.prior_audio_encoder.at(batch.features, batch.hops)
         context = self._corrupt(codes, audio, step.rng) if train.context_corruption else codes
         log_probs = model.prior(context, audio)
-        terms = {"nll": -(codes * log_probs).sum((-2, -1)).mean()}
+        weight = self._event_weight(batch.motion)
+        terms = {"nll": -(weight * (codes * log_probs).sum((-2, -1))).mean() / weight.mean()}
         if train.mouth_weight:
             sampled, _ = gumbel_softmax(log_probs)
             output = model.decode(batch.template, sampled)
@@ -130,6 +122,12 @@ class Stage2:
             details = bound.details(output, batch.motion, ("mouth",)).values()
             terms["mouth"] = train.mouth_weight * (mouth + sum(details))
         return {"loss": total(terms), **terms}
+
+    def _event_weight(self, motion: Tensor) -> Tensor:
+        """(B,T) how much each frame's likelihood counts: more while lids move."""
+        energy = self.model.geometry.region_energy(motion.diff(dim=1), "eyelids")
+        moving = F.pad((energy.clamp(min=0).sqrt() / EVENT_MM).clamp(max=1), (1, 0))
+        return 1 + self.train.event_weight * moving
 
     def _corrupt(self, codes: Tensor, audio: Tensor, rng: np.random.Generator) -> Tensor:
         """Replace some codes of the context by the prior's own samples: the mistakes it will meet when it runs free."""
