@@ -10,9 +10,10 @@ stands on top of the page.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.evaluation.report import REGIONS, SWAPPED
 from meshtalk.files import atomic
 from meshtalk.measured import MeasuredAnimator
+from meshtalk.model.prior import HeadLayer
 
 OURS, REGRESSOR, ORACLE, REFERENCE = "meshtalk", "regressor", "encoder's codes", "articulation"
 SPLIT = "test"
@@ -207,6 +209,23 @@ def measure_priors(
     return {"inclusive": nats[0].tolist(), "strict": nats[1].tolist(), "same_encoder": shared}
 
 
+def measure_rounding(model: MeasuredAnimator, corpus: Corpus, limit: int | None) -> dict[str, float]:
+    """Held-out likelihood, nats a frame, with the weights of the prior as they are and as `precision="bfloat16"` reads them."""
+    rounded = load_measured_copy(model)
+    for layer in [*rounded.network.prior.layers, rounded.network.prior.logits]:
+        assert isinstance(layer, HeadLayer)
+        for linear in (layer.masked_linear, layer.history):
+            if linear is not None:
+                linear.weight.data = linear.weight.data.to(torch.bfloat16).float()
+    clips = [corpus.load(info) for info in spread(corpus.split(SPLIT), limit)]
+    return {"float32": float(model.held_out_nll(clips).sum()), "bfloat16": float(rounded.held_out_nll(clips).sum())}
+
+
+def load_measured_copy(model: MeasuredAnimator) -> MeasuredAnimator:
+    """A second one whose weights can be changed."""
+    return MeasuredAnimator(replace(model.checkpoint, network=copy.deepcopy(model.network)))
+
+
 # ------------------------------------------------------------------------------------------------ page
 
 
@@ -250,7 +269,7 @@ def priors_table(priors: Mapping[str, Any]) -> str:
 
 def page(
     reading: str, about: str, goals: Sequence[Goal], corpus: Sequence[Report], real: Sequence[Report],
-    mixes: Sequence[Mapping[str, Any]], priors: Mapping[str, Any] | None,
+    mixes: Sequence[Mapping[str, Any]], priors: Mapping[str, Any] | None, rounding: Mapping[str, float],
 ) -> str:  # fmt: skip
     """The whole of docs/results.md."""
     speaking = [report for report in real if report.system in (REFERENCE, OURS, REGRESSOR)]
@@ -270,6 +289,10 @@ def page(
         "emotion leaves little.\n\n"
         + mixing_table(mixes),
     ]  # fmt: skip
+    sections.append(
+        "## Reduced precision\n\nHeld-out likelihood with the prior's weights in bfloat16, "
+        f'`load_model(precision="bfloat16")`: {rounding["bfloat16"]:.3f} nats a frame instead of {rounding["float32"]:.3f}.\n'
+    )
     if priors is not None:
         sections.append(f"## The prior's mask\n\nNegative log-likelihood of held-out codes.\n\n{priors_table(priors)}")
     return "\n".join(section for section in sections if section)
@@ -307,6 +330,7 @@ def main() -> None:
         priors = measure_priors(measured, load_measured(options.strict / "model"), corpus, options.limit)
         right, wrong = sum(priors["inclusive"]), sum(priors["strict"])
         goals.append(Goal("held-out NLL, nats a frame", f"< {wrong:.2f} (strict mask)", f"{right:.2f}", right < wrong))
+    rounding = measure_rounding(measured, corpus, options.limit)
     size_mb = sum(path.stat().st_size for path in model.iterdir()) / 1e6
     goals.append(Goal("size of the model, MB", f"≤ {MAX_MODEL_MB:g}", f"{size_mb:.1f}", size_mb <= MAX_MODEL_MB))
     about = (
@@ -317,7 +341,7 @@ def main() -> None:
     path = options.output / READING
     reading = path.read_text(encoding="utf-8") if path.exists() else ""
     with atomic(options.output / "results.md") as temporary:
-        temporary.write_text(page(reading, about, goals, on_corpus, on_real, mixes, priors), encoding="utf-8")
+        temporary.write_text(page(reading, about, goals, on_corpus, on_real, mixes, priors, rounding), encoding="utf-8")
     numbers = {
         "model": measured.checkpoint.hash,
         "config": to_json(measured.config),
@@ -326,6 +350,7 @@ def main() -> None:
         "silence_speed_mm_s": silence_mm_s,
         "mixing": mixes,
         "prior_nll_nats_per_head": priors,
+        "nll_by_precision_nats_per_frame": rounding,
     }
     with atomic(options.output / "results.json") as temporary:
         temporary.write_text(json.dumps(numbers, indent=1, default=float, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -30,7 +30,8 @@ _BAND_POOL = (1, 5, 9)
 
 
 def _activation(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, 0.2).clamp(min=-0.4)
+    """In place: the trunk is never trained, and what it reads was made by the layer before."""
+    return F.leaky_relu_(x, 0.2).clamp_(min=-0.4)
 
 
 class PhoneticTrunk(nn.Module):
@@ -79,8 +80,8 @@ class PhoneticTrunk(nn.Module):
         return layers
 
     def _stem(self, x: Tensor) -> Tensor:
-        x = F.conv2d(x, self.stem_weight, padding=(0, 1)).relu()
-        return _activation(x * self.norm_gain[:, None, None] + self.norm_offset[:, None, None])
+        x = F.conv2d(x, self.stem_weight, padding=(0, 1)).relu_()
+        return _activation(x.mul_(self.norm_gain[:, None, None]).add_(self.norm_offset[:, None, None]))
 
     def _convolve(self, index: int, dilation: int, x: Tensor) -> Tensor:
         weight, bias = self.get_buffer(f"weight_{index}"), self.get_buffer(f"bias_{index}")
