@@ -181,11 +181,21 @@ def test_frames_of_large_meshes_wait_in_a_file(monkeypatch):
     np.testing.assert_array_equal(clip.vertices, plain)
 
 
-def test_frames_come_as_soon_as_the_lookahead_allows():
-    for animator in ANIMATORS.values():
-        frames, _ = animator.step(AUDIO[:16000], animator.start())
-        given_s = len(frames) / float(animator.config.fps)
-        assert 1 - animator.lookahead_s - 0.06 <= given_s <= 1 - animator.lookahead_s + 0.06
+@pytest.mark.parametrize("name", ANIMATORS)
+@pytest.mark.parametrize("fps", [None, 25, 60])
+def test_frames_come_as_soon_as_the_lookahead_allows(name, fps):
+    animator = ANIMATORS[name]
+    state = animator.start(fps=fps)
+    lookahead_s = animator.lookahead_at(state.take.fps)
+    assert lookahead_s >= animator.lookahead_s
+    waits_s, frame = [], 0
+    for begin in range(0, len(AUDIO) - 40, 40):
+        motion, state = animator.advance(AUDIO[begin : begin + 40], state)
+        for _ in range(len(motion)):
+            waits_s.append((begin + 40) / 16000 - frame / float(state.take.fps))
+            frame += 1
+    assert max(waits_s) <= lookahead_s + 0.0126  # a hop and a packet
+    assert max(waits_s) >= lookahead_s - 0.012
 
 
 def test_a_long_recording_is_the_same_in_its_beginning(monkeypatch):

@@ -50,7 +50,11 @@ class Animator:
     @property
     def lookahead_s(self) -> float:
         """Seconds of sound after a frame's time that it waits for: encoder, analysis window and the smoother's frame."""
-        return self._performer.lookahead_s
+        return self.lookahead_at(self.config.fps)
+
+    def lookahead_at(self, fps: Fraction) -> float:
+        """`lookahead_s` of frames at another rate than the model's, which wait for two of its frames more."""
+        return self._performer.lookahead_s(fps)
 
     # --- the whole of a recording --------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from meshtalk.model.quantizer import gumbel_noise
 from meshtalk.model.regressor import Regressor
 from meshtalk.model.sampler import Precision, Sampler, SamplerState
 from meshtalk.model.streaming import Tails
+from meshtalk.resample import WAITS_FRAMES as RESAMPLER_FRAMES
 from meshtalk.resample import Resampler, ResamplerState
 from meshtalk.smooth import Smoother
 
@@ -123,12 +124,11 @@ class Performer:
         if precision == "bfloat16" and self._device.type != "cpu":
             raise InputError(f"bfloat16 sampling came with device {self._device}; it is the CPU's : use float32")
 
-    @property
-    def lookahead_s(self) -> float:
-        """See `Animator.lookahead_s`."""
+    def lookahead_s(self, fps: Fraction) -> float:
+        """See `Animator.lookahead_at`."""
         window_s = self._frontend.spec.window / 2 / SAMPLE_RATE
-        smoother_s = float(1 / self.config.fps) if self.config.smoothing else 0.0
-        return self.network.audio.lookahead / HOP_RATE + window_s + smoother_s
+        waiting = (1 if self.config.smoothing else 0) + (RESAMPLER_FRAMES if fps != self.config.fps else 0)
+        return self.network.audio.lookahead / HOP_RATE + window_s + float(waiting / self.config.fps)
 
     @torch.no_grad()
     def start(self, take: Take) -> AnimatorState:
@@ -211,10 +211,10 @@ class Performer:
                 labels, state = self._sample(code, hops, next_hop, state)
                 if self._imagines:
                     output, imagined = network.decoder(state.encoded, network.one_hot(labels), state.imagined)
-                    motion = self.network.geometry.silence_mouth(self.network.geometry.denormalise(output))  # type: ignore[operator]
+                    motion = network.geometry.silence_mouth(network.geometry.denormalise(output))  # type: ignore[operator]
                     labels, state = self._fuse(motion, code, replace(state, imagined=imagined))
             output, decoder = network.decoder(state.encoded, network.one_hot(labels), state.decoder)
-            motion, state = self.network.geometry.denormalise(output), replace(state, decoder=decoder)
+            motion, state = network.geometry.denormalise(output), replace(state, decoder=decoder)
         return motion.transpose(0, 1), replace(state, frame=state.frame + count)
 
     def _fuse(self, motion: Tensor, code: Tensor, state: AnimatorState) -> tuple[Tensor, AnimatorState]:

@@ -18,11 +18,14 @@ class ResamplerState:
     given: int
 
 
+WAITS_FRAMES = 2
+"""Input frames after an output's time that interpolation waits for."""
+
+
 class Resampler:
     """Catmull-Rom interpolation between two rates; equal rates pass through untouched and without delay.
 
-    The curve goes through every input frame, so that a closure of the lips survives; it waits for two input frames
-    after the output's time.
+    The curve goes through every input frame, so that a closure of the lips survives.
     """
 
     def __init__(self, source: Fraction, target: Fraction) -> None:

@@ -83,12 +83,13 @@ def stream(
         BrokenPipeError: the consumer of a sink has gone.
     """
     pcm = Pcm(rate, channels)
+    lookahead_s = animator.lookahead_at(state.take.fps)
     numbers = Numbers(state.take.fps)
     if live:
         # what is compiled at first use must not be compiled while somebody speaks; a state can be used twice
-        animator.advance(np.zeros(int((animator.lookahead_s + 0.5) * SAMPLE_RATE), np.float32), state)
+        animator.advance(np.zeros(int((lookahead_s + 0.5) * SAMPLE_RATE), np.float32), state)
     for sink in sinks:
-        sink.begin(animator.lookahead_s + pcm.delay_s)
+        sink.begin(lookahead_s + pcm.delay_s)
     queues = [LiveQueue(sink, frames_within(WAITING_S, state.take.fps)) for sink in sinks] if live else []
     outputs: Sequence[Sink | LiveQueue] = queues or sinks
     sound = LiveSound(state.take.fps) if live else None
