@@ -116,7 +116,8 @@ class Performer:
     """A network with its front end: samples in, motion of N takes out. It holds nothing of any performance."""
 
     def __init__(self, network: MeshTalk | Regressor, config: ModelConfig, precision: Precision) -> None:
-        self.network, self.config, self.precision = network, config, precision
+        self.network, self.config = network, config
+        self.precision: Precision = precision
         self._frontend = MelFrontend(config.audio.frontend)
         self._imagines = config.prior.imagines_expression and isinstance(network.geometry, BasisGeometry)
         if precision not in get_args(Precision):
