@@ -16,7 +16,8 @@ from meshtalk.clip import Clip
 from meshtalk.corpus.head import load_head
 from meshtalk.corpus.motion import clip_from_recording
 from meshtalk.demo import expression_clip
-from meshtalk.evaluation import evaluate_real, mixing, read_recordings
+from meshtalk.evaluation import evaluate_real, mixing, read_recordings, sync
+from meshtalk.evaluation.tracks import eyelid_closure
 
 SPEECH = asset("speech") / "librivox_0930.flac"
 
@@ -42,12 +43,12 @@ def test_lips_close_where_real_people_close_them(animator):
     person = load_head().person("default")
     recordings = read_recordings(asset("speech"), lambda a, rate, text: clip_from_recording(a, rate, text, person, 0))
     report = evaluate_real({"model": animator}, recordings, seeds=(0, 1), damages={})[-1]
-    assert report["closure_rate"] >= 0.75  # few bilabials, two seeds: the figures proper stand in docs/results.md
+    assert report["closure_rate"] >= 0.8  # few bilabials, two seeds: the figures proper stand in docs/results.md
     assert report["false_closure_rate"] <= 0.2
     assert report["opening_r"] >= 0.85
     assert report["loudness_r"] >= 0.45
     assert report["pops_per_min"] == 0
-    assert report["blinks_per_min"] > 0
+    assert 5 <= report["blinks_per_min"] <= 40
 
 
 def test_the_same_seed_is_the_same_and_another_is_not(animator):
@@ -70,8 +71,9 @@ def test_rates_agree_at_common_times(animator):
         assert np.allclose(other.weights[::mine][:40], native.weights[::theirs][:40], atol=1e-4)
 
 
-def test_silence_keeps_the_mouth_still(animator):
-    clip = animator.animate(np.zeros(20 * 16000, np.float32), 16000, seed=1)
+def test_silence_keeps_the_mouth_still_and_the_eyes_alive(animator):
+    clip = animator.animate(np.zeros(60 * 16000, np.float32), 16000, seed=1)
+    assert 4 <= len(sync.blinks(eyelid_closure(clip), float(clip.fps))) <= 40
     assert np.ptp(clip.lip_opening_mm()[30:]) < 3.0
     assert np.percentile(clip.lip_opening_mm()[30:], 95) < 1.5
 

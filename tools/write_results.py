@@ -310,6 +310,7 @@ def main() -> None:
     model, baseline = options.run / "model", options.run / "regressor"
     corpus = Corpus.open(options.corpus)
     measured = load_measured(model)
+    strict = load_measured(options.strict / "model") if options.strict is not None else None  # missing: said at once
     reports = evaluate_model(
         model, corpus, split=SPLIT, baseline=baseline if baseline.is_dir() else None, real=asset("speech"),
         samples=options.samples, limit=options.limit,
@@ -325,9 +326,9 @@ def main() -> None:
     goals = corpus_goals(by_name) + real_goals(spoken, pause_mm_s, silence_mm_s)
     goals += mixing_goals(mixes)
     priors = None
-    if options.strict is not None:
+    if strict is not None:
         print("likelihoods under both masks …", flush=True)
-        priors = measure_priors(measured, load_measured(options.strict / "model"), corpus, options.limit)
+        priors = measure_priors(measured, strict, corpus, options.limit)
         right, wrong = sum(priors["inclusive"]), sum(priors["strict"])
         goals.append(Goal("held-out NLL, nats a frame", f"< {wrong:.2f} (strict mask)", f"{right:.2f}", right < wrong))
     rounding = measure_rounding(measured, corpus, options.limit)
