@@ -47,9 +47,10 @@ class Timing:
         return Timing(self.median_s * factor, self.low_s * factor, self.high_s * factor)
 
 
-def timed(work: Callable[[], object], repeats: int) -> Timing:
-    """Median and extremes of `repeats` runs after one that warms up (compiled kernels, caches)."""
-    work()
+def timed(work: Callable[[], object], repeats: int, warm: bool = False) -> Timing:
+    """Median and extremes of `repeats` runs, after one that warms up (compiled kernels, caches) unless all is warm."""
+    if not warm:
+        work()
     took = []
     for _ in range(repeats):
         began = time.perf_counter()
@@ -58,10 +59,10 @@ def timed(work: Callable[[], object], repeats: int) -> Timing:
     return Timing(float(np.median(took)), min(took), max(took))
 
 
-def animating(animator: Animator, seconds: float, repeats: int) -> Timing:
+def animating(animator: Animator, seconds: float, repeats: int, warm: bool = False) -> Timing:
     """`Animator.animate`, from samples to clip, as a part of real time."""
     samples = speech(seconds)
-    return timed(lambda: animator.animate(samples, SAMPLE_RATE), repeats).scaled(1 / seconds)
+    return timed(lambda: animator.animate(samples, SAMPLE_RATE), repeats, warm).scaled(1 / seconds)
 
 
 @torch.no_grad()

@@ -75,8 +75,8 @@ def measure_system(name: str, quick: bool) -> tuple[Rows, dict[str, Any]]:
     for threads in THREADS:
         torch.set_num_threads(threads)
         for seconds in (10,) if quick else (10, 60):
-            repeats = 1 if quick or (heavy and seconds > 10) else 3 if heavy else 5
-            timing = measures.animating(animator, seconds, repeats)
+            repeats = 1 if quick or (heavy and seconds > 10) else 3 if heavy or seconds > 10 else 7
+            timing = measures.animating(animator, seconds, repeats, warm=seconds > 10)
             rows.append((f"{name}, {seconds} s, {threads} thread{'s' * (threads > 1)}", "RTF", shown(timing)))
             found[f"rtf, {seconds} s, {threads} threads"] = asdict(timing)
         for module, timing in measures.modules(animator, 2.0 if heavy else 10.0, 1 if quick else 3).items():
