@@ -17,7 +17,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.pop("OPENBLAS_CORETYPE", None)
 
 import measures
