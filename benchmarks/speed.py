@@ -32,7 +32,7 @@ from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.files import atomic
 
 THREADS = (1, 2)
-SLOW_S = {"compact": 2.0, "official": 2.0, "paper": 0.5}
+SLOW_S = {"compact": 2.0, "official": 2.0, "paper": 0.2}
 """Of sound for the slow way, which takes the longer a frame the more frames there were."""
 SYSTEMS = {
     "compact": ("compact", "float32"),

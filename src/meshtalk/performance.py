@@ -55,7 +55,9 @@ class AnimatorState:
     n_samples: int
     mel: MelState
     pending_mel: np.ndarray
-    """Mel frames that no layer has seen yet: the silence before the first sample."""
+    """Mel frames that no layer has seen yet: too few for another frame."""
+    n_mel: int
+    """Mel frames in all, with the silence before the first sample."""
     trunk: Tails
     hearing: EncoderState
     """Of the audio encoder that eq. 3 listens with."""
@@ -148,6 +150,7 @@ class Performer:
             n_samples=0,
             mel=self._frontend.start(),
             pending_mel=self._silence(network.audio.reach),
+            n_mel=network.audio.reach,
             trunk=(),
             hearing=network.audio.start(),
             prior_hearing=prior_hearing,
@@ -183,23 +186,25 @@ class Performer:
     def _frames(self, mel: np.ndarray, state: AnimatorState, last_frame: int | None) -> tuple[Tensor, AnimatorState]:
         """Mel frames → (t,N,n_motion) at the model's own rate."""
         network, take, fps = self.network, state.take, self.config.fps
-        mel = np.concatenate([state.pending_mel, mel])
-        if len(mel):
-            new = torch.from_numpy(mel)[None].to(self._device)
-            features, trunk = network.extract.stream(new, state.trunk)
-            hearing, prior_hearing = network.audio.push(features, state.hearing), state.prior_hearing
-            if prior_hearing is not None:
-                prior_hearing = self._prior_encoder.push(features, prior_hearing)
-            state = replace(
-                state, pending_mel=mel[:0], trunk=trunk, hearing=hearing, prior_hearing=prior_hearing
-            )  # fmt: skip
-        ready = int(max(Fraction(network.audio.certain_hops(state.hearing)) * fps / HOP_RATE, 0).__ceil__())
+        encoder = network.audio
+        mel, n_mel = np.concatenate([state.pending_mel, mel]), state.n_mel + len(mel)
+        ready = int(max(Fraction(n_mel - encoder.reach - encoder.lookahead) * fps / HOP_RATE, 0).__ceil__())
         stop = ready if last_frame is None else min(ready, last_frame)
         count = max(stop - state.frame, 0)
         if count == 0:
-            return torch.zeros(0, len(take.seeds), self.network.geometry.n_motion, device=self._device), state
+            # a small piece costs the networks as much as a larger one: they run once a frame, not once a packet
+            empty = torch.zeros(0, len(take.seeds), network.geometry.n_motion, device=self._device)
+            return empty, replace(state, pending_mel=mel, n_mel=n_mel)
+        new = torch.from_numpy(mel)[None].to(self._device)
+        features, trunk = network.extract.stream(new, state.trunk)
+        hearing, prior_hearing = encoder.push(features, state.hearing), state.prior_hearing
+        if prior_hearing is not None:
+            prior_hearing = self._prior_encoder.push(features, prior_hearing)
+        state = replace(
+            state, pending_mel=mel[:0], n_mel=n_mel, trunk=trunk, hearing=hearing, prior_hearing=prior_hearing
+        )  # fmt: skip
         hops, next_hop = frame_hops(fps, state.frame, count), int((state.frame + count) * HOP_RATE / fps)
-        code, hearing = network.audio.read(hops, next_hop, state.hearing)
+        code, hearing = encoder.read(hops, next_hop, state.hearing)
         code = code.expand(len(take.seeds), -1, -1)
         state = replace(state, hearing=hearing)
         if isinstance(network, Regressor):

@@ -191,16 +191,10 @@ class AudioEncoder(nn.Module):
             new = None if new is None else new.transpose(1, 2)
         return EncoderState(tails, state.known if new is None else torch.cat([state.known, new], 1), state.first_hop)
 
-    def certain_hops(self, state: EncoderState) -> int:
-        """Codes at times before this hop are certain."""
-        span = self.config.past_hops + self.config.lookahead_hops if self.config.stack == "window" else 0
-        # the last known hop is there to interpolate with
-        return state.first_hop + state.known.shape[1] - span - 1
-
     def read(
         self, hops: Float[Tensor, " frames"], next_hop: int, state: EncoderState
     ) -> tuple[Float[Tensor, "1 frames {self.config.code}"], EncoderState]:
-        """Codes at certain times.
+        """Codes at times before the `reach + lookahead` last of all mel frames.
 
         Args:
             hops: (T,) times as in `at`.
