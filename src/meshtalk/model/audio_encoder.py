@@ -35,6 +35,16 @@ class EncoderState:
     """Hop of the first of them: of its time (dense), or `past_hops` after it (window)."""
 
 
+def _convolve(layer: nn.Conv1d, x: Tensor) -> Tensor:
+    """An unpadded convolution of (B,C,L), in whichever way is faster for so many outputs."""
+    taps, dilation = layer.kernel_size[0], layer.dilation[0]
+    outputs = x.shape[2] - (taps - 1) * dilation
+    if outputs > streaming.SHORT or layer.bias is None:
+        return layer(x)
+    shifted = [x[:, :, tap * dilation : tap * dilation + outputs] for tap in range(taps)]
+    return streaming.product(shifted, layer.weight, layer.bias)
+
+
 class AudioEncoder(nn.Module):
     """Features at 100 Hz → dilated convolutions → a code at given times.
 
@@ -115,13 +125,14 @@ class AudioEncoder(nn.Module):
     def _stack(self) -> list[streaming.Layer]:
         """The unpadded convolutions of the dense form."""
         config = self.config
-        layers: list[streaming.Layer] = [(config.input_kernel - 1, lambda x: leaky(self.input(x)))]
+        layers: list[streaming.Layer] = [(config.input_kernel - 1, lambda x: leaky(_convolve(self.input, x)))]
         for layer, crop, dilation in zip(self.layers, self._crops, config.dilations, strict=True):
+            assert isinstance(layer, nn.Conv1d)
             layers.append(((config.kernel - 1) * dilation, partial(self._residual, layer, crop)))
         return layers
 
-    def _residual(self, layer: nn.Module, crop: int, x: Tensor) -> Tensor:
-        y = F.dropout(leaky(layer(x)), self.config.dropout, self.training)
+    def _residual(self, layer: nn.Conv1d, crop: int, x: Tensor) -> Tensor:
+        y = F.dropout(leaky(_convolve(layer, x)), self.config.dropout, self.training)
         return (x[:, :, crop : crop + y.shape[2]] + y) / 2
 
     def dense(

@@ -86,7 +86,16 @@ class PhoneticTrunk(nn.Module):
     def _convolve(self, index: int, dilation: int, x: Tensor) -> Tensor:
         weight, bias = self.get_buffer(f"weight_{index}"), self.get_buffer(f"bias_{index}")
         over_bands = weight.shape[3] == 3
-        x = _activation(F.conv2d(x, weight, bias, padding=(0, int(over_bands)), dilation=(dilation, 1)))
+        outputs = x.shape[2] - (weight.shape[2] - 1) * dilation
+        if outputs > streaming.SHORT:
+            x = F.conv2d(x, weight, bias, padding=(0, int(over_bands)), dilation=(dilation, 1))
+        elif over_bands:
+            padded = F.pad(x, (1, 1))
+            x = streaming.product([padded[..., tap : tap + x.shape[3]] for tap in range(3)], weight, bias)
+        else:
+            begins = range(0, 3 * dilation, dilation)
+            x = streaming.product([x[:, :, begin : begin + outputs] for begin in begins], weight, bias)
+        x = _activation(x)
         return F.max_pool2d(x, (1, 2)) if index in _BAND_POOL else x
 
 
