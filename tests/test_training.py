@@ -329,17 +329,6 @@ def test_plain_norms_train_in_dense_geometry(dense_corpus, tmp_path):
     assert np.isfinite(recorder.values("stage1", "loss")).all()
 
 
-def test_frames_in_which_lids_move_count_more(rig_corpus, tmp_path):
-    data = windows(rig_corpus, tmp_path)
-    step = stages.Stage2.__new__(stages.Stage2)
-    step.train, step.model = TrainConfig(event_weight=2.0), MeshTalk(rig.TINY, data.geometry)
-    shapes = torch.from_numpy(rig.TOPOLOGY.shapes[[5, 0]]).float()  # a blink, an open jaw
-    blink, jaw = data.geometry.to_motion(shapes, torch.from_numpy(rig.NEUTRAL))
-    motion = torch.stack([0 * jaw, 0 * jaw, jaw, jaw + blink, jaw + blink, jaw + 1e-5 * blink])[None]
-    weight = step._event_weight(motion)[0]
-    torch.testing.assert_close(weight, torch.tensor([1.0, 1, 1, 3, 1, 3]), atol=0.02, rtol=0)
-
-
 def test_stage_2_leaves_the_codes_alone(straight_run, rig_corpus, tmp_path):
     """Its step changes neither what the encoder says nor what the decoder makes of it."""
     _, training, folder = straight_run
