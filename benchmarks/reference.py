@@ -15,7 +15,6 @@ from meshtalk.audio import SAMPLE_RATE, MelFrontend, frame_hops, n_frames
 from meshtalk.config import HOP_RATE
 from meshtalk.model.audio_encoder import AudioEncoder
 from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.model.geometry import BasisGeometry
 from meshtalk.model.quantizer import gumbel_noise
 from meshtalk.smooth import Smoother
 
@@ -44,7 +43,7 @@ def animate_slowly(animator: Animator, samples: np.ndarray, seed: int) -> np.nda
             label = (log_probs[0, frame, head] + noise[0, frame, head]).argmax()
             codes[0, frame, head, label] = 1
     motion = network.decode(template, codes)
-    if config.prior.imagines_expression and isinstance(geometry, BasisGeometry):
+    if network.imagines:
         labels = network.labels(geometry.silence_mouth(motion), torch.cat(heard, 1))
         motion = network.decode(template, network.one_hot(labels))
     motion = Smoother(config.smoothing).finish(motion[0], None)

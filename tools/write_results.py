@@ -211,7 +211,7 @@ def measure_priors(
 
 def measure_rounding(model: MeasuredAnimator, corpus: Corpus, limit: int | None) -> dict[str, float]:
     """Held-out likelihood, nats a frame, with the weights of the prior as they are and as `precision="bfloat16"` reads them."""
-    rounded = load_measured_copy(model)
+    rounded = MeasuredAnimator(replace(model.checkpoint, network=copy.deepcopy(model.network)))
     for layer in [*rounded.network.prior.layers, rounded.network.prior.logits]:
         assert isinstance(layer, HeadLayer)
         for linear in (layer.masked_linear, layer.history):
@@ -219,11 +219,6 @@ def measure_rounding(model: MeasuredAnimator, corpus: Corpus, limit: int | None)
                 linear.weight.data = linear.weight.data.to(torch.bfloat16).float()
     clips = [corpus.load(info) for info in spread(corpus.split(SPLIT), limit)]
     return {"float32": float(model.held_out_nll(clips).sum()), "bfloat16": float(rounded.held_out_nll(clips).sum())}
-
-
-def load_measured_copy(model: MeasuredAnimator) -> MeasuredAnimator:
-    """A second one whose weights can be changed."""
-    return MeasuredAnimator(replace(model.checkpoint, network=copy.deepcopy(model.network)))
 
 
 # ------------------------------------------------------------------------------------------------ page

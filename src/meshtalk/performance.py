@@ -18,7 +18,6 @@ from meshtalk.errors import InputError
 from meshtalk.model.audio_encoder import AudioEncoder, EncoderState
 from meshtalk.model.autoencoder import MeshTalk
 from meshtalk.model.expression_encoder import LstmState
-from meshtalk.model.geometry import BasisGeometry
 from meshtalk.model.prior import Prior, PriorState
 from meshtalk.model.quantizer import gumbel_noise
 from meshtalk.model.regressor import Regressor
@@ -121,7 +120,6 @@ class Performer:
         self.network, self.config = network, config
         self.precision: Precision = precision
         self._frontend = MelFrontend(config.audio.frontend)
-        self._imagines = config.prior.imagines_expression and isinstance(network.geometry, BasisGeometry)
         if precision not in get_args(Precision):
             raise InputError(f"precision {precision!r} came; one of {', '.join(get_args(Precision))} is allowed")
         if precision == "bfloat16" and self._device.type != "cpu":
@@ -215,7 +213,7 @@ class Performer:
                 labels, state = self._fuse(take.expression[index].expand(len(take.seeds), -1, -1), code, state)
             else:
                 labels, state = self._sample(code, hops, next_hop, state)
-                if self._imagines:
+                if network.imagines:
                     output, imagined = network.decoder(state.encoded, network.one_hot(labels), state.imagined)
                     motion = network.geometry.silence_mouth(network.geometry.denormalise(output))  # type: ignore[operator]
                     labels, state = self._fuse(motion, code, replace(state, imagined=imagined))

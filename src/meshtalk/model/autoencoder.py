@@ -40,6 +40,11 @@ class MeshTalk(nn.Module):
         """The audio encoder that conditions the prior: its own fine-tuned copy, or stage 1's."""
         return self.prior_audio if self.prior_audio is not None else self.audio
 
+    @property
+    def imagines(self) -> bool:
+        """Whether the encoder gets sampled expressions with a silenced mouth: `PriorConfig.imagines_expression`."""
+        return self.config.prior.imagines_expression and isinstance(self.geometry, BasisGeometry)
+
     def decode(
         self,
         template: Float[Tensor, "batch {self.geometry.n_template}"],

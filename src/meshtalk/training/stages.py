@@ -10,7 +10,6 @@ from torch import Tensor
 from meshtalk import losses
 from meshtalk.config import LossConfig, TrainConfig
 from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.model.geometry import BasisGeometry
 from meshtalk.model.quantizer import gumbel_softmax
 from meshtalk.model.regressor import Regressor
 from meshtalk.training.data import Batch, WindowData
@@ -63,8 +62,7 @@ def stage1_step(model: MeshTalk, data: WindowData, train: TrainConfig, step: Ste
     truth, audio = batch.motion, model.audio.at(batch.features, batch.hops)
     other = losses.swap_partners(batch.clip_ids, int(step.rng.integers(len(batch.clip_ids))))
     signals, sounds = [truth], [audio, audio, audio[other]]
-    imagines = model.config.prior.imagines_expression and isinstance(model.geometry, BasisGeometry)
-    if imagines:
+    if model.imagines:
         signals.append(model.geometry.silence_mouth(truth[other]))  # type: ignore[operator]
         sounds.append(audio)
     expression, *imagined = model.expression(model.geometry.normalise(torch.cat(signals)))[0].split(len(truth))
@@ -125,6 +123,8 @@ class Stage2:
 
     def _event_weight(self, motion: Tensor) -> Tensor:
         """(B,T) how much each frame's likelihood counts: more while lids move."""
+        if not self.train.event_weight:
+            return motion.new_ones(motion.shape[:2])
         energy = self.model.geometry.region_energy(motion.diff(dim=1), "eyelids")
         moving = F.pad((energy.clamp(min=0).sqrt() / EVENT_MM).clamp(max=1), (1, 0))
         return 1 + self.train.event_weight * moving
