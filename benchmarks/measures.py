@@ -219,7 +219,7 @@ def training(corpus: Corpus, cache: Path, kind: str, stage: int, repeats: int) -
     geometry, _ = fit_geometry(corpus, config.geometry)
     torch.manual_seed(0)
     network = MeshTalk(config, geometry)
-    data = WindowData(corpus, "train", config, geometry, cache, seed=0, versions=0)
+    data = WindowData(corpus, "train", config, geometry, cache, versions=0)
     parts = [network.audio, network.expression, network.fusion, network.decoder]
     function: Callable[[Step], dict[str, torch.Tensor]] = lambda step: stages.stage1_step(  # noqa: E731
         network, data, train_config, step

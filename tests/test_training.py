@@ -33,7 +33,7 @@ def windows(
     corpus: Corpus, tmp_path: Path, config: ModelConfig = rig.TINY, split: str = "train", **kwargs
 ) -> WindowData:
     geometry, _ = fit_geometry(corpus, config.geometry)
-    return WindowData(corpus, split, config, geometry, tmp_path / "cache", **({"seed": 0, "versions": 1} | kwargs))
+    return WindowData(corpus, split, config, geometry, tmp_path / "cache", **({"versions": 1} | kwargs))
 
 
 # --- windows ---------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def test_features_are_made_once(rig_corpus, tmp_path, monkeypatch):
     again = windows(rig_corpus, tmp_path)
     np.testing.assert_array_equal(first.features[1], again.features[1])
     with pytest.raises(TypeError):
-        windows(rig_corpus, tmp_path, seed=1)
+        windows(rig_corpus, tmp_path, versions=2)
 
 
 def test_statistics_are_over_all_versions(rig_corpus, tmp_path):

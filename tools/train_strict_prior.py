@@ -47,9 +47,9 @@ def main() -> None:
     model.prior_audio.load_state_dict(model.audio.state_dict())  # as stage 2 starts
 
     corpus, cache = Corpus.open(options.corpus), options.run / "features"
-    common = {"seed": training.seed, "progress": print_progress}
-    data = WindowData(corpus, "train", config, model.geometry, cache, versions=training.augmentations, **common)
-    held_out = WindowData(corpus, "val", config, model.geometry, cache, versions=0, **common)
+    versions = training.augmentations
+    data = WindowData(corpus, "train", config, model.geometry, cache, versions=versions, progress=print_progress)
+    held_out = WindowData(corpus, "val", config, model.geometry, cache, versions=0, progress=print_progress)
 
     model.requires_grad_(False)
     model.prior.requires_grad_(True)

@@ -140,7 +140,7 @@ def train(
         output: run folder; the finished model is its `model` subfolder.
         preset: compact, official or paper.
         steps_factor: multiplies the steps of every stage.
-        seed: of weights, batches and augmentation.
+        seed: of weights and batches.
         device: torch device, e.g. cpu, cuda, mps.
     """
     from meshtalk.config import PRESETS

@@ -30,6 +30,8 @@ from meshtalk.model.phonetic_trunk import FeatureExtractor
 from meshtalk.training.augment import augmented_mel
 
 Progress = Callable[[str], None]
+AUGMENTATION_SEED = 0
+"""Augmented sound belongs to the data: runs that differ in their seed see the same versions, and share one cache."""
 
 
 def padded_mel(mel: np.ndarray, encoder: AudioEncoder, fps: Fraction, silence: float) -> np.ndarray:
@@ -54,13 +56,13 @@ _encoder = cache(AudioEncoder)
 """What a worker process needs for every clip and reads once."""
 
 
-def _features_job(job: tuple[str, str, int, int, ModelConfig]) -> list[np.ndarray]:
-    root, clip_id, seed, versions, config = job
+def _features_job(job: tuple[str, str, int, ModelConfig]) -> list[np.ndarray]:
+    root, clip_id, versions, config = job
     corpus = _open(root)
     info = next(info for info in corpus.clips if info.id == clip_id)
     clip = corpus.load(info)
     key = int(hashlib.sha256(clip_id.encode()).hexdigest()[:12], 16)
-    rngs = [None, *(np.random.default_rng([seed, key, version]) for version in range(versions))]
+    rngs = [None, *(np.random.default_rng([AUGMENTATION_SEED, key, version]) for version in range(versions))]
     return [clip_features(clip, config, rng) for rng in rngs]
 
 
@@ -93,7 +95,6 @@ class WindowData:
         geometry: BasisGeometry | DenseGeometry,
         cache: Path,
         *,
-        seed: int,
         versions: int,
         progress: Progress = lambda _: None,
     ) -> None:
@@ -105,7 +106,7 @@ class WindowData:
         self.start_grid = step.denominator
         """Windows start at multiples of this many frames, where a hop and a frame coincide."""
         self.encoder = AudioEncoder(config.audio)
-        self.features, self.feature_starts = self._load_features(cache, split, seed, versions, progress)
+        self.features, self.feature_starts = self._load_features(cache, split, versions, progress)
         self._motion: list[np.ndarray] | None = None
         device = next(geometry.buffers()).device
         templates = [torch.from_numpy(corpus.template(info.subject)).float().to(device) for info in self.infos]
@@ -197,16 +198,21 @@ class WindowData:
         )
 
     def _load_features(
-        self, cache: Path, split: str, seed: int, versions: int, progress: Progress
+        self, cache: Path, split: str, versions: int, progress: Progress
     ) -> tuple[list[np.ndarray], np.ndarray]:
         """Every version's features of all clips on end, made once and mapped afterwards; and the clips' offsets."""
-        key_source = [to_json(self.config.audio), seed, versions, [(i.id, dict(i.files)) for i in self.infos]]
+        key_source = [
+            to_json(self.config.audio),
+            AUGMENTATION_SEED,
+            versions,
+            [(i.id, dict(i.files)) for i in self.infos],
+        ]
         key = hashlib.sha256(json.dumps(key_source, sort_keys=True).encode()).hexdigest()[:12]
         folder = cache / f"{split}-{key}"
         paths = [folder / f"{version}.f16" for version in range(versions + 1)]
         if not (folder / "offsets.npy").exists():  # written last: without it an interrupted run starts over
             folder.mkdir(parents=True, exist_ok=True)
-            jobs = [(str(self.corpus.root), info.id, seed, versions, self.config) for info in self.infos]
+            jobs = [(str(self.corpus.root), info.id, versions, self.config) for info in self.infos]
             offsets = [0]
             with ExitStack() as stack:
                 files = [stack.enter_context(open(path, "wb")) for path in paths]

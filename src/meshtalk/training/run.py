@@ -33,11 +33,13 @@ def train(
     *,
     device: str = "cpu",
     progress: Progress,
+    features: str | Path | None = None,
 ) -> Path:
     """Train a model on the train split of a corpus, watching the val split; continues an interrupted run.
 
     Args:
         folder: of the run: features, training state, TensorBoard logs, `regressor/` and the finished `model/`.
+        features: folder that several runs share for the audio features, which do not depend on a run's seed.
 
     Returns:
         the model folder
@@ -50,14 +52,10 @@ def train(
     geometry, mix = fit_geometry(corpus, model_config.geometry)
     progress(f"geometry: {geometry.kind}, {geometry.n_motion} numbers a frame, {geometry.n_template} a template")
     geometry = geometry.to(device)
-    cache = folder / "features"
+    cache = folder / "features" if features is None else Path(features)
     versions = train_config.augmentations
-    data = WindowData(
-        corpus, "train", model_config, geometry, cache, seed=train_config.seed, versions=versions, progress=progress
-    )
-    held_out = WindowData(
-        corpus, "val", model_config, geometry, cache, seed=train_config.seed, versions=0, progress=progress
-    )
+    data = WindowData(corpus, "train", model_config, geometry, cache, versions=versions, progress=progress)
+    held_out = WindowData(corpus, "val", model_config, geometry, cache, versions=0, progress=progress)
     first = corpus.template(corpus.split("train")[0].subject)
 
     torch.manual_seed(train_config.seed)
@@ -97,31 +95,33 @@ def train(
             model.audio.load_state_dict(regressor.audio.state_dict())
 
         stage = train_config.stage1
-        groups: Groups = [
-            (model.audio.parameters(), stage.audio_learning_rate, 0.0),
-            (model.decoder.parameters(), stage.learning_rate, train_config.weight_decay),
-            ([*model.expression.parameters(), *model.fusion.parameters()], stage.learning_rate, 0.0),
-        ]
-        trainer = Trainer(
-            "stage1", model, groups, stage, validate=lambda: stages.validate_stage1(model, held_out), **common
-        )
-        trainer.resume()
-        trainer.run(lambda step: stages.stage1_step(model, data, train_config, step))
+        if stage.steps:
+            groups: Groups = [
+                (model.audio.parameters(), stage.audio_learning_rate, 0.0),
+                (model.decoder.parameters(), stage.learning_rate, train_config.weight_decay),
+                ([*model.expression.parameters(), *model.fusion.parameters()], stage.learning_rate, 0.0),
+            ]
+            trainer = Trainer(
+                "stage1", model, groups, stage, validate=lambda: stages.validate_stage1(model, held_out), **common
+            )
+            trainer.resume()
+            trainer.run(lambda step: stages.stage1_step(model, data, train_config, step))
 
-        model.requires_grad_(False)
-        model.prior.requires_grad_(True)
         stage = train_config.stage2
-        groups: Groups = [(model.prior.parameters(), stage.learning_rate, 0.0)]
-        if model.prior_audio is not None:
-            model.prior_audio.load_state_dict(model.audio.state_dict())
-            model.prior_audio.requires_grad_(True)
-            groups.append((model.prior_audio.parameters(), stage.audio_learning_rate, 0.0))
-        step_function = stages.Stage2(model, data, train_config)
-        trainer = Trainer(
-            "stage2", model, groups, stage, validate=lambda: stages.validate_stage2(model, held_out), **common
-        )
-        trainer.resume()
-        trainer.run(step_function)
+        if stage.steps:
+            model.requires_grad_(False)
+            model.prior.requires_grad_(True)
+            groups: Groups = [(model.prior.parameters(), stage.learning_rate, 0.0)]
+            if model.prior_audio is not None:
+                model.prior_audio.load_state_dict(model.audio.state_dict())
+                model.prior_audio.requires_grad_(True)
+                groups.append((model.prior_audio.parameters(), stage.audio_learning_rate, 0.0))
+            step_function = stages.Stage2(model, data, train_config)
+            trainer = Trainer(
+                "stage2", model, groups, stage, validate=lambda: stages.validate_stage2(model, held_out), **common
+            )
+            trainer.resume()
+            trainer.run(step_function)
     save_checkpoint(folder / "model", checkpoint(model.cpu()))
     return folder / "model"
 

@@ -1,0 +1,103 @@
+"""The paper's claims on the embedded corpus, shown or refuted: trains every experiment, measures it, writes the page.
+
+    python tools/reproduce.py CORPUS -o runs/reproduce [--workers 2] [--only NAME …]
+
+Hours on two cores. Interrupt and run again to continue: a finished training is kept, a begun one goes on from its last
+checkpoint. The reading in docs/reproduction_reading.md is written by hand and stands on top of docs/reproduction.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from pathlib import Path
+
+import _claim_measures as measures
+import torch
+from _claims import HEARING, Experiment, experiments
+
+from meshtalk.config import to_json
+from meshtalk.corpus.store import Corpus
+from meshtalk.files import atomic
+from meshtalk.training.run import train
+
+FEATURES = "features"
+MEASURED = "measures.json"
+
+
+def run_one(root: Path, corpus_folder: Path, experiment: Experiment) -> str:
+    """Train and measure one experiment in a process of its own, one thread each: two runs at once are faster than two threads."""
+    torch.set_num_threads(1)
+    folder, corpus = root / experiment.name, Corpus.open(corpus_folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    with open(folder / "log.txt", "a", encoding="utf-8") as log:
+
+        def say(message: str) -> None:
+            print(message, file=log, flush=True)
+
+        inherit(root, experiment)
+        train(corpus, folder, experiment.model, experiment.training, progress=say, features=root / FEATURES)
+        say("measuring …")
+        found = measures.measure(folder, experiment, corpus)
+        say(f"done in {time.monotonic() - began:.0f} s")
+    told = {"name": experiment.name, "model": to_json(experiment.model), "training": to_json(experiment.training)}
+    with atomic(folder / MEASURED) as temporary:
+        temporary.write_text(json.dumps(told | found, indent=1) + "\n", encoding="utf-8")
+    return experiment.name
+
+
+def inherit(root: Path, experiment: Experiment) -> None:
+    """Put the finished stages that an experiment starts from into its folder, where training takes them for its own."""
+    stages = [(HEARING, "regression")] if HEARING in experiment.needs else []
+    if experiment.encoder_of is not None:
+        stages.append((experiment.encoder_of, "stage1"))
+    for source, stage in stages:
+        target = root / experiment.name / f"{stage}.safetensors"
+        if not target.exists():
+            with atomic(target) as temporary:
+                shutil.copyfile(root / source / target.name, temporary)
+
+
+def run_all(root: Path, corpus: Path, chosen: list[Experiment], workers: int) -> None:
+    """Every experiment that is not finished, as soon as the ones it needs are."""
+    done = {e.name for e in experiments() if (root / e.name / MEASURED).exists()}
+    waiting = [e for e in chosen if e.name not in done]
+    running: dict[Future[str], Experiment] = {}
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        while waiting or running:
+            for experiment in [e for e in waiting if done.issuperset(e.needs)]:
+                if len(running) < workers:
+                    waiting.remove(experiment)
+                    running[pool.submit(run_one, root, corpus, experiment)] = experiment
+                    print(f"{experiment.name} begins ({len(waiting)} wait)", flush=True)
+            if not running:
+                names = ", ".join(sorted({need for e in waiting for need in e.needs} - done))
+                sys.exit(f"{', '.join(e.name for e in waiting)} need {names} first")
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                done.add(future.result())
+                print(f"{running.pop(future).name} is done", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of all runs")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="trainings at once (default %(default)s)"
+    )
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="train these experiments alone, and write no page")
+    options = parser.parse_args()
+    chosen = [e for e in experiments() if options.only is None or e.name in options.only]
+    options.output.mkdir(parents=True, exist_ok=True)
+    run_all(options.output, options.corpus, chosen, options.workers)
+
+
+if __name__ == "__main__":
+    main()
