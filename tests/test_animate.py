@@ -178,7 +178,7 @@ def test_frames_come_as_soon_as_the_lookahead_allows(name, fps):
 def test_a_long_recording_is_the_same_in_its_beginning(monkeypatch):
     """The chunks that `animate` feeds are no seams."""
     plain = whole(seed=1)
-    monkeypatch.setattr("meshtalk.animate.CHUNK_S", 1)
+    monkeypatch.setattr("meshtalk.performance.CHUNK_S", 1)
     np.testing.assert_allclose(whole(seed=1), plain, atol=1e-5)
 
 

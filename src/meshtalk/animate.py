@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -22,12 +21,11 @@ from meshtalk.errors import InputError
 from meshtalk.model.geometry import MM, DenseGeometry
 from meshtalk.model.regressor import Regressor
 from meshtalk.model.sampler import Precision
+from meshtalk.official.performer import OfficialPerformer
 from meshtalk.performance import AnimatorState, Performer, Take, check_sampling, frame_rate
 from meshtalk.resample import Resampler
 from meshtalk.template import check_template, read_template
 
-CHUNK_S = 10
-"""Seconds of audio that `animate` feeds at a time, so that memory does not grow with the recording."""
 SPOOL_BYTES = 2**28
 """Vertices of every frame that would be larger than this are kept in a temporary file, which a Clip maps."""
 
@@ -45,7 +43,8 @@ class Animator:
         self.precision: Precision = precision
         self.network, self.config, self.topology = checkpoint.network, checkpoint.config, checkpoint.topology
         self.geometry = self.network.geometry
-        self._performer = Performer(self.network, self.config, precision)
+        official = self.config.audio.frontend == "official"
+        self._performer = (OfficialPerformer if official else Performer)(self.network, self.config, precision)
 
     @property
     def lookahead_s(self) -> float:
@@ -54,7 +53,16 @@ class Animator:
 
     def lookahead_at(self, fps: Fraction) -> float:
         """`lookahead_s` of frames at another rate than the model's, which wait for two of its frames more."""
-        return self._performer.lookahead_s(fps)
+        return self._streaming.lookahead_s(fps)
+
+    @property
+    def _streaming(self) -> Performer:
+        if isinstance(self._performer, Performer):
+            return self._performer
+        raise InputError(
+            "the official weights hear a recording at its mean loudness, which is known only at its end"
+            " : animate whole recordings, or stream with a model that meshtalk trained"
+        )
 
     # --- the whole of a recording --------------------------------------------------------------------------
 
@@ -119,14 +127,11 @@ class Animator:
         The other arguments, the clips and errors are those of `animate`.
         """
         samples = self._samples(audio, sample_rate)
-        state = self._start(
-            tuple(range(seed, seed + n)), template, person, expression, temperature, top_p, argmax, fps
-        )  # fmt: skip
-        take = state.take
+        take = self._take(tuple(range(seed, seed + n)), template, person, expression, temperature, top_p, argmax, fps)
         total = n_frames(len(samples), SAMPLE_RATE, take.fps)
         carried: list[np.ndarray] = []
         done = 0
-        for motion in self._run(samples, state):
+        for motion in self._performer.run(samples, take):
             for index in range(n):
                 values = self._values(motion[:, index], take.template)
                 if len(carried) == index:
@@ -139,12 +144,6 @@ class Animator:
             return clips
         who = self._person(person)
         return [replace(clip, subject=who.name, tint=who.tint) for clip in clips]
-
-    def _run(self, samples: np.ndarray, state: AnimatorState) -> Iterator[Tensor]:
-        for begin in range(0, len(samples), CHUNK_S * SAMPLE_RATE):
-            motion, state = self._performer.advance(samples[begin : begin + CHUNK_S * SAMPLE_RATE], state)
-            yield motion
-        yield self._performer.finish(state)
 
     def _samples(self, audio: str | Path | np.ndarray, sample_rate: int | None) -> np.ndarray:
         if isinstance(audio, (str, Path)):
@@ -194,7 +193,8 @@ class Animator:
         fps: Fraction | float | int | str | None = None,
     ) -> AnimatorState:
         """State before the first sample; arguments as in `animate`."""
-        return self._start((seed,), template, person, expression, temperature, top_p, argmax, fps)
+        take = self._take((seed,), template, person, expression, temperature, top_p, argmax, fps)
+        return self._streaming.start(take)
 
     def step(self, samples: np.ndarray, state: AnimatorState) -> tuple[np.ndarray, AnimatorState]:
         """Take (n,) new mono 16 kHz samples, n ≥ 0; give the frames that became certain.
@@ -214,12 +214,12 @@ class Animator:
 
     def advance(self, samples: np.ndarray, state: AnimatorState) -> tuple[Tensor, AnimatorState]:
         """`step` before motion becomes vertices: ((t,n_motion), new state)."""
-        motion, state = self._performer.advance(samples, state)
+        motion, state = self._streaming.advance(samples, state)
         return motion[:, 0], state
 
     def finish(self, state: AnimatorState) -> Tensor:
         """`flush` before motion becomes vertices: (t,n_motion)."""
-        return self._performer.finish(state)[:, 0]
+        return self._streaming.finish(state)[:, 0]
 
     def vertices(self, motion: Tensor, state: AnimatorState) -> np.ndarray:
         """(t,n_motion) of `advance` or `finish` → (t,V,3) metres on the performance's face."""
@@ -239,7 +239,7 @@ class Animator:
         # a basis vector is a metre of motion, a coefficient millimetres
         return motion.cpu().numpy() @ self.checkpoint.mix / MM
 
-    def _start(
+    def _take(
         self,
         seeds: tuple[int, ...],
         template: str | Path | np.ndarray | None,
@@ -249,14 +249,14 @@ class Animator:
         top_p: float,
         argmax: bool,
         fps: Fraction | float | int | str | None,
-    ) -> AnimatorState:
+    ) -> Take:
         check_sampling(temperature, top_p, seeds)
         rate = frame_rate(fps) if fps is not None else self.config.fps
         face = self._template(template, person)
         if expression is not None and isinstance(self.network, Regressor):
             raise InputError("a regressor has no expression input : use a MeshTalk model with --expression")
         moves = self._expression(expression) if expression is not None else None
-        return self._performer.start(Take(face, seeds, temperature, top_p, argmax, rate, moves))
+        return Take(face, seeds, temperature, top_p, argmax, rate, moves)
 
     # --- inputs -----------------------------------------------------------------------------------------------
 

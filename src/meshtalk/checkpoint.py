@@ -44,7 +44,7 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
-    """Write a model folder; weights in half precision (geometry in single).
+    """Write a model folder; weights in half precision (geometry, and the authors' own weights, in single).
 
     Raises:
         InputError: the folder cannot be made.
@@ -55,10 +55,12 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
     except OSError as error:
         raise InputError(f"cannot make the model folder {folder}: {error.strerror} : choose another output") from None
     network, geometry = checkpoint.network, checkpoint.network.geometry
+    # weights that others trained are kept as they are
+    precision = np.float32 if checkpoint.config.audio.frontend == "official" else np.float16
     arrays: dict[str, np.ndarray] = {"template": checkpoint.template.astype(np.float32)}
     for name, value in network.state_dict().items():
         if not name.startswith("geometry."):
-            arrays[f"network.{name}"] = value.detach().cpu().numpy().astype(np.float16)
+            arrays[f"network.{name}"] = value.detach().cpu().numpy().astype(precision)
     arrays |= {f"geometry.{n}": v.detach().cpu().numpy() for n, v in geometry.state_dict().items()}
     if isinstance(geometry, BasisGeometry):
         arrays["geometry.identity_index"] = geometry.identity_index.cpu().numpy().astype(np.int32)
@@ -138,8 +140,11 @@ def _build_geometry(
     config: ModelConfig, arrays: dict[str, np.ndarray], topology: Topology
 ) -> BasisGeometry | DenseGeometry:
     part = {k[9:]: v for k, v in arrays.items() if k.startswith("geometry.")}
-    regions, opening = region_arrays(topology), opening_pairs(topology)
-    if config.geometry.kind == "dense":
+    dense = config.geometry.kind == "dense"
+    # whole meshes can move without anybody having named their regions; only training and measures ask for them
+    regions = {} if dense and not topology.regions else region_arrays(topology)
+    opening = opening_pairs(topology)
+    if dense:
         shape = (topology.n_vertices, 3)
         return DenseGeometry(part["mean"].reshape(shape), part["std"].reshape(shape), regions, opening)
     if "mix" in part:

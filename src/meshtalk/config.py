@@ -17,12 +17,39 @@ HOP_RATE = 100
 """Feature frames a second: one every 10 ms (160 samples)."""
 
 
+_NEWER = {"left out of JSON at its default": True}
+"""Metadata of fields that came later: settings written before them stay equal, and what was computed for those is found."""
+
+
+@dataclass(frozen=True)
+class OfficialSound:
+    """How the authors' own weights hear: a frame has a window of sound to itself, see `OfficialMel`."""
+
+    n_mels: int = 80
+    n_fft: int = 2048
+    window: int = 800
+    """Samples of a spectrum."""
+    frame_starts: Literal["exact", "533"] = "exact"
+    """Where frame k's window begins: at k/fps seconds, rounded to a sample, or at 533·k samples as in the release, which falls
+    behind the sound by 37.5 ms a minute. All else is the release's arithmetic either way."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.window <= self.n_fft < 2 * SAMPLE_RATE:
+            raise InputError(
+                f"spectra of {self.window} samples in {self.n_fft} came; the first has to fit into the second, the second into 2 s"
+            )
+
+
+_OFFICIAL_SOUND = OfficialSound()
+
+
 @dataclass(frozen=True)
 class AudioConfig:
     """Audio encoder: waveform features at 100 Hz, a stack of dilated convolutions, a code for every video frame."""
 
-    frontend: Literal["logmel", "phonetic"] = "phonetic"
-    """`logmel`: the paper's 80 log-mel bands. `phonetic`: the pretrained trunk's 384 features."""
+    frontend: Literal["logmel", "phonetic", "official"] = "phonetic"
+    """`logmel`: the paper's 80 log-mel bands. `phonetic`: the pretrained trunk's 384 features. `official`: as the authors' own
+    weights need it, for those alone (`meshtalk import-official`)."""
     stack: Literal["dense", "window"] = "dense"
     """`dense`: one unpadded convolution over the clip, layers cropped to the target frame (official form).
     `window`: each video frame encodes its own padded window and averages over it (paper form)."""
@@ -43,6 +70,8 @@ class AudioConfig:
     trunk_lookahead_hops: int = 15
     """Of the phonetic trunk's 40 hops, how many lie after the target time (phonetic front end only)."""
     dropout: float = 0.2
+    official: OfficialSound = field(default=_OFFICIAL_SOUND, metadata=_NEWER)
+    """Sizes of the `official` front end."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +256,8 @@ PRESETS: dict[str, tuple[ModelConfig, TrainConfig]] = {
 def to_json(config: Any) -> Any:
     """Plain JSON types of a config dataclass; fractions become "n/d" strings."""
     if dataclasses.is_dataclass(config):
-        return {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
+        named = {f: getattr(config, f.name) for f in dataclasses.fields(config)}
+        return {f.name: to_json(value) for f, value in named.items() if not (f.metadata and value == f.default)}
     if isinstance(config, Fraction):
         return f"{config.numerator}/{config.denominator}"
     return list(config) if isinstance(config, tuple) else config

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from meshtalk.audio import MelFrontend, MelState, frame_hops, n_frames
 from meshtalk.clip import exact_rate
 from meshtalk.config import HOP_RATE, SAMPLE_RATE, ModelConfig
 from meshtalk.errors import InputError
-from meshtalk.model.audio_encoder import AudioEncoder, EncoderState
+from meshtalk.model.audio_encoder import EncoderState
 from meshtalk.model.autoencoder import MeshTalk
 from meshtalk.model.expression_encoder import LstmState
 from meshtalk.model.prior import Prior, PriorState
@@ -26,6 +27,9 @@ from meshtalk.model.streaming import Tails
 from meshtalk.resample import WAITS_FRAMES as RESAMPLER_FRAMES
 from meshtalk.resample import Resampler, ResamplerState
 from meshtalk.smooth import Smoother
+
+CHUNK_S = 10
+"""Seconds of audio of a recording that go through the networks at a time, so that memory does not grow with it."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,30 @@ class Take:
     """(N,n_motion) mm at the model's rate, played there and back; None lets the prior imagine the upper face."""
 
 
-@dataclass(frozen=True)
-class AnimatorState:
-    """All that the next samples depend on. `step` returns a new one and changes none: a state can be used twice."""
+@dataclass(frozen=True, kw_only=True)
+class ActingState:
+    """All that the next frames depend on beside their sound."""
 
     take: Take
     encoded: list[Tensor]
     """(N,·) the decoder's view of the template, computed once."""
+    frame: int = 0
+    """Frames made so far, at the model's rate."""
+    prior: PriorState | SamplerState | None = None
+    imagined: LstmState | None = None
+    expression: LstmState | None = None
+    decoder: LstmState | None = None
+    smoother: Tensor | None = None
+    resampler: ResamplerState = field(default_factory=lambda: ResamplerState(None, 0, 0))
+
+
+State = TypeVar("State", bound=ActingState)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnimatorState(ActingState):
+    """All that the next samples depend on. `step` returns a new one and changes none: a state can be used twice."""
+
     n_samples: int
     mel: MelState
     pending_mel: np.ndarray
@@ -62,14 +83,6 @@ class AnimatorState:
     """Of the audio encoder that eq. 3 listens with."""
     prior_hearing: EncoderState | None
     """Of the prior's own audio encoder, if it has one and is asked."""
-    frame: int = 0
-    """Frames made so far, at the model's rate."""
-    prior: PriorState | SamplerState | None = None
-    imagined: LstmState | None = None
-    expression: LstmState | None = None
-    decoder: LstmState | None = None
-    smoother: Tensor | None = None
-    resampler: ResamplerState = field(default_factory=lambda: ResamplerState(None, 0, 0))
 
 
 def there_and_back(start: int, count: int, length: int) -> np.ndarray:
@@ -113,17 +126,94 @@ def check_sampling(temperature: float, top_p: float, seeds: tuple[int, ...]) -> 
             raise InputError(f"seed {seed} came; a whole number from 0 to 2^63 is needed")
 
 
-class Performer:
-    """A network with its front end: samples in, motion of N takes out. It holds nothing of any performance."""
+class Actor:
+    """The half of a network that comes after hearing: audio codes in, motion of N takes out."""
 
     def __init__(self, network: MeshTalk | Regressor, config: ModelConfig, precision: Precision) -> None:
         self.network, self.config = network, config
         self.precision: Precision = precision
-        self._frontend = MelFrontend(config.audio.frontend)
         if precision not in get_args(Precision):
             raise InputError(f"precision {precision!r} came; one of {', '.join(get_args(Precision))} is allowed")
         if precision == "bfloat16" and self._device.type != "cpu":
             raise InputError(f"bfloat16 sampling came with device {self._device}; it is the CPU's : use float32")
+
+    @torch.no_grad()
+    def begin(self, take: Take) -> ActingState:
+        """State before the first frame."""
+        network, takes = self.network, len(take.seeds)
+        face = network.geometry.template_input(torch.from_numpy(take.template)[None].to(self._device))
+        encoded, prior = [face], None
+        if isinstance(network, MeshTalk):
+            encoded = network.decoder.encode_template(face)
+            if take.expression is None:
+                prior = self._sampler.start(takes)
+        return ActingState(take=take, encoded=[e.expand(takes, -1) for e in encoded], prior=prior)
+
+    @torch.no_grad()
+    def act(self, code: Tensor, prior_code: Tensor, state: State) -> tuple[Tensor, State]:
+        """(1,T,A) audio codes of the next frames, for eq. 3 and for eq. 6 → ((T,N,n_motion) at the model's rate, new state)."""
+        network, take, takes = self.network, state.take, len(state.take.seeds)
+        count, code = code.shape[1], code.expand(takes, -1, -1)
+        if isinstance(network, Regressor):
+            motion = network.motion(code, state.encoded[0])
+        else:
+            if take.expression is not None:
+                index = there_and_back(state.frame, count, len(take.expression))
+                labels, state = self._fuse(take.expression[index].expand(takes, -1, -1), code, state)
+            else:
+                labels, state = self._sample(prior_code.expand(takes, -1, -1), state)
+                if network.imagines:
+                    output, imagined = network.decoder(state.encoded, network.one_hot(labels), state.imagined)
+                    motion = network.geometry.silence_mouth(network.geometry.denormalise(output))  # type: ignore[operator]
+                    labels, state = self._fuse(motion, code, replace(state, imagined=imagined))
+            output, decoder = network.decoder(state.encoded, network.one_hot(labels), state.decoder)
+            motion, state = network.geometry.denormalise(output), replace(state, decoder=decoder)
+        return motion.transpose(0, 1), replace(state, frame=state.frame + count)
+
+    def deliver(self, native: Tensor, state: State) -> tuple[Tensor, State]:
+        """(T,N,n_motion) new frames at the model's rate → (those that became certain, smoothed, at the take's rate; new state)."""
+        smooth, smoother = Smoother(self.config.smoothing).process(native, state.smoother)
+        motion, resampler = Resampler(self.config.fps, state.take.fps).process(smooth, state.resampler)
+        return motion, replace(state, smoother=smoother, resampler=resampler)
+
+    def deliver_last(self, native: Tensor, state: ActingState, total: int) -> Tensor:
+        """The last frames at the model's rate → all that are still owed of `total` at the take's."""
+        smooth = Smoother(self.config.smoothing).finish(native, state.smoother)
+        return Resampler(self.config.fps, state.take.fps).finish(smooth, state.resampler, total)
+
+    def _fuse(self, motion: Tensor, code: Tensor, state: State) -> tuple[Tensor, State]:
+        """Eq. 3: (N,T,n_motion) expression signal and (N,T,A) audio codes → (N,T,H) likeliest codes."""
+        assert isinstance(self.network, MeshTalk)
+        expression, after = self.network.expression(self.network.geometry.normalise(motion), state.expression)
+        return self.network.fusion(expression, code).argmax(-1), replace(state, expression=after)
+
+    def _sample(self, code: Tensor, state: State) -> tuple[Tensor, State]:
+        """Eq. 6: (N,T,A) audio codes → (N,T,H) codes of the next frames."""
+        take, noise = state.take, None
+        if not take.argmax:
+            shape = (code.shape[1], self.config.heads, self.config.classes)
+            noise = gumbel_noise(take.seeds, state.frame, shape).to(code.device)
+        labels, prior = self._sampler.sample(code, state.prior, noise, take.temperature, take.top_p)  # type: ignore[arg-type]
+        return labels, replace(state, prior=prior)
+
+    @cached_property
+    def _sampler(self) -> Sampler | Prior:
+        """Where codes are drawn: packed weights and fused kernels on a CPU, the network itself elsewhere."""
+        assert isinstance(self.network, MeshTalk)
+        prior = self.network.prior
+        return Sampler(prior, self.precision) if self._device.type == "cpu" else prior
+
+    @property
+    def _device(self) -> torch.device:
+        return self.network.audio.feature_mean.device
+
+
+class Performer(Actor):
+    """A network with its front end: samples in, motion of N takes out. It holds nothing of any performance."""
+
+    def __init__(self, network: MeshTalk | Regressor, config: ModelConfig, precision: Precision) -> None:
+        super().__init__(network, config, precision)
+        self._frontend = MelFrontend(config.audio.frontend)
 
     def lookahead_s(self, fps: Fraction) -> float:
         """See `Animator.lookahead_at`."""
@@ -131,20 +221,13 @@ class Performer:
         waiting = (1 if self.config.smoothing else 0) + (RESAMPLER_FRAMES if fps != self.config.fps else 0)
         return self.network.audio.lookahead / HOP_RATE + window_s + float(waiting / self.config.fps)
 
-    @torch.no_grad()
     def start(self, take: Take) -> AnimatorState:
         """State before the first sample."""
-        network, takes = self.network, len(take.seeds)
-        face = network.geometry.template_input(torch.from_numpy(take.template)[None].to(self._device))
-        encoded, prior, prior_hearing = [face], None, None
-        if isinstance(network, MeshTalk):
-            encoded = network.decoder.encode_template(face)
-            if take.expression is None:
-                prior = self._sampler.start(takes)
-                prior_hearing = None if network.prior_audio is None else network.prior_audio.start()
+        network, prior_hearing = self.network, None
+        if isinstance(network, MeshTalk) and network.prior_audio is not None and take.expression is None:
+            prior_hearing = network.prior_audio.start()
         return AnimatorState(
-            take=take,
-            encoded=[e.expand(takes, -1) for e in encoded],
+            **vars(self.begin(take)),
             n_samples=0,
             mel=self._frontend.start(),
             pending_mel=self._silence(network.audio.reach),
@@ -152,7 +235,6 @@ class Performer:
             trunk=(),
             hearing=network.audio.start(),
             prior_hearing=prior_hearing,
-            prior=prior,
         )
 
     @torch.no_grad()
@@ -166,10 +248,7 @@ class Performer:
             raise InputError("audio holds samples that are NaN or infinite : repair it")
         mel, mel_state = self._frontend.process(samples, state.mel)
         state = replace(state, mel=mel_state, n_samples=state.n_samples + len(samples))
-        native, state = self._frames(mel, state, last_frame=None)
-        smooth, smoother = Smoother(self.config.smoothing).process(native, state.smoother)
-        motion, resampler = Resampler(self.config.fps, state.take.fps).process(smooth, state.resampler)
-        return motion, replace(state, smoother=smoother, resampler=resampler)
+        return self.deliver(*self._frames(mel, state, last_frame=None))
 
     @torch.no_grad()
     def finish(self, state: AnimatorState) -> Tensor:
@@ -177,9 +256,15 @@ class Performer:
         mel = self._frontend.flush(state.mel, state.n_samples)
         mel = np.concatenate([mel, self._silence(self.network.audio.lookahead)])
         native, state = self._frames(mel, state, last_frame=n_frames(state.n_samples, SAMPLE_RATE, self.config.fps))
-        smooth = Smoother(self.config.smoothing).finish(native, state.smoother)
-        total = n_frames(state.n_samples, SAMPLE_RATE, state.take.fps)
-        return Resampler(self.config.fps, state.take.fps).finish(smooth, state.resampler, total)
+        return self.deliver_last(native, state, n_frames(state.n_samples, SAMPLE_RATE, state.take.fps))
+
+    def run(self, samples: np.ndarray, take: Take) -> Iterator[Tensor]:
+        """All (t,N,n_motion) frames of a whole recording (S,), piece by piece."""
+        state = self.start(take)
+        for begin in range(0, len(samples), CHUNK_S * SAMPLE_RATE):
+            motion, state = self.advance(samples[begin : begin + CHUNK_S * SAMPLE_RATE], state)
+            yield motion
+        yield self.finish(state)
 
     def _frames(self, mel: np.ndarray, state: AnimatorState, last_frame: int | None) -> tuple[Tensor, AnimatorState]:
         """Mel frames → (t,N,n_motion) at the model's own rate."""
@@ -195,66 +280,17 @@ class Performer:
             return empty, replace(state, pending_mel=mel, n_mel=n_mel)
         new = torch.from_numpy(mel)[None].to(self._device)
         features, trunk = network.extract.stream(new, state.trunk)
-        hearing, prior_hearing = encoder.push(features, state.hearing), state.prior_hearing
+        hops, next_hop = frame_hops(fps, state.frame, count), int((state.frame + count) * HOP_RATE / fps)
+        code, hearing = encoder.read(hops, next_hop, encoder.push(features, state.hearing))
+        prior_code, prior_hearing = code, state.prior_hearing
         if prior_hearing is not None:
-            prior_hearing = self._prior_encoder.push(features, prior_hearing)
+            assert isinstance(network, MeshTalk)
+            own = network.prior_audio_encoder
+            prior_code, prior_hearing = own.read(hops, next_hop, own.push(features, prior_hearing))
         state = replace(
             state, pending_mel=mel[:0], n_mel=n_mel, trunk=trunk, hearing=hearing, prior_hearing=prior_hearing
         )  # fmt: skip
-        hops, next_hop = frame_hops(fps, state.frame, count), int((state.frame + count) * HOP_RATE / fps)
-        code, hearing = encoder.read(hops, next_hop, state.hearing)
-        code = code.expand(len(take.seeds), -1, -1)
-        state = replace(state, hearing=hearing)
-        if isinstance(network, Regressor):
-            motion = network.motion(code, state.encoded[0])
-        else:
-            if take.expression is not None:
-                index = there_and_back(state.frame, count, len(take.expression))
-                labels, state = self._fuse(take.expression[index].expand(len(take.seeds), -1, -1), code, state)
-            else:
-                labels, state = self._sample(code, hops, next_hop, state)
-                if network.imagines:
-                    output, imagined = network.decoder(state.encoded, network.one_hot(labels), state.imagined)
-                    motion = network.geometry.silence_mouth(network.geometry.denormalise(output))  # type: ignore[operator]
-                    labels, state = self._fuse(motion, code, replace(state, imagined=imagined))
-            output, decoder = network.decoder(state.encoded, network.one_hot(labels), state.decoder)
-            motion, state = network.geometry.denormalise(output), replace(state, decoder=decoder)
-        return motion.transpose(0, 1), replace(state, frame=state.frame + count)
-
-    def _fuse(self, motion: Tensor, code: Tensor, state: AnimatorState) -> tuple[Tensor, AnimatorState]:
-        """Eq. 3: (N,T,n_motion) expression signal and (N,T,A) audio codes → (N,T,H) likeliest codes."""
-        assert isinstance(self.network, MeshTalk)
-        expression, after = self.network.expression(self.network.geometry.normalise(motion), state.expression)
-        return self.network.fusion(expression, code).argmax(-1), replace(state, expression=after)
-
-    def _sample(self, code: Tensor, hops: Tensor, next_hop: int, state: AnimatorState) -> tuple[Tensor, AnimatorState]:
-        """Eq. 6: (N,T,H) codes of the next frames."""
-        take = state.take
-        if state.prior_hearing is not None:
-            heard, after = self._prior_encoder.read(hops, next_hop, state.prior_hearing)
-            code, state = heard.expand(len(take.seeds), -1, -1), replace(state, prior_hearing=after)
-        noise = None
-        if not take.argmax:
-            shape = (code.shape[1], self.config.heads, self.config.classes)
-            noise = gumbel_noise(take.seeds, state.frame, shape).to(code.device)
-        labels, prior = self._sampler.sample(code, state.prior, noise, take.temperature, take.top_p)  # type: ignore[arg-type]
-        return labels, replace(state, prior=prior)
-
-    @cached_property
-    def _sampler(self) -> Sampler | Prior:
-        """Where codes are drawn: packed weights and fused kernels on a CPU, the network itself elsewhere."""
-        assert isinstance(self.network, MeshTalk)
-        prior = self.network.prior
-        return Sampler(prior, self.precision) if self._device.type == "cpu" else prior
-
-    @property
-    def _prior_encoder(self) -> AudioEncoder:
-        assert isinstance(self.network, MeshTalk)
-        return self.network.prior_audio_encoder
+        return self.act(code, prior_code, state)
 
     def _silence(self, frames: int) -> np.ndarray:
         return np.full((frames, self._frontend.n_mels), self._frontend.silence, np.float32)
-
-    @property
-    def _device(self) -> torch.device:
-        return self.network.audio.feature_mean.device

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -14,6 +13,7 @@ from meshtalk.config import AudioConfig
 from meshtalk.errors import InputError
 from meshtalk.model import streaming
 from meshtalk.model.phonetic_trunk import HOPS, N_FEATURES
+from meshtalk.model.stack_kernel import LEAKY, CompiledStack, Pieces, Step
 
 N_INPUTS = {"logmel": 80, "phonetic": N_FEATURES}
 """Size of a feature frame that each front end hands over."""
@@ -22,27 +22,6 @@ N_INPUTS = {"logmel": 80, "phonetic": N_FEATURES}
 def leaky(x: Tensor) -> Tensor:
     """The activation of every layer of MeshTalk: leaky ReLU with slope 0.2."""
     return F.leaky_relu(x, 0.2)
-
-
-@dataclass(frozen=True)
-class EncoderState:
-    """What the next codes depend on; owned by the caller."""
-
-    tails: streaming.Tails
-    known: Tensor
-    """(1,L,·) outputs of the dense stack, or normalised features of the window form, that next frames still need."""
-    first_hop: int
-    """Hop of the first of them: of its time (dense), or `past_hops` after it (window)."""
-
-
-def _convolve(layer: nn.Conv1d, x: Tensor) -> Tensor:
-    """An unpadded convolution of (B,C,L), in whichever way is faster for so many outputs."""
-    taps, dilation = layer.kernel_size[0], layer.dilation[0]
-    outputs = x.shape[2] - (taps - 1) * dilation
-    if outputs > streaming.SHORT or layer.bias is None:
-        return layer(x)
-    shifted = [x[:, :, tap * dilation : tap * dilation + outputs] for tap in range(taps)]
-    return streaming.product(shifted, layer.weight, layer.bias)
 
 
 class AudioEncoder(nn.Module):
@@ -58,7 +37,7 @@ class AudioEncoder(nn.Module):
     def __init__(self, config: AudioConfig) -> None:
         super().__init__()
         self.config = config
-        self.n_features = N_INPUTS[config.frontend]
+        self.n_features = config.official.n_mels if config.frontend == "official" else N_INPUTS[config.frontend]
         self.register_buffer("feature_mean", torch.zeros(self.n_features))
         self.register_buffer("feature_std", torch.ones(self.n_features))
         padding = config.kernel // 2 if config.stack == "window" else 0
@@ -125,14 +104,14 @@ class AudioEncoder(nn.Module):
     def _stack(self) -> list[streaming.Layer]:
         """The unpadded convolutions of the dense form."""
         config = self.config
-        layers: list[streaming.Layer] = [(config.input_kernel - 1, lambda x: leaky(_convolve(self.input, x)))]
+        layers: list[streaming.Layer] = [(config.input_kernel - 1, lambda x: leaky(self.input(x)))]
         for layer, crop, dilation in zip(self.layers, self._crops, config.dilations, strict=True):
             assert isinstance(layer, nn.Conv1d)
             layers.append(((config.kernel - 1) * dilation, partial(self._residual, layer, crop)))
         return layers
 
     def _residual(self, layer: nn.Conv1d, crop: int, x: Tensor) -> Tensor:
-        y = F.dropout(leaky(_convolve(layer, x)), self.config.dropout, self.training)
+        y = F.dropout(leaky(layer(x)), self.config.dropout, self.training)
         return (x[:, :, crop : crop + y.shape[2]] + y) / 2
 
     def dense(
@@ -171,9 +150,9 @@ class AudioEncoder(nn.Module):
             (B,T,code)
         """
         features = (features - self.feature_mean) / self.feature_std
-        return self._codes(features if self.config.stack == "window" else self.dense(features), hops)
+        return self.codes(features if self.config.stack == "window" else self.dense(features), hops)
 
-    def _codes(
+    def codes(
         self, known: Float[Tensor, "batch length _"], hops: Float[Tensor, " frames"]
     ) -> Float[Tensor, "batch frames {self.config.code}"]:
         """Normalised features (window) or outputs of the dense stack → codes at (T,) times, hops since the first of them."""
@@ -188,34 +167,26 @@ class AudioEncoder(nn.Module):
 
     # --- piece by piece -------------------------------------------------------------------------------------
 
-    def start(self) -> EncoderState:
-        """State before the first feature frame, which is the one `stack_reach` hops before time 0."""
-        size = self.n_features if self.config.stack == "window" else self.config.width
-        return EncoderState((), self.feature_mean.new_zeros(1, 0, size), 0)
+    def stream(
+        self, features: Float[Tensor, "1 length {self.n_features}"], tails: streaming.Tails
+    ) -> tuple[Float[Tensor, "1 outputs _"], streaming.Tails]:
+        """New feature frames (1,L,n_features) → what `codes` reads of them, each convolution's output computed once."""
+        known = (features - self.feature_mean) / self.feature_std
+        if self.config.stack == "window":
+            return known, tails
+        out, tails = streaming.run(self._stack(), known.transpose(1, 2), tails)
+        return known.new_zeros(1, 0, self.config.width) if out is None else out.transpose(1, 2), tails
 
-    def push(self, features: Float[Tensor, "1 length {self.n_features}"], state: EncoderState) -> EncoderState:
-        """Take new feature frames (1,L,n_features); each convolution's output is computed once."""
-        new: Tensor | None = (features - self.feature_mean) / self.feature_std
-        tails = state.tails
-        if self.config.stack == "dense":
-            new, tails = streaming.run(self._stack(), new.transpose(1, 2), tails)
-            new = None if new is None else new.transpose(1, 2)
-        return EncoderState(tails, state.known if new is None else torch.cat([state.known, new], 1), state.first_hop)
+    def pieces(self) -> Pieces:
+        """`stream` for pieces of any length."""
+        if self.config.stack == "window" or self.feature_mean.device.type != "cpu":
+            return Pieces(self.stream)
+        return Pieces(self.stream, CompiledStack(self._steps(), 1, self.n_features, (self.feature_mean, self.feature_std)))
 
-    def read(
-        self, hops: Float[Tensor, " frames"], next_hop: int, state: EncoderState
-    ) -> tuple[Float[Tensor, "1 frames {self.config.code}"], EncoderState]:
-        """Codes at times before the `reach + lookahead` last of all mel frames.
-
-        Args:
-            hops: (T,) times as in `at`.
-            next_hop: no later time will be before this hop: what lies before it is forgotten.
-
-        Returns:
-            ((1,T,code), new state)
-        """
-        codes = self._codes(state.known, hops - state.first_hop)
-        past = min(
-            next_hop - state.first_hop, state.known.shape[1]
-        )  # the next frame may be further on than what is known
-        return codes, EncoderState(state.tails, state.known[:, past:].clone(), state.first_hop + past)
+    def _steps(self) -> list[Step]:
+        """The layers of `_stack` for the kernel of short pieces."""
+        steps = [Step(self.input.weight[..., None], self.input.bias, activation=LEAKY)]
+        for layer, crop, dilation in zip(self.layers, self._crops, self.config.dilations, strict=True):
+            assert isinstance(layer, nn.Conv1d)
+            steps.append(Step(layer.weight[..., None], layer.bias, dilation, LEAKY, crop=crop))
+        return steps

@@ -14,6 +14,7 @@ from meshtalk.model.decoder import Decoder
 from meshtalk.model.expression_encoder import ExpressionEncoder
 from meshtalk.model.fusion import Fusion
 from meshtalk.model.geometry import BasisGeometry, DenseGeometry
+from meshtalk.model.official_mel import OfficialMel
 from meshtalk.model.phonetic_trunk import FeatureExtractor
 from meshtalk.model.prior import Prior
 from meshtalk.model.quantizer import gumbel_noise, one_hot
@@ -26,6 +27,7 @@ class MeshTalk(nn.Module):
         super().__init__()
         self.config, self.geometry = config, geometry
         self.extract = FeatureExtractor(config.audio.frontend)
+        self.official_mel = OfficialMel(config.audio.official) if config.audio.frontend == "official" else None
         self.audio = AudioEncoder(config.audio)
         self.expression = ExpressionEncoder(geometry.n_motion, config.expression_code)
         self.fusion = Fusion(config.expression_code, config.audio.code, config.heads, config.classes)
