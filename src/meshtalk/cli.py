@@ -1,4 +1,4 @@
-"""The command line: `meshtalk animate | stream | demo | evaluate | train | corpus`. Thin: every verb is a library call."""
+"""The command line: `meshtalk animate | stream | evaluate | train | …`, see VERBS. Thin: every verb is a library call."""
 
 from __future__ import annotations
 
@@ -212,6 +212,21 @@ def evaluate(
     )  # fmt: skip
 
 
+def import_official(folder: Positional[Path], /, output: Output, template: Path, topology: Path | None = None) -> None:
+    """Make a model folder of the official MeshTalk weights, which you downloaded: encoder.pkl, vertex_unet.pkl, context_model.pkl.
+
+    Args:
+        folder: the three files' folder. Nothing in them is run.
+        output: model folder to make, for --model.
+        template: neutral mesh with the weights' vertices in their order, in millimetres or metres (.obj, .ply, .glb, .npy, .npz).
+        topology: triangles and regions (.npz of Topology.save). Default: the template's triangles and no regions, which only
+            evaluate asks for.
+    """
+    from meshtalk.official.importer import import_official as run
+
+    print(run(folder, output, template=template, topology=topology))
+
+
 def demo(output: Output = Path("demo")) -> None:
     """Let two people speak two real recordings, one of them with another's emotion; write pictures and measures.
 
@@ -230,6 +245,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "evaluate": evaluate,
     "train": train,
     "corpus": corpus,
+    "import-official": import_official,
 }
 
 

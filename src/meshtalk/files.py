@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,37 @@ def check_writable(path: Path) -> None:
 
 
 @contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder; rename it to `path` on success, remove it on failure.
+
+    Raises:
+        InputError: `path` exists and is not an empty folder, or cannot be made.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(f"cannot make {path}: something is there already : choose another output")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(
+            f"cannot make {path}: {path.parent} is no folder that can be written : create it or choose another output"
+        )
+    temporary = Path(tempfile.mkdtemp(prefix=".meshtalk-", dir=path.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes folders private; an output is an ordinary folder
+        if path.exists():
+            path.rmdir()
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path with the same suffix; rename it to `path` on success, remove it on failure.
 
@@ -40,9 +72,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files private; an output is an ordinary file
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; an output is an ordinary file
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

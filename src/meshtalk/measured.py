@@ -17,13 +17,15 @@ from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.model.audio_encoder import AudioEncoder
 from meshtalk.model.autoencoder import MeshTalk
+from meshtalk.official.performer import OfficialPerformer
 from meshtalk.smooth import Smoother
 from meshtalk.training.data import padded_mel
 
 
 @dataclass(frozen=True)
 class _Encoded:
-    features: Tensor
+    heard: Tensor
+    """Features of the front end; of the official one, which has its own, the audio codes themselves."""
     motion: Tensor
     template: Tensor
 
@@ -81,19 +83,25 @@ class MeasuredAnimator(Animator):
         self.topology.require(clip.topology, "the clip")
         if clip.fps != self.config.fps:
             raise InputError(f"the clip runs at {clip.fps} frames a second; the model's codes are at {self.config.fps}")
-        encoder, frontend = self.network.audio, MelFrontend(self.config.audio.frontend)
-        mel = frontend.all(to_mono(clip.audio, clip.sample_rate))
-        mel = padded_mel(mel, encoder, self.config.fps, frontend.silence)
+        samples = to_mono(clip.audio, clip.sample_rate)
+        if isinstance(self._performer, OfficialPerformer):
+            heard = torch.cat(list(self._performer.codes(samples, clip.n_frames)), 1)
+        else:
+            frontend = MelFrontend(self.config.audio.frontend)
+            mel = padded_mel(frontend.all(samples), self.network.audio, self.config.fps, frontend.silence)
+            heard = self.network.extract(torch.from_numpy(mel)[None].to(self._device))
         template = torch.from_numpy(np.asarray(clip.template, np.float32)).to(self._device)
         displacement = torch.from_numpy(clip.displacements()).to(self._device)
         return _Encoded(
-            features=self.network.extract(torch.from_numpy(mel)[None].to(self._device)),
+            heard=heard,
             motion=self.geometry.to_motion(displacement, template)[None],
             template=self.geometry.template_input(template[None]),
         )
 
     def _audio(self, encoder: AudioEncoder, seen: _Encoded) -> Tensor:
-        return encoder.at(seen.features, frame_hops(self.config.fps, 0, seen.motion.shape[1]))
+        if isinstance(self._performer, OfficialPerformer):
+            return seen.heard
+        return encoder.at(seen.heard, frame_hops(self.config.fps, 0, seen.motion.shape[1]))
 
     def _decoded(self, seen: _Encoded, labels: Tensor, clip: Clip) -> Clip:
         motion = self.network.decode(seen.template, self.network.one_hot(labels))[0]

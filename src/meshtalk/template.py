@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from meshtalk.errors import InputError
 from meshtalk.topology import Topology
 
 SUFFIXES = (".obj", ".ply", ".glb", ".npy", ".npz")
+HEIGHT_M = (0.15, 0.40)
+"""Smallest and largest head."""
 
 
 def read_template(path: str | Path, topology: Topology) -> np.ndarray:
@@ -25,6 +28,19 @@ def read_template(path: str | Path, topology: Topology) -> np.ndarray:
         InputError: missing or unreadable file, another vertex count (both are named), or the wrong size of head.
     """
     path = Path(path)
+    vertices, own = read_mesh(path)
+    if path.suffix.lower() == ".npz":
+        assert own is not None
+        topology.require(own, str(path))
+    return check_template(vertices, topology, str(path))
+
+
+def read_mesh(path: Path) -> tuple[np.ndarray, Topology | None]:
+    """Any of SUFFIXES as it is: ((V,3) vertices in file order, their topology, or None where the file has no triangles).
+
+    Raises:
+        InputError: missing, unreadable or no mesh.
+    """
     if not path.is_file():
         raise InputError(f"no template mesh at {path}")
     suffix = path.suffix.lower()
@@ -32,15 +48,16 @@ def read_template(path: str | Path, topology: Topology) -> np.ndarray:
         raise InputError(f"{path.name} is no template : give one of {', '.join(SUFFIXES)}")
     if suffix == ".npz":
         clip = Clip.load(path)
-        topology.require(clip.topology, str(path))
-        return clip.template
+        return clip.template, clip.topology
     try:
-        vertices = _read_vertices(path, suffix)
+        vertices, faces = _read(path, suffix)
+        if vertices.ndim != 2 or vertices.shape[1] != 3:
+            raise ValueError(f"vertices have shape {vertices.shape}")
+        return vertices, None if len(faces) == 0 else Topology(faces, n_vertices=len(vertices))
     except InputError:
         raise
     except Exception as error:  # mesh readers fail in as many ways as files are damaged
         raise InputError(f"{path} cannot be read as a mesh ({type(error).__name__}: {error})") from None
-    return check_template(vertices, topology, str(path))
 
 
 def check_template(vertices: np.ndarray, topology: Topology, name: str) -> np.ndarray:
@@ -55,21 +72,43 @@ def check_template(vertices: np.ndarray, topology: Topology, name: str) -> np.nd
     if not np.isfinite(vertices).all():
         raise InputError(f"{name} holds NaN or infinite vertices : repair the mesh")
     height_m = float(np.ptp(vertices[:, 1]))
-    if not 0.15 <= height_m <= 0.40:
+    if not HEIGHT_M[0] <= height_m <= HEIGHT_M[1]:
         raise InputError(f"{name} is {height_m:.4g} units tall; a head is 0.15-0.40 m : scale it to metres, +Y up")
     return vertices
 
 
-def _read_vertices(path: Path, suffix: str) -> np.ndarray:
+def _read(path: Path, suffix: str) -> tuple[np.ndarray, np.ndarray]:
+    """(V,3) vertices and (F,3) triangles."""
     if suffix == ".npy":
-        return np.load(path, allow_pickle=False)
+        return np.asarray(np.load(path, allow_pickle=False)), np.zeros((0, 3), np.int32)
     if suffix == ".obj":
-        # plain positions in file order: a mesh library would split vertices at texture seams
-        lines = (line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
-        return np.array([[float(x) for x in fields[1:4]] for fields in lines if fields and fields[0] == "v"])
+        return read_obj(path.read_text(encoding="utf-8", errors="replace"))
     try:
         import trimesh
     except ImportError:
         raise InputError(f'{path.name} needs trimesh : pip install "meshtalk[media]"') from None
     mesh = trimesh.load(path, process=False, force="mesh", maintain_order=True)
-    return np.asarray(mesh.vertices)  # type: ignore[attr-defined]
+    return np.asarray(mesh.vertices), np.asarray(mesh.faces, np.int32)  # type: ignore[attr-defined]
+
+
+def read_obj(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """Plain positions in file order and triangles; larger polygons become fans.
+
+    A mesh library would split vertices at texture seams.
+
+    Returns:
+        ((V,3) float64, (F,3) int32)
+
+    Raises:
+        ValueError, IndexError: a line that is no OBJ.
+    """
+    vertices, faces = [], []
+    for fields in (line.split() for line in text.splitlines()):
+        if fields and fields[0] == "v":
+            vertices.append([float(x) for x in fields[1:4]])
+        elif fields and fields[0] == "f":
+            numbers = [int(corner.split("/")[0]) for corner in fields[1:]]
+            # counted from 1, or backwards from the last vertex so far
+            corners = [number - 1 if number > 0 else len(vertices) + number for number in numbers]
+            faces += [[corners[0], *pair] for pair in pairwise(corners[1:])]
+    return np.array(vertices) if vertices else np.zeros((0, 3)), np.array(faces, np.int32).reshape(-1, 3)
