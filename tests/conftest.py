@@ -20,7 +20,7 @@ from jaxtyping import install_import_hook
 SHAPED = ["meshtalk.losses", "meshtalk.clip", "meshtalk.topology", "meshtalk.audio"]
 MODEL = Path(__file__).parent.parent / "src/meshtalk/model"
 # numba compiles functions, not the wrappers that check them
-SHAPED += [f"meshtalk.model.{path.stem}" for path in MODEL.glob("[a-z]*.py") if path.stem != "kernels"]
+SHAPED += [f"meshtalk.model.{path.stem}" for path in MODEL.glob("[a-z]*.py") if "kernels" not in path.stem]
 assert not any(name.split(".")[0] == "meshtalk" for name in sys.modules), "meshtalk came before its shape checks"
 install_import_hook(SHAPED, "beartype.beartype")
 

@@ -16,14 +16,14 @@ from meshtalk.audio import MelFrontend, MelState, frame_hops, n_frames
 from meshtalk.clip import exact_rate
 from meshtalk.config import HOP_RATE, SAMPLE_RATE, ModelConfig
 from meshtalk.errors import InputError
-from meshtalk.model.audio_encoder import EncoderState
 from meshtalk.model.autoencoder import MeshTalk
+from meshtalk.model.compiled_networks import SHORT, CompiledDecoder, CompiledEncoder
 from meshtalk.model.expression_encoder import LstmState
+from meshtalk.model.hearing import Hearing, HearingState
 from meshtalk.model.prior import Prior, PriorState
 from meshtalk.model.quantizer import gumbel_noise
 from meshtalk.model.regressor import Regressor
 from meshtalk.model.sampler import Precision, Sampler, SamplerState
-from meshtalk.model.streaming import Tails
 from meshtalk.resample import WAITS_FRAMES as RESAMPLER_FRAMES
 from meshtalk.resample import Resampler, ResamplerState
 from meshtalk.smooth import Smoother
@@ -78,11 +78,7 @@ class AnimatorState(ActingState):
     """Mel frames that no layer has seen yet: too few for another frame."""
     n_mel: int
     """Mel frames in all, with the silence before the first sample."""
-    trunk: Tails
-    hearing: EncoderState
-    """Of the audio encoder that eq. 3 listens with."""
-    prior_hearing: EncoderState | None
-    """Of the prior's own audio encoder, if it has one and is asked."""
+    hearing: HearingState
 
 
 def there_and_back(start: int, count: int, length: int) -> np.ndarray:
@@ -163,11 +159,11 @@ class Actor:
             else:
                 labels, state = self._sample(prior_code.expand(takes, -1, -1), state)
                 if network.imagines:
-                    output, imagined = network.decoder(state.encoded, network.one_hot(labels), state.imagined)
-                    motion = network.geometry.silence_mouth(network.geometry.denormalise(output))  # type: ignore[operator]
+                    motion, imagined = self._decode(labels, state, state.imagined)
+                    motion = network.geometry.silence_mouth(motion)  # type: ignore[operator]
                     labels, state = self._fuse(motion, code, replace(state, imagined=imagined))
-            output, decoder = network.decoder(state.encoded, network.one_hot(labels), state.decoder)
-            motion, state = network.geometry.denormalise(output), replace(state, decoder=decoder)
+            motion, decoder = self._decode(labels, state, state.decoder)
+            state = replace(state, decoder=decoder)
         return motion.transpose(0, 1), replace(state, frame=state.frame + count)
 
     def deliver(self, native: Tensor, state: State) -> tuple[Tensor, State]:
@@ -183,9 +179,39 @@ class Actor:
 
     def _fuse(self, motion: Tensor, code: Tensor, state: State) -> tuple[Tensor, State]:
         """Eq. 3: (N,T,n_motion) expression signal and (N,T,A) audio codes → (N,T,H) likeliest codes."""
+        network = self.network
+        assert isinstance(network, MeshTalk)
+        normalised = network.geometry.normalise(motion)
+        if self._is_short(motion):
+            labels, after = self._encoder.labels(normalised, code, state.expression)
+        else:
+            expression, after = network.expression(normalised, state.expression)
+            labels = network.fusion(expression, code).argmax(-1)
+        return labels, replace(state, expression=after)
+
+    def _decode(self, labels: Tensor, state: ActingState, lstm: LstmState | None) -> tuple[Tensor, LstmState]:
+        """Eq. 1: (N,T,H) codes → ((N,T,n_motion) mm, new state of the decoder)."""
+        network = self.network
+        assert isinstance(network, MeshTalk)
+        if self._is_short(labels):
+            output, after = self._decoder(state.encoded, labels, lstm)
+        else:
+            output, after = network.decoder(state.encoded, network.one_hot(labels), lstm)
+        return network.geometry.denormalise(output), after
+
+    def _is_short(self, frames: Tensor) -> bool:
+        """Whether (N,T,·) is so little that compiled networks are faster."""
+        return frames.shape[0] * frames.shape[1] <= SHORT and frames.device.type == "cpu"
+
+    @cached_property
+    def _encoder(self) -> CompiledEncoder:
         assert isinstance(self.network, MeshTalk)
-        expression, after = self.network.expression(self.network.geometry.normalise(motion), state.expression)
-        return self.network.fusion(expression, code).argmax(-1), replace(state, expression=after)
+        return CompiledEncoder(self.network.expression, self.network.fusion)
+
+    @cached_property
+    def _decoder(self) -> CompiledDecoder:
+        assert isinstance(self.network, MeshTalk)
+        return CompiledDecoder(self.network.decoder)
 
     def _sample(self, code: Tensor, state: State) -> tuple[Tensor, State]:
         """Eq. 6: (N,T,A) audio codes → (N,T,H) codes of the next frames."""
@@ -223,18 +249,14 @@ class Performer(Actor):
 
     def start(self, take: Take) -> AnimatorState:
         """State before the first sample."""
-        network, prior_hearing = self.network, None
-        if isinstance(network, MeshTalk) and network.prior_audio is not None and take.expression is None:
-            prior_hearing = network.prior_audio.start()
+        audio = self.network.audio
         return AnimatorState(
             **vars(self.begin(take)),
             n_samples=0,
             mel=self._frontend.start(),
-            pending_mel=self._silence(network.audio.reach),
-            n_mel=network.audio.reach,
-            trunk=(),
-            hearing=network.audio.start(),
-            prior_hearing=prior_hearing,
+            pending_mel=self._silence(audio.reach),
+            n_mel=audio.reach,
+            hearing=self._hearing(take).start(),
         )
 
     @torch.no_grad()
@@ -279,18 +301,26 @@ class Performer(Actor):
             empty = torch.zeros(0, len(take.seeds), network.geometry.n_motion, device=self._device)
             return empty, replace(state, pending_mel=mel, n_mel=n_mel)
         new = torch.from_numpy(mel)[None].to(self._device)
-        features, trunk = network.extract.stream(new, state.trunk)
         hops, next_hop = frame_hops(fps, state.frame, count), int((state.frame + count) * HOP_RATE / fps)
-        code, hearing = encoder.read(hops, next_hop, encoder.push(features, state.hearing))
-        prior_code, prior_hearing = code, state.prior_hearing
-        if prior_hearing is not None:
-            assert isinstance(network, MeshTalk)
-            own = network.prior_audio_encoder
-            prior_code, prior_hearing = own.read(hops, next_hop, own.push(features, prior_hearing))
-        state = replace(
-            state, pending_mel=mel[:0], n_mel=n_mel, trunk=trunk, hearing=hearing, prior_hearing=prior_hearing
-        )  # fmt: skip
-        return self.act(code, prior_code, state)
+        listens = self._hearing(take)
+        codes, hearing = listens.read(hops, next_hop, listens.push(new, state.hearing))
+        state = replace(state, pending_mel=mel[:0], n_mel=n_mel, hearing=hearing)
+        return self.act(codes[0], codes[-1], state)
+
+    def _hearing(self, take: Take) -> Hearing:
+        """Ears of eq. 3, and of the prior if it has its own and is asked."""
+        return self._both_ears if take.expression is None else self._one_ear
+
+    @cached_property
+    def _one_ear(self) -> Hearing:
+        return Hearing(self.network.extract, [self.network.audio])
+
+    @cached_property
+    def _both_ears(self) -> Hearing:
+        network = self.network
+        if not isinstance(network, MeshTalk) or network.prior_audio is None:
+            return self._one_ear
+        return Hearing(network.extract, [network.audio, network.prior_audio])
 
     def _silence(self, frames: int) -> np.ndarray:
         return np.full((frames, self._frontend.n_mels), self._frontend.silence, np.float32)

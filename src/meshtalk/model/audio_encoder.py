@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from meshtalk.config import AudioConfig
 from meshtalk.errors import InputError
 from meshtalk.model import streaming
+from meshtalk.model.compiled_stack import CompiledStack, Pieces, Step
+from meshtalk.model.network_kernels import LEAKY
 from meshtalk.model.phonetic_trunk import HOPS, N_FEATURES
-from meshtalk.model.stack_kernel import LEAKY, CompiledStack, Pieces, Step
 
 N_INPUTS = {"logmel": 80, "phonetic": N_FEATURES}
 """Size of a feature frame that each front end hands over."""
@@ -181,7 +182,9 @@ class AudioEncoder(nn.Module):
         """`stream` for pieces of any length."""
         if self.config.stack == "window" or self.feature_mean.device.type != "cpu":
             return Pieces(self.stream)
-        return Pieces(self.stream, CompiledStack(self._steps(), 1, self.n_features, (self.feature_mean, self.feature_std)))
+        return Pieces(
+            self.stream, CompiledStack(self._steps(), 1, self.n_features, (self.feature_mean, self.feature_std))
+        )
 
     def _steps(self) -> list[Step]:
         """The layers of `_stack` for the kernel of short pieces."""

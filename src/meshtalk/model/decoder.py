@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from meshtalk.model.audio_encoder import leaky
-from meshtalk.model.expression_encoder import LstmState, run_lstm
+from meshtalk.model.expression_encoder import LstmState
 
 
 class Decoder(nn.Module):
@@ -58,7 +58,7 @@ class Decoder(nn.Module):
         frames = codes.shape[1]
         joined = torch.cat([template_code[:, None].expand(-1, frames, -1), codes.flatten(2)], -1)
         x = leaky(self.fusion(joined))
-        y, after = run_lstm(self.temporal, x, state)
+        y, after = self.temporal(x, state)
         x = y if self.dense else x + y
         for index, layer in enumerate(self.decoder):
             x = leaky(layer(x)) + skips[index][:, None] if index < 2 or self.dense else layer(x)

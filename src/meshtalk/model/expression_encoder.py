@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from meshtalk.model.audio_encoder import leaky
 
 LstmState = tuple[Tensor, Tensor]
-
-
-SHORT = 4
-"""Up to so many frames a fused LSTM spends its time on laying out its weights, and single cells are faster."""
-
-
-def run_lstm(lstm: nn.LSTM, x: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
-    """`lstm(x, state)` of (B,T,n), in whichever way is faster for so many frames."""
-    if x.shape[1] > SHORT:
-        return lstm(x, state)
-    zero = x.new_zeros(lstm.num_layers, len(x), lstm.hidden_size)
-    hidden, cell = (list(part.unbind(0)) for part in (state if state is not None else (zero, zero)))
-    outputs = []
-    for frame in x.unbind(1):
-        for layer, weights in enumerate(lstm.all_weights):
-            hidden[layer], cell[layer] = torch.lstm_cell(frame, (hidden[layer], cell[layer]), *weights)
-            frame = hidden[layer]
-        outputs.append(frame)
-    return torch.stack(outputs, 1), (torch.stack(hidden), torch.stack(cell))
 
 
 class ExpressionEncoder(nn.Module):
@@ -46,5 +26,5 @@ class ExpressionEncoder(nn.Module):
         x = motion
         for layer in self.layers:
             x = leaky(layer(x))
-        x, after = run_lstm(self.lstm, x, state)
+        x, after = self.lstm(x, state)
         return self.code(x), after

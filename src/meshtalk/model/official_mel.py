@@ -31,7 +31,7 @@ class OfficialMel(nn.Module):
         self.register_buffer("filters", torch.zeros(config.n_fft // 2 + 1, config.n_mels))
 
     @torch.no_grad()
-    def forward(self, sounds: Float[Tensor, "windows {WINDOW}"]) -> Float[Tensor, "windows 101 {self.config.n_mels}"]:
+    def forward(self, sounds: Float[Tensor, "windows 16000"]) -> Float[Tensor, "windows 101 {self.config.n_mels}"]:
         """(N,16000) float64 on the CPU → (N,101,n_mels) float32.
 
         In double precision: next to a loud tone, what rounding leaves in the empty bands is louder than the floor.

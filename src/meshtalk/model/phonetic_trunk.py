@@ -17,11 +17,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from meshtalk.model import streaming
+from meshtalk.model.compiled_stack import CompiledStack, Pieces, Step
+from meshtalk.model.network_kernels import CLAMPED, STEM
 
 WEIGHTS = Path(__file__).parent.parent / "assets/phonetic_trunk.safetensors"
 N_LAYERS = 14
 HOPS = 40
 """Mel frames that one output sees (415 ms)."""
+N_MELS = 32
 N_FEATURES = 384
 _TIME_POOL = (1, 9)
 """Layers after which the original halves time (and bands)."""
@@ -85,18 +88,22 @@ class PhoneticTrunk(nn.Module):
 
     def _convolve(self, index: int, dilation: int, x: Tensor) -> Tensor:
         weight, bias = self.get_buffer(f"weight_{index}"), self.get_buffer(f"bias_{index}")
-        over_bands = weight.shape[3] == 3
-        outputs = x.shape[2] - (weight.shape[2] - 1) * dilation
-        if outputs > streaming.SHORT:
-            x = F.conv2d(x, weight, bias, padding=(0, int(over_bands)), dilation=(dilation, 1))
-        elif over_bands:
-            padded = F.pad(x, (1, 1))
-            x = streaming.product([padded[..., tap : tap + x.shape[3]] for tap in range(3)], weight, bias)
-        else:
-            begins = range(0, 3 * dilation, dilation)
-            x = streaming.product([x[:, :, begin : begin + outputs] for begin in begins], weight, bias)
-        x = _activation(x)
+        padding = (0, weight.shape[3] // 2)
+        x = _activation(F.conv2d(x, weight, bias, padding=padding, dilation=(dilation, 1)))
         return F.max_pool2d(x, (1, 2)) if index in _BAND_POOL else x
+
+    def steps(self) -> list[Step]:
+        """The same layers for the kernel of short pieces."""
+        norm = (self.norm_gain, self.norm_offset)
+        steps = [Step(self.stem_weight, torch.zeros_like(self.norm_gain), activation=STEM, affine=norm)]
+        dilation = 1
+        for index in range(N_LAYERS):
+            weight, bias = self.get_buffer(f"weight_{index}"), self.get_buffer(f"bias_{index}")
+            steps.append(Step(weight, bias, dilation, CLAMPED, halves_bands=index in _BAND_POOL))
+            if index in _TIME_POOL:
+                steps.append(Step(None, dilation=dilation))
+                dilation *= 2
+        return steps
 
 
 def _pool_time(dilation: int, x: Tensor) -> Tensor:
@@ -121,8 +128,9 @@ class FeatureExtractor(nn.Module):
         """(B,L,n_mels) → (B,L−hops,n_features)."""
         return self.trunk(mel) if self.trunk is not None else mel
 
-    def stream(
-        self, mel: Float[Tensor, "batch length n_mels"], tails: streaming.Tails = ()
-    ) -> tuple[Float[Tensor, "batch outputs n_features"], streaming.Tails]:
-        """`forward` piece by piece: (B,L,n_mels) new frames → ((B,L',n_features) that became certain, new tails)."""
-        return self.trunk.stream(mel, tails) if self.trunk is not None else (mel, ())
+    def pieces(self) -> Pieces:
+        """`forward` piece by piece: new mel frames → the features that became certain."""
+        if self.trunk is None:
+            return Pieces(lambda mel, tails: (mel, tails))
+        short = CompiledStack(self.trunk.steps(), N_MELS, 1) if self.trunk.norm_gain.device.type == "cpu" else None
+        return Pieces(self.trunk.stream, short)

@@ -34,14 +34,3 @@ def run(layers: Sequence[Layer], x: Tensor, tails: Tails = ()) -> tuple[Tensor |
             return None, tuple(kept)
         x = layer(x)
     return x, tuple(kept)
-
-
-SHORT = 16
-"""Up to so many outputs a convolution spends its time on laying out its weights, and `product` is faster."""
-
-
-def product(shifted: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
-    """A convolution as one matrix product: the inputs of each tap (B,C,…), weight (O,C,taps) → (B,O,…)."""
-    columns = torch.stack(list(shifted), 2)
-    y = weight.flatten(1) @ columns.flatten(1, 2).flatten(2) + bias[:, None]
-    return y.unflatten(2, columns.shape[3:])
