@@ -28,15 +28,15 @@ def read_template(path: str | Path, topology: Topology) -> np.ndarray:
         InputError: missing or unreadable file, another vertex count (both are named), or the wrong size of head.
     """
     path = Path(path)
-    vertices, own = read_mesh(path)
-    if path.suffix.lower() == ".npz":
-        assert own is not None
-        topology.require(own, str(path))
-    return check_template(vertices, topology, str(path))
+    if path.suffix.lower() == ".npz" and path.is_file():
+        clip = Clip.load(path)
+        topology.require(clip.topology, str(path))
+        return clip.template
+    return check_template(read_mesh(path)[0], topology, str(path))
 
 
-def read_mesh(path: Path) -> tuple[np.ndarray, Topology | None]:
-    """Any of SUFFIXES as it is: ((V,3) vertices in file order, their topology, or None where the file has no triangles).
+def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Any of SUFFIXES as it is: ((V,3) vertices in file order, (F,3) triangles, none of an `.npy`).
 
     Raises:
         InputError: missing, unreadable or no mesh.
@@ -46,14 +46,8 @@ def read_mesh(path: Path) -> tuple[np.ndarray, Topology | None]:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"{path.name} is no template : give one of {', '.join(SUFFIXES)}")
-    if suffix == ".npz":
-        clip = Clip.load(path)
-        return clip.template, clip.topology
     try:
-        vertices, faces = _read(path, suffix)
-        if vertices.ndim != 2 or vertices.shape[1] != 3:
-            raise ValueError(f"vertices have shape {vertices.shape}")
-        return vertices, None if len(faces) == 0 else Topology(faces, n_vertices=len(vertices))
+        return _read(path, suffix)
     except InputError:
         raise
     except Exception as error:  # mesh readers fail in as many ways as files are damaged
@@ -78,7 +72,9 @@ def check_template(vertices: np.ndarray, topology: Topology, name: str) -> np.nd
 
 
 def _read(path: Path, suffix: str) -> tuple[np.ndarray, np.ndarray]:
-    """(V,3) vertices and (F,3) triangles."""
+    if suffix == ".npz":
+        clip = Clip.load(path)
+        return clip.template, clip.topology.faces
     if suffix == ".npy":
         return np.asarray(np.load(path, allow_pickle=False)), np.zeros((0, 3), np.int32)
     if suffix == ".obj":

@@ -174,13 +174,15 @@ def _prior(prior: Arrays) -> dict[str, np.ndarray]:
 
 def _read_face(path: Path, topology: Topology | None, sizes: Sizes) -> tuple[np.ndarray, Topology, str]:
     """((V,3) metres, topology, the unit that the file was in)."""
-    vertices, own = read_mesh(path)
+    vertices, faces = read_mesh(path)
+    if vertices.ndim != 2 or vertices.shape[1] != 3:
+        raise InputError(f"{path} has vertices of shape {vertices.shape}; (V, 3) is needed")
     for name, count in ((path, len(vertices)), *([] if topology is None else [("the topology", topology.n_vertices)])):
         if count != sizes.vertices:
             raise InputError(
                 f"{name} has {count} vertices; the weights move {sizes.vertices} : give a mesh of their topology"
             )
-    if topology is None and own is None:
+    if topology is None and len(faces) == 0:
         raise InputError(f"{path.name} holds no triangles : give an .obj, .ply or .glb, or a topology beside it")
     if not np.isfinite(vertices).all():
         raise InputError(f"{path} holds NaN or infinite vertices : repair the mesh")
@@ -191,6 +193,5 @@ def _read_face(path: Path, topology: Topology | None, sizes: Sizes) -> tuple[np.
             f"{path} is {height:.4g} units tall; a head is {low:.2f}-{high:.2f} m or {low * MM:.0f}-{high * MM:.0f} mm"
             " : scale it, +Y up"
         )
-    shape = topology or own
-    assert shape is not None
+    shape = Topology(faces, n_vertices=len(vertices)) if topology is None else topology
     return vertices / (MM if unit == "mm" else 1), shape, unit

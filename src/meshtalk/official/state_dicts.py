@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,22 +93,13 @@ def read_state_dict(path: Path) -> Arrays:
     """
     damaged = f"{path} is damaged, or holds more than tensors, which is never run : download it again"
     try:
-        limit = path.stat().st_size
-        # tar files are read by an unpickler that runs code in some versions of torch; compressed entries grow without limit
-        if tarfile.is_tarfile(path):
-            raise InputError(damaged)
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                    raise InputError(damaged)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except InputError:
-        raise
+        with path.open("rb") as file:
+            limit = file.seek(0, 2)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except (
-        Exception
-    ):  # an unpickler fails in many ways, its messages advise to trust the file, and all mean one thing here
+    try:
+        loaded = _load(path)
+    except Exception:  # an unpickler fails in many ways; its messages advise to trust the file, which nobody should
         raise InputError(damaged) from None
     if isinstance(loaded, Mapping) and len(loaded) == 1 and (name := next(iter(loaded))) in WRAPPINGS:
         loaded = loaded[name]
@@ -128,6 +121,19 @@ def read_state_dict(path: Path) -> Arrays:
     if all(name.startswith("module.") for name in arrays):
         arrays = {name[7:]: value for name, value in arrays.items()}
     return arrays
+
+
+def _load(path: Path) -> Any:
+    """What `torch.save` wrote, if nothing has to be run for it; any exception if not."""
+    if tarfile.is_tarfile(path):  # some versions of torch read these with an unpickler that runs code
+        raise ValueError("a tar file")
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("compressed entries, which may grow without limit")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch wonders about what is refused right afterwards
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _check_names(path: str, found: Arrays, expected: set[str]) -> None:
