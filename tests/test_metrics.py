@@ -42,15 +42,6 @@ def test_the_peers_form_weighs_frames_not_sequences():
     assert metrics.lve_squared_m2([(still, still), one_frame]) == pytest.approx(4e-6 / 4)
 
 
-def test_agrees_with_torchmetrics():
-    functional = pytest.importorskip("torchmetrics.functional.multimodal")
-    torch = pytest.importorskip("torch")
-    predicted, true = motion(1), motion(2)
-    lips = [0, 2, 3]
-    theirs = functional.lip_vertex_error(torch.tensor(predicted), torch.tensor(true), mouth_map=lips)
-    assert metrics.lve_squared_m2([(predicted[:, lips], true[:, lips])]) == pytest.approx(float(theirs))
-
-
 @pytest.mark.parametrize("measure", [metrics.lve_mm, metrics.mve_mm, metrics.eve_mm])
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**31), shift=st.floats(-0.1, 0.1))
@@ -199,6 +190,16 @@ def test_swap_table_of_a_perfect_and_of_an_entangled_model():
     assert metrics.swap_table(ignores_audio, natural) == pytest.approx(np.array([[0, 0], [1, 1]]))
 
 
+def test_swap_shares_divide_a_signals_change_between_the_regions():
+    changes = np.array([[[4.0, 0.0], [1.0, 2.0]], [[2.0, 2.0], [1.0, 4.0]]])  # means 3, 1 and 1, 3
+    assert metrics.swap_shares(changes) == pytest.approx(np.array([[0.75, 0.25], [0.25, 0.75]]))
+    timid = np.array([[[0.1, 0.0], [0.0, 0.2]]])  # acts too little, yet where it should
+    assert metrics.swap_shares(timid) == pytest.approx(np.eye(2))
+    deaf = metrics.swap_shares(np.array([[[0.0, 0.0], [2.0, 2.0]]]))
+    assert np.isnan(deaf[0]).all()
+    assert deaf[1] == pytest.approx([0.5, 0.5])
+
+
 # -------------------------------------------------------------------------------------- timing: curves
 
 
@@ -318,6 +319,15 @@ def test_loudness_follows_the_envelope_at_any_level():
     quiet = sync.log_loudness(audio * 0.01, 16000, FPS, 60)
     assert quiet == pytest.approx(sync.log_loudness(audio, 16000, FPS, 60))
     assert math.isnan(sync.loudness_correlation(envelope, np.zeros_like(audio), 16000, FPS))
+
+
+def test_loudness_worked_out_by_hand():
+    audio = np.tile([0.5, -0.5], 8000)
+    audio[8000:] /= 10  # half a second at RMS 0.5, then half a second 20 dB below
+    loudness = sync.log_loudness(audio, 16000, FPS, 30)
+    assert loudness[:14] == pytest.approx(math.log(1 + 0.01))
+    assert loudness[16:] == pytest.approx(math.log(0.1 + 0.01))
+    assert sync.loudness_correlation(np.repeat([8.0, 1.0], 15), audio, 16000, FPS) == pytest.approx(1, abs=0.05)
 
 
 def test_loudness_of_a_burst_sits_on_its_own_frame():

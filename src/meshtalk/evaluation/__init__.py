@@ -3,6 +3,8 @@
 from meshtalk.evaluation.baselines import Floor, MeanFace, Neutral, Oracle, Truth
 from meshtalk.evaluation.disentangle import Mixing, mixing
 from meshtalk.evaluation.evaluate import evaluate, evaluate_all, references
+from meshtalk.evaluation.nearest import NearestClip
+from meshtalk.evaluation.peers import PeersForm, peers_form
 from meshtalk.evaluation.real_speech import evaluate_real, read_recordings
 from meshtalk.evaluation.report import Report, markdown, table, write_json
 
@@ -10,8 +12,10 @@ __all__ = [
     "Floor",
     "MeanFace",
     "Mixing",
+    "NearestClip",
     "Neutral",
     "Oracle",
+    "PeersForm",
     "Report",
     "Truth",
     "evaluate",
@@ -19,6 +23,7 @@ __all__ = [
     "evaluate_real",
     "markdown",
     "mixing",
+    "peers_form",
     "read_recordings",
     "references",
     "table",

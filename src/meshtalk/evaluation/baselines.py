@@ -126,16 +126,20 @@ class Oracle:
         return self.animator.reconstruct(clip)
 
 
+def frames_of(audio: np.ndarray, rate: int, fps: Fraction) -> int:
+    """Frames of an animation of (S,) samples: those that begin before the sound ends, one at least."""
+    return max(1, math.ceil(Fraction(len(audio), rate) * fps))
+
+
 def _still(topology: Topology, template: np.ndarray, fps: Fraction, audio: np.ndarray, rate: int) -> Clip:
     """A clip of zero motion as long as the sound, one weightless basis shape wide."""
-    n_frames = max(1, math.ceil(Fraction(len(audio), rate) * fps))
     return Clip(
         topology=topology,
         template=template,
         fps=fps,
         audio=audio,
         sample_rate=rate,
-        weights=np.zeros((n_frames, 1), np.float32),
+        weights=np.zeros((frames_of(audio, rate, fps), 1), np.float32),
         basis=np.zeros((1, topology.n_vertices, 3), np.float32),
     )
 

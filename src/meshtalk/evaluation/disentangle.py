@@ -36,6 +36,15 @@ def common_length(a: Clip, b: Clip) -> tuple[Clip, Clip]:
     return tracks.crop(a, n_frames), tracks.crop(b, n_frames)
 
 
+class SwapTables(NamedTuple):
+    """One system's changes under swaps, in two scales; rows audio, expression swapped; columns mouth, upper face."""
+
+    table: np.ndarray
+    """(2,2) `metrics.swap_table`."""
+    shares: np.ndarray
+    """(2,2) `metrics.swap_shares`."""
+
+
 class Region:
     """`metrics.region_change_mm` of a named region, exact and cheap for clips of one basis and template.
 
@@ -69,8 +78,8 @@ def swap_tables(
     systems: Mapping[str, baselines.Swaps],
     corpus: baselines.ClipSource,
     infos: Sequence[Any],
-) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    """(2,2) `metrics.swap_table` of each system, and that of the corpus itself if its clips are linear.
+) -> tuple[dict[str, SwapTables], SwapTables | None]:
+    """The tables of each system, and those of the corpus itself if its clips are linear.
 
     For a pair (a, b) of equal length on a's template: the system's own decoding of a against a with the
     sound of b, and against a with the expression of b. The natural change, the same for all, is from a's true
@@ -106,8 +115,12 @@ def swap_tables(
         )
         natural.append(changes(other, a))
         own.append([changes(heard, a), changes(felt, a)])
-    tables = {name: metrics.swap_table(np.array(cells), np.array(natural)) for name, cells in found.items()}
-    return tables, metrics.swap_table(np.array(own), np.array(natural)) if whole else None
+
+    def tables(changes: list[list[list[float]]]) -> SwapTables:
+        cells = np.array(changes)
+        return SwapTables(metrics.swap_table(cells, np.array(natural)), metrics.swap_shares(cells))
+
+    return {name: tables(changes) for name, changes in found.items()}, tables(own) if whole else None
 
 
 class Mixing(NamedTuple):

@@ -12,19 +12,35 @@ from meshtalk.errors import InputError
 from meshtalk.evaluation import baselines, metrics, score, tracks
 from meshtalk.evaluation.aggregate import MEASURES, Estimate, Part, estimates, mean_part
 from meshtalk.evaluation.disentangle import swap_tables
+from meshtalk.evaluation.nearest import Features, NearestClip
 from meshtalk.evaluation.report import Report
 
 Progress = Callable[[int, int], None]
 """Called with (clips done, clips in all)."""
+TRAIN = "train"
 
 
-def references(corpus: baselines.ClipSource, split: str = "test") -> dict[str, object]:
-    """What a table shows beside a model: truth, sampler's floor (linear corpora), mean and neutral face."""
+def references(
+    corpus: baselines.ClipSource,
+    split: str = "test",
+    features: Features | None = None,
+    progress: Progress | None = None,
+) -> dict[str, object]:
+    """What a table shows beside a model: truth, sampler's floor (linear corpora), mean and neutral face, nearest clip.
+
+    Args:
+        features: of sounds, for the nearest clip of the training split; None leaves it out. So does measuring the
+            training split itself, whose clips it would find.
+        progress: of its reading of the training split.
+    """
     systems: dict[str, object] = {"truth": baselines.Truth()}
     first = corpus.load(baselines.split_of(corpus, split)[0])
     if first.weights is not None and first.basis_names:
         systems["sampler's floor"] = baselines.Floor(corpus, split)
-    return systems | {"mean face": baselines.MeanFace(corpus), "neutral": baselines.Neutral(corpus)}
+    systems |= {"mean face": baselines.MeanFace(corpus), "neutral": baselines.Neutral(corpus)}
+    if features is not None and split != TRAIN:
+        systems["nearest clip"] = NearestClip(corpus, features, TRAIN, progress)
+    return systems
 
 
 def evaluate(system: object, corpus: baselines.ClipSource, split: str = "test", **options: Any) -> Report:
@@ -76,7 +92,7 @@ def evaluate_all(
         if progress is not None:
             progress(index + 1, len(infos))
     swapping = {name: system for name, system in systems.items() if isinstance(system, baselines.Swaps)}
-    tables, true_table = swap_tables(swapping, corpus, infos)
+    tables, truth = swap_tables(swapping, corpus, infos)
     return [
         Report(
             system=name,
@@ -90,10 +106,13 @@ def evaluate_all(
             measures=in_order(
                 estimates([dict(row.parts) for row in rows[name]]) | score.popping(rows[name]) | models[name].measures()
             ),
-            swap=tables.get(name),
-            true_swap=true_table if name in tables else None,
+            swap=tables[name].table if name in tables else None,
+            true_swap=truth.table if truth is not None and name in tables else None,
+            swap_shares=tables[name].shares if name in tables else None,
+            true_swap_shares=truth.shares if truth is not None and name in tables else None,
             heads=models[name].heads(),
             clips=[clip_values(info, row) for info, row in zip(infos, rows[name], strict=True)],
+            curves=[row.curves for row in rows[name] if row.curves is not None],
         )
         for name in systems
     ]
@@ -115,6 +134,7 @@ def score_clip(samples: Sequence[Clip], true: score.Tracked, name: str) -> score
         metrics.frame_moves_mm(predicted.lips, true.valid),
         metrics.frame_moves_mm(true.lips, true.valid),
         true_clip.duration_s / 60,
+        score.curves(predicted, true),
     )
 
 

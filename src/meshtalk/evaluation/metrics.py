@@ -255,3 +255,17 @@ def swap_table(changes_mm: np.ndarray, natural_mm: np.ndarray) -> np.ndarray:
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(changes_mm, float).mean(0) / np.asarray(natural_mm, float).mean(0)[None, :]
+
+
+def swap_shares(changes_mm: np.ndarray) -> np.ndarray:
+    """(2,2) the same changes with rows normalised: how a signal's whole change, in mm, divides between the regions.
+
+    Rows add to 1, and a perfect model gives the identity; NaN for a signal that changes nothing. Unlike `swap_table`
+    it asks only where a signal acts, not whether it acts enough.
+
+    Args:
+        changes_mm: (P,2,2) as for `swap_table`.
+    """
+    mean = np.asarray(changes_mm, float).mean(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return mean / mean.sum(1, keepdims=True)

@@ -13,10 +13,12 @@ import numpy as np
 
 from meshtalk.errors import InputError
 from meshtalk.evaluation.aggregate import MEASURES, Estimate
+from meshtalk.evaluation.score import Curves
 from meshtalk.files import atomic
 
 REGIONS = ("mouth", "upper face")
 SWAPPED = ("audio", "expression")
+SHARE = "share: of the signal's whole change in mm"
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,18 @@ class Report:
     """(2,2) `metrics.swap_table`: rows audio, expression swapped; columns mouth, upper face."""
     true_swap: np.ndarray | None = None
     """The same of the truth: the right answer for `swap`."""
+    swap_shares: np.ndarray | None = None
+    """(2,2) `metrics.swap_shares`, rows and columns as in `swap`."""
+    true_swap_shares: np.ndarray | None = None
+    """The same of the truth."""
     heads: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Per code head: classes_used, entropy_nats, nll_nats."""
     clips: Sequence[Mapping[str, Any]] = ()
     """One mapping a clip: its id and labels, and its own value of each measure."""
+    curves: Sequence[Curves] = ()
+    """Of each clip, in the order of `clips`: for plots, not part of the JSON."""
+    model_hash: str = ""
+    """Of the model's config and weights; empty for what is no model."""
 
     def __getitem__(self, key: str) -> float:
         """The value of a measure; NaN when it was not measured."""
@@ -61,9 +71,12 @@ class Report:
                 "seconds": round(self.seconds, 3),
                 "topology_hash": self.topology_hash,
                 "region_hash": self.region_hash,
+                "model_hash": self.model_hash,
                 "measures": {key: figure._asdict() for key, figure in self.measures.items()},
                 "swap_rows_audio_expression_columns_mouth_upper": self.swap,
                 "true_swap": self.true_swap,
+                "swap_shares": self.swap_shares,
+                "true_swap_shares": self.true_swap_shares,
                 "heads": self.heads,
                 "clips": self.clips,
             }
@@ -112,7 +125,7 @@ def table(reports: Sequence[Report]) -> str:
     lines += [line(row) for row in rows[1:]]
     swaps = _swap_rows(reports)
     if swaps:
-        lines += ["", "Disentanglement: change of a region when a signal is swapped / its natural change"]
+        lines += ["", f"Disentanglement: change of a region when a signal is swapped / its natural change; {SHARE}"]
         wide = max(len(row[0]) for row in swaps)
         lines += ["  ".join([row[0].ljust(wide), *(cell.rjust(12) for cell in row[1:])]) for row in swaps]
     return "\n".join(lines) + "\n"
@@ -131,7 +144,7 @@ def markdown(reports: Sequence[Report]) -> str:
     if swaps:
         lines += [
             "",
-            "Disentanglement: change of a region when a signal is swapped, over its natural change.",
+            f"Disentanglement: change of a region when a signal is swapped, over its natural change; {SHARE}.",
             "",
         ]
         lines += [_md(swaps[0]), "|---|" + "---:|" * (len(swaps[0]) - 1)]
@@ -145,17 +158,37 @@ def _md(cells: Sequence[str]) -> str:
 
 def _heading(reports: Sequence[Report]) -> str:
     """One line that says what was measured, the same for all reports."""
+    told = about(reports)
+    model = f"; model {told['model']}" if "model" in told else ""
+    return (
+        f"{told['data']}, split {told['split']}: {told['clips']} clips, {told['seconds']} s; seed {told['seed']}; "
+        f"topology {told['topology']}, regions {told['regions']}{model}"
+    )
+
+
+def about(reports: Sequence[Report]) -> dict[str, str]:
+    """What was measured, the same for all reports: data, split, clips, seconds, seed, topology, regions, model.
+
+    Raises:
+        InputError: no reports, or they measured different clips or regions.
+    """
     if not reports:
         raise InputError("there are no reports to put in a table")
     first = reports[0]
     said = {(r.data, r.split, r.topology_hash, r.region_hash, r.n_clips) for r in reports}
     if len(said) > 1:
         raise InputError("these reports measured different clips or regions; one table can hold only equal ones")
-    seeds = ", ".join(str(seed) for seed in sorted({report.seed for report in reports}))
-    return (
-        f"{first.data}, split {first.split}: {first.n_clips} clips, {first.seconds:.0f} s; seed {seeds}; "
-        f"topology {first.topology_hash}, regions {first.region_hash}"
-    )
+    found = {
+        "data": first.data,
+        "split": first.split,
+        "clips": str(first.n_clips),
+        "seconds": f"{first.seconds:.0f}",
+        "seed": ", ".join(str(seed) for seed in sorted({report.seed for report in reports})),
+        "topology": first.topology_hash,
+        "regions": first.region_hash,
+    }
+    models = {report.model_hash: f"{report.model_hash} ({report.system})" for report in reports if report.model_hash}
+    return found | ({"model": ", ".join(models.values())} if models else {})
 
 
 def _figure_rows(reports: Sequence[Report], plus_minus: str) -> list[list[str]]:
@@ -178,15 +211,25 @@ def figure_text(key: str, figure: Estimate | None, plus_minus: str = " ± ") -> 
 
 
 def _swap_rows(reports: Sequence[Report]) -> list[list[str]]:
-    """Header and rows of the disentanglement tables, the truth's first."""
-    tables = [(r.system, r.swap) for r in reports if r.swap is not None]
-    if not tables:
+    """Header and rows of the disentanglement tables, the truth's first: changes, then shares."""
+    found = swaps(reports)
+    if not found:
         return []
-    truth = next((r.true_swap for r in reports if r.true_swap is not None), None)
-    if truth is not None:
-        tables.insert(0, ("truth", truth))
-    rows = [["swapped → region", *(f"{name}" for name, _ in tables)]]
-    for i, swapped in enumerate(SWAPPED):
-        for j, region in enumerate(REGIONS):
-            rows.append([f"{swapped} → {region}", *(f"{cells[i, j]:.2f}" for _, cells in tables)])
+    rows = [["swapped → region", *found]]
+    for kind, said in ((0, ""), (1, ", share")):
+        for i, swapped in enumerate(SWAPPED):
+            for j, region in enumerate(REGIONS):
+                rows.append([f"{swapped} → {region}{said}", *(f"{both[kind][i, j]:.2f}" for both in found.values())])
     return rows
+
+
+def swaps(reports: Sequence[Report]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """System → its (2,2) swap table and shares, the truth's first; none where nothing was swapped."""
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for report in reports:
+        if report.true_swap is not None and report.true_swap_shares is not None:
+            found["truth"] = report.true_swap, report.true_swap_shares
+    for report in reports:
+        if report.swap is not None and report.swap_shares is not None:
+            found[report.system] = report.swap, report.swap_shares
+    return found

@@ -41,6 +41,20 @@ class Tracked:
 
 
 @dataclass(frozen=True)
+class Curves:
+    """One clip over time, for plots; T frames, frame k at k/fps seconds."""
+
+    fps: float
+    lip_error_mm: np.ndarray
+    """(T,) largest error of a lip vertex, NaN where capture missed the frame."""
+    opening_mm: np.ndarray
+    """(T,)"""
+    true_opening_mm: np.ndarray
+    """(T,)"""
+    phones: tuple[sync.PhoneTuple, ...]
+
+
+@dataclass(frozen=True)
 class Row:
     """One clip's parts, with the lip moves that popping needs of all clips together."""
 
@@ -48,6 +62,7 @@ class Row:
     moves_mm: np.ndarray
     true_moves_mm: np.ndarray
     minutes: float
+    curves: Curves | None = None
 
 
 def errors(predicted: Tracked, true: Tracked) -> dict[str, Part]:
@@ -71,6 +86,12 @@ def errors(predicted: Tracked, true: Tracked) -> dict[str, Part]:
         "fdd_m2": mean_part(fdd),
         "abs_fdd_m2": mean_part(abs(fdd)),
     }
+
+
+def curves(predicted: Tracked, true: Tracked) -> Curves:
+    """The curves behind the figures of `errors` and `follow`."""
+    error = np.where(true.valid, metrics.lve_per_frame_mm(predicted.lips, true.lips), np.nan)
+    return Curves(true.fps, error, predicted.opening_mm, true.opening_mm, tuple(true.clip.phones))
 
 
 def follow(predicted: Tracked, true: Tracked) -> dict[str, Part]:
