@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PLAYER := hatch_build.py $(wildcard web/*.* web/src/*)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .PHONY: demo test check train bench clean
@@ -31,7 +32,7 @@ clean:
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt $(PLAYER)
 	$(PIP) -e ".[media,align]"
 	touch $@
 
@@ -39,6 +40,6 @@ $(VENV)/.train: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) -e ".[train,corpus]"
 	touch $@
 
-$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt $(PLAYER)
 	$(PIP) -e ".[dev]"
 	touch $@

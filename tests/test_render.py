@@ -190,7 +190,7 @@ def test_hollows_are_dark_and_open_skin_is_not():
     both = np.concatenate([bowl, topology.faces + len(outer)])
     vertices = np.concatenate([outer, outer * np.float32(0.4) + np.float32((0, 0, 0.16))])
     renderer = Renderer(Topology(faces=both, n_vertices=len(vertices)), vertices, 64, 64)
-    sky = renderer._surface[:, 3]
+    sky = renderer.surface[:, 3]
     floor = np.argmin(outer[:, 2])
     nose = len(outer) + np.argmax(outer[:, 2])
     assert sky[nose] > 0.9

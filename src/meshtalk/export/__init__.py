@@ -8,13 +8,19 @@ from pathlib import Path
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.export.glb import write_glb
+from meshtalk.export.html import write_html, write_player
 from meshtalk.export.mp4 import write_mp4
 from meshtalk.export.npz import write_npz
 from meshtalk.files import check_writable
 
-__all__ = ["EXPORTERS", "export", "write_glb", "write_mp4", "write_npz"]
+__all__ = ["EXPORTERS", "export", "write_glb", "write_html", "write_mp4", "write_npz", "write_player"]
 
-EXPORTERS: dict[str, Callable[[Clip, Path], None]] = {".mp4": write_mp4, ".glb": write_glb, ".npz": write_npz}
+EXPORTERS: dict[str, Callable[[Clip, Path], None]] = {
+    ".mp4": write_mp4,
+    ".glb": write_glb,
+    ".html": write_html,
+    ".npz": write_npz,
+}
 """File name suffix → writer."""
 
 

@@ -52,7 +52,7 @@ def write_glb(clip: Clip, path: Path) -> None:
         else:
             weights, shapes = components(clip, keys)
             names = [f"component_{k:03d}" for k in range(len(shapes))]
-        source, uvs, corners = _split_seams(topology)
+        source, uvs, corners = split_seams(topology)
         template = np.asarray(clip.template, np.float32)
         normals = _normals(template, topology.faces)
         pack = _Packer(gltf)
@@ -102,7 +102,7 @@ def write_glb(clip: Clip, path: Path) -> None:
         pack.save(temporary)
 
 
-def _split_seams(topology: Topology) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+def split_seams(topology: Topology) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
     """glTF has one index for position and texture coordinate together: vertices on seams are doubled.
 
     Returns:

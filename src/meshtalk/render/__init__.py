@@ -71,7 +71,8 @@ class Renderer:
         self.camera = scene.fit_camera(template, topology, width, height, yaw_deg, pitch_deg, close_up)
         self._faces = np.ascontiguousarray(topology.faces, np.uint32)
         self._texels, self._levels, self._uvs, self._uv_faces = scene.texture_pyramid(topology)
-        self._surface = scene.looks(topology, tint)
+        self.surface = scene.looks(topology, tint)
+        """(V,7) float32: see `scene.looks`; with the openness that the template's own shape leaves."""
         self._tone = scene.tone_table()
         self._backdrop, self._backdrop_bytes = scene.backdrop(width, height, backdrop)
         towards = np.array([direction for direction, _ in scene.LIGHTS])
@@ -82,7 +83,7 @@ class Renderer:
         self._lights[-2:, 3:] = scene.SKY, scene.GROUND
         self._wrap = np.array(scene.WRAP)
         self._buffers = threading.local()
-        self._surface[:, 3:5] = np.maximum(self._surface[:, 3:5], self._openness(template))
+        self.surface[:, 3:5] = np.maximum(self.surface[:, 3:5], self._openness(template))
 
     def frame(self, vertices: np.ndarray) -> np.ndarray:
         """Draw one mesh.
@@ -107,7 +108,7 @@ class Renderer:
         view = np.array([camera.focal_px, camera.cx, camera.cy])
         run.project(vertices, camera.rotation, camera.centre, camera.distance_m, view, buffers.screen)
         run.rasterise(buffers.screen, self._faces, buffers.nearness, buffers.owner)
-        run.light(buffers.normals, buffers.screen, view, self._surface, self._lights, self._wrap, buffers.lit)
+        run.light(buffers.normals, buffers.screen, view, self.surface, self._lights, self._wrap, buffers.lit)
         image = np.empty((self.height, self.width, 3), np.uint8)
         run.shade(
             buffers.screen, self._faces, self._uvs, self._uv_faces, buffers.lit, self._texels, self._levels,

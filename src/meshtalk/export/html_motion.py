@@ -1,0 +1,107 @@
+"""Motion in a few bytes: 16-bit weights of 16-bit shapes, or 16-bit frames, never off by more than ERROR_M."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from meshtalk.clip import Clip
+from meshtalk.errors import InputError
+from meshtalk.export.components import components
+from meshtalk.export.html_payload import MOST_BYTES, Payload
+
+ERROR_M = 5e-5
+"""No vertex of any frame is drawn farther than this from where the clip has it."""
+_COMPONENTS_ERROR_M = 3e-5
+"""Of that, what principal components may leave out; rounding gets the rest."""
+_LEVELS = 32767
+
+
+def encode_motion(clip: Clip, payload: Payload) -> dict[str, Any]:
+    """The clip's motion for the page: `displacement[t] = Σ_k weights[t,k] · weight_scale[k] · shape_k`, metres.
+
+    A linear clip keeps its basis. A dense one (or a basis whose rounding errors could add up to too much) becomes
+    principal components or, where that is smaller, its own frames (`weights` is then null, and frame t is shape t).
+    A frame the capture missed (`clip.valid`) shows the last one that was there, and the neutral face before the first.
+
+    Raises:
+        InputError: there is no valid frame, or the page would be larger than browsers open.
+    """
+    keys = np.arange(clip.n_frames) if clip.valid is None else np.flatnonzero(clip.valid)
+    if len(keys) == 0:
+        raise InputError("the clip has no frames, so there is nothing to play")
+    # position in `keys` of the frame to show at each time; -1: none yet
+    shown = np.searchsorted(keys, np.arange(clip.n_frames), side="right") - 1
+    if clip.weights is not None and clip.basis is not None:
+        linear = _rounded(np.asarray(clip.weights, np.float64)[keys], np.asarray(clip.basis, np.float32))
+        if linear[-1] <= ERROR_M:
+            return _linear(*linear[:-1], shown, payload)
+    weights, shapes = components(clip, keys, _COMPONENTS_ERROR_M)
+    *linear, error_m = _rounded(weights.astype(np.float64), shapes)
+    if error_m <= ERROR_M - _COMPONENTS_ERROR_M and len(shapes) < len(keys):
+        return _linear(*linear, shown, payload)
+    return _frames(clip, keys, shown, payload)
+
+
+def _rounded(weights: np.ndarray, shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+    """(T,K) and (K,V,3) as 16-bit integers with their (K,) scales, and the largest error a vertex can have from it."""
+    whole_weights, weight_scale = _integers(weights, axis=0)
+    whole_shapes, shape_scale = _integers(shapes, axis=(1, 2))
+    largest = np.abs(weights).max(0, initial=0.0)
+    length = np.linalg.norm(shapes, axis=2)  # (K,V)
+    moved = np.any(whole_shapes != 0, axis=2) | (length > 0)
+    # each number is off by half a step at most, a vertex by √3 of that
+    from_shapes = (largest * shape_scale * (np.sqrt(3) / 2)) @ moved
+    from_weights = (weight_scale / 2) @ (length + moved * (shape_scale * np.sqrt(3) / 2)[:, None])
+    return whole_weights, weight_scale, whole_shapes, shape_scale, float((from_shapes + from_weights).max(initial=0.0))
+
+
+def _integers(values: np.ndarray, axis: int | tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """int16 and the scale along the other axis that gives the values back."""
+    # float32 is what the page reads, so it is what values are divided by
+    scale = (np.abs(values).max(axis, initial=0.0) / _LEVELS).astype(np.float32).astype(np.float64)
+    scale = np.where(scale > 0, scale, 1.0)
+    whole = np.rint(values / np.expand_dims(scale, axis))
+    return np.clip(whole, -_LEVELS, _LEVELS).astype(np.int16), scale
+
+
+def _linear(
+    weights: np.ndarray,
+    weight_scale: np.ndarray,
+    shapes: np.ndarray,
+    shape_scale: np.ndarray,
+    shown: np.ndarray,
+    payload: Payload,
+) -> dict[str, Any]:
+    """Sparse shapes: the vertices each one moves, as steps from one to the next, and how far."""
+    held = np.where(shown[:, None] >= 0, weights[shown], np.int16(0))
+    moved = np.any(shapes != 0, axis=2)
+    rows = np.argwhere(moved)  # (n,2) shape, vertex
+    starts = np.concatenate([[0], np.cumsum(moved.sum(1))])
+    gaps = np.diff(rows[:, 1], prepend=0)
+    first = starts[:-1][starts[:-1] < starts[1:]]
+    gaps[first] = rows[first, 1]
+    return {
+        "weights": payload.add(held),
+        "weightScale": payload.add(weight_scale.astype(np.float32)),
+        "shapeScale": payload.add(shape_scale.astype(np.float32)),
+        "starts": payload.add(starts.astype(np.uint32)),
+        "gaps": payload.add(gaps.astype(np.uint16 if moved.shape[1] <= 65536 else np.uint32)),
+        "moves": payload.add(shapes[moved]),
+    }
+
+
+def _frames(clip: Clip, keys: np.ndarray, shown: np.ndarray, payload: Payload) -> dict[str, Any]:
+    """Every frame as a shape of its own, all vertices in it."""
+    if clip.n_frames * clip.template.size * 2 > MOST_BYTES:
+        raise InputError(
+            f"{clip.n_frames} frames of {len(clip.template)} vertices are more than a page can hold"
+            " : write a shorter part of the clip, or an .mp4"
+        )
+    moves = np.zeros((clip.n_frames, *clip.template.shape), np.int16)
+    scales = np.ones(clip.n_frames, np.float32)
+    for t, k in enumerate(shown):
+        if k >= 0:
+            moves[t], scales[t] = _integers(clip.displacements(keys[k], keys[k] + 1)[0], axis=(0, 1))
+    return {"weights": None, "shapeScale": payload.add(scales), "moves": payload.add(moves)}
