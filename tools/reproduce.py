@@ -21,10 +21,14 @@ from pathlib import Path
 import _claim_measures as measures
 import torch
 from _claims import HEARING, Experiment, experiments
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from meshtalk.config import to_json
 from meshtalk.corpus.store import Corpus
 from meshtalk.files import atomic
+from meshtalk.model.prior import Prior
+from meshtalk.training.loop import read_step
 from meshtalk.training.run import train
 
 FEATURES = "features"
@@ -60,9 +64,23 @@ def inherit(root: Path, experiment: Experiment) -> None:
         stages.append((experiment.encoder_of, "stage1"))
     for source, stage in stages:
         target = root / experiment.name / f"{stage}.safetensors"
-        if not target.exists():
-            with atomic(target) as temporary:
-                shutil.copyfile(root / source / target.name, temporary)
+        if target.exists():
+            continue
+        origin = root / source / target.name
+        with atomic(target) as temporary:
+            if stage == "stage1":
+                save_file(with_own_prior(load_file(origin), experiment), temporary, {"step": str(read_step(origin))})
+            else:
+                shutil.copyfile(origin, temporary)
+
+
+def with_own_prior(tensors: dict[str, Tensor], experiment: Experiment) -> dict[str, Tensor]:
+    """A finished stage 1 whose prior, untrained as yet, is one of the experiment's."""
+    model = experiment.model
+    torch.manual_seed(experiment.training.seed)
+    prior = Prior(model.prior, model.heads, model.classes, model.audio.code).state_dict()
+    kept = {name: value for name, value in tensors.items() if not name.startswith("module.prior.")}
+    return kept | {f"module.prior.{name}": value.clone() for name, value in prior.items()}
 
 
 def run_all(root: Path, corpus: Path, chosen: list[Experiment], workers: int) -> None:
@@ -81,8 +99,10 @@ def run_all(root: Path, corpus: Path, chosen: list[Experiment], workers: int) ->
                 names = ", ".join(sorted({need for e in waiting for need in e.needs} - done))
                 sys.exit(f"{', '.join(e.name for e in waiting)} need {names} first")
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                done.add(future.result())
-                print(f"{running.pop(future).name} is done", flush=True)
+                name = running.pop(future).name
+                if (error := future.exception()) is None:
+                    done.add(name)
+                print(f"{name} is done" if error is None else f"{name} failed: {error!r}", flush=True)
 
 
 def main() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from meshtalk.assets import asset
 from meshtalk.audio import n_frames, read_audio, to_mono
@@ -17,6 +20,7 @@ from meshtalk.checkpoint import Checkpoint, load_checkpoint
 from meshtalk.clip import Clip
 from meshtalk.config import SAMPLE_RATE
 from meshtalk.corpus.head import Person, load_head
+from meshtalk.direction import Direction, Director, check_strength, region_scale, rest_motion
 from meshtalk.errors import InputError
 from meshtalk.model.geometry import MM, DenseGeometry
 from meshtalk.model.regressor import Regressor
@@ -28,6 +32,29 @@ from meshtalk.template import check_template, read_template
 
 SPOOL_BYTES = 2**28
 """Vertices of every frame that would be larger than this are kept in a temporary file, which a Clip maps."""
+
+
+class Options(TypedDict, total=False):
+    """How a line is performed; all of it can be left out."""
+
+    template: str | Path | np.ndarray | None
+    """Mesh file or (V,3) metres of the model's topology; or"""
+    person: str | int | None
+    """name ("p00"…) or seed of one of the packaged head's people."""
+    expression: str | Path | Clip | None
+    """A clip of the same topology whose upper face and emotion are mixed in (eqs. 1-3)."""
+    strength: float | Mapping[str, float]
+    """Factor on the expression, of all of it or region by region: 0 none of it, 1 as it is, 2 at most."""
+    temperature: float
+    """Of the sampling; below 1 is calmer."""
+    top_p: float
+    """Draw among the likeliest classes that hold this share of the probability."""
+    argmax: bool
+    """The most likely codes instead of a sample."""
+    fps: Fraction | float | int | str | None
+    """Frame rate of the result (default the model's own)."""
+    direction: Direction | None
+    """Intensity, blinks, gaze, ways in and out: see `Direction`."""
 
 
 class Animator:
@@ -71,38 +98,23 @@ class Animator:
         audio: str | Path | np.ndarray,
         sample_rate: int | None = None,
         *,
-        template: str | Path | np.ndarray | None = None,
-        person: str | int | None = None,
-        expression: str | Path | Clip | None = None,
         seed: int = 0,
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        argmax: bool = False,
-        fps: Fraction | float | int | str | None = None,
+        **options: Unpack[Options],
     ) -> Clip:
         """Animate a face with speech.
 
         Args:
             audio: a file, or (S,) or (S, channels) samples at `sample_rate` Hz.
-            template: mesh file or (V,3) metres of the model's topology; or
-            person: name ("p00"…) or seed of one of the packaged head's people.
-            expression: a clip of the same topology whose upper face and emotion are mixed in (eqs. 1-3).
             seed: of the sampling: the same seed gives the same animation.
-            temperature: of the sampling; below 1 is calmer.
-            top_p: draw among the likeliest classes that hold this share of the probability.
-            argmax: the most likely codes instead of a sample.
-            fps: frame rate of the result (default the model's own).
+            options: see `Options`.
 
         Returns:
             A Clip with the audio at 16 kHz; frame k is at k/fps seconds.
 
         Raises:
-            InputError: audio, template, person or expression that cannot be used.
+            InputError: audio or options that cannot be used.
         """
-        return self.takes(
-            audio, sample_rate, n=1, seed=seed, template=template, person=person, expression=expression,
-            temperature=temperature, top_p=top_p, argmax=argmax, fps=fps,
-        )[0]  # fmt: skip
+        return self.takes(audio, sample_rate, n=1, seed=seed, **options)[0]
 
     def takes(
         self,
@@ -111,13 +123,7 @@ class Animator:
         *,
         n: int,
         seed: int = 0,
-        template: str | Path | np.ndarray | None = None,
-        person: str | int | None = None,
-        expression: str | Path | Clip | None = None,
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        argmax: bool = False,
-        fps: Fraction | float | int | str | None = None,
+        **options: Unpack[Options],
     ) -> list[Clip]:
         """Several takes of one line, sampled together, which costs far less than one after the other.
 
@@ -127,8 +133,9 @@ class Animator:
         The other arguments, the clips and errors are those of `animate`.
         """
         samples = self._samples(audio, sample_rate)
-        take = self._take(tuple(range(seed, seed + n)), template, person, expression, temperature, top_p, argmax, fps)
-        total = n_frames(len(samples), SAMPLE_RATE, take.fps)
+        take = self._take(range(seed, seed + n), **options)
+        lasting = np.concatenate([samples, np.zeros(take.lead_out_samples, np.float32)])
+        total = n_frames(len(lasting), SAMPLE_RATE, take.fps)
         carried: list[np.ndarray] = []
         done = 0
         for motion in self._performer.run(samples, take):
@@ -139,7 +146,8 @@ class Animator:
                 carried[index][done : done + len(values)] = values
             done += len(motion)
         assert done == total
-        clips = [self._clip(values, take.template, take.fps, samples) for values in carried]
+        clips = [self._clip(values, take.template, take.fps, lasting) for values in carried]
+        person = options.get("person")
         if person is None:
             return clips
         who = self._person(person)
@@ -180,21 +188,15 @@ class Animator:
 
     # --- piece by piece -------------------------------------------------------------------------------------
 
-    def start(
-        self,
-        *,
-        template: str | Path | np.ndarray | None = None,
-        person: str | int | None = None,
-        expression: str | Path | Clip | None = None,
-        seed: int = 0,
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        argmax: bool = False,
-        fps: Fraction | float | int | str | None = None,
-    ) -> AnimatorState:
+    def start(self, *, seed: int = 0, **options: Unpack[Options]) -> AnimatorState:
         """State before the first sample; arguments as in `animate`."""
-        take = self._take((seed,), template, person, expression, temperature, top_p, argmax, fps)
-        return self._streaming.start(take)
+        return self._streaming.start(self._take([seed], **options))
+
+    def waits_s(self, state: AnimatorState) -> float:
+        """`lookahead_at` of a performance under way, with what its direction waits for."""
+        director = state.take.director
+        delay = 0 if director is None else director.delay
+        return self.lookahead_at(state.take.fps) + float(delay / self.config.fps)
 
     def step(self, samples: np.ndarray, state: AnimatorState) -> tuple[np.ndarray, AnimatorState]:
         """Take (n,) new mono 16 kHz samples, n ≥ 0; give the frames that became certain.
@@ -241,22 +243,29 @@ class Animator:
 
     def _take(
         self,
-        seeds: tuple[int, ...],
-        template: str | Path | np.ndarray | None,
-        person: str | int | None,
-        expression: str | Path | Clip | None,
-        temperature: float,
-        top_p: float,
-        argmax: bool,
-        fps: Fraction | float | int | str | None,
+        seeds: Sequence[int],
+        *,
+        template: str | Path | np.ndarray | None = None,
+        person: str | int | None = None,
+        expression: str | Path | Clip | None = None,
+        strength: float | Mapping[str, float] = 1.0,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        argmax: bool = False,
+        fps: Fraction | float | int | str | None = None,
+        direction: Direction | None = None,
     ) -> Take:
+        seeds = tuple(seeds)
         check_sampling(temperature, top_p, seeds)
         rate = frame_rate(fps) if fps is not None else self.config.fps
         face = self._template(template, person)
         if expression is not None and isinstance(self.network, Regressor):
             raise InputError("a regressor has no expression input : use a MeshTalk model with --expression")
-        moves = self._expression(expression) if expression is not None else None
-        return Take(face, seeds, temperature, top_p, argmax, rate, moves)
+        moves = self._expression(expression, strength) if expression is not None else None
+        director = None
+        if direction is not None and direction != Direction():
+            director = Director(direction, self.geometry, self.topology, face, seeds, self.config.fps)
+        return Take(face, seeds, temperature, top_p, argmax, rate, moves, director)
 
     # --- inputs -----------------------------------------------------------------------------------------------
 
@@ -282,17 +291,19 @@ class Animator:
             )
         return load_head().person(person)
 
-    def _expression(self, expression: str | Path | Clip) -> Tensor:
-        """(N,n_motion) motion of an expression clip at the model's rate."""
+    def _expression(self, expression: str | Path | Clip, strength: float | Mapping[str, float]) -> Tensor:
+        """(N,n_motion) motion of an expression clip at the model's rate, region by region as strong as asked."""
         clip = expression if isinstance(expression, Clip) else Clip.load(expression)
         self.topology.require(clip.topology, "the expression clip")
         if clip.n_frames == 0:
             raise InputError("the expression clip has no frames : give at least one")
+        scale = region_scale(self.geometry, self.topology, check_strength(strength))
         template = torch.from_numpy(np.asarray(clip.template, np.float32)).to(self._device)
+        rest = rest_motion(self.geometry, clip.template)
         parts = []
         for start in range(0, clip.n_frames, 256):
             chunk = torch.from_numpy(clip.displacements(start, start + 256)).to(self._device)
-            parts.append(self.geometry.to_motion(chunk, template))
+            parts.append(scale(self.geometry.to_motion(chunk, template) - rest) + rest)
         resampler = Resampler(clip.fps, self.config.fps)
         total = max(1, int(clip.n_frames * self.config.fps / clip.fps))
         return resampler.finish(torch.cat(parts), resampler.start(), total)

@@ -15,6 +15,7 @@ from torch import Tensor
 from meshtalk.audio import MelFrontend, MelState, frame_hops, n_frames
 from meshtalk.clip import exact_rate
 from meshtalk.config import HOP_RATE, SAMPLE_RATE, ModelConfig
+from meshtalk.direction import Director, DirectorState
 from meshtalk.errors import InputError
 from meshtalk.model.autoencoder import MeshTalk
 from meshtalk.model.compiled_networks import SHORT, CompiledDecoder, CompiledEncoder
@@ -46,6 +47,17 @@ class Take:
     fps: Fraction
     expression: Tensor | None
     """(N,n_motion) mm at the model's rate, played there and back; None lets the prior imagine the upper face."""
+    director: Director | None = None
+    """What is asked beyond that, at the model's rate."""
+
+    @property
+    def lead_out_samples(self) -> int:
+        """Silence at 16 kHz that follows the sound while the face goes back to neutral."""
+        return 0 if self.director is None else round(self.director.direction.lead_out_s * SAMPLE_RATE)
+
+    def leave(self, motion: Tensor, first: int, total: int) -> Tensor:
+        """(t,N,n_motion) frames from `first` on of `total`, the last of them on their way to neutral if so asked."""
+        return motion if self.director is None else self.director.leave(motion, first, total, self.fps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +73,7 @@ class ActingState:
     imagined: LstmState | None = None
     expression: LstmState | None = None
     decoder: LstmState | None = None
+    director: DirectorState = field(default_factory=DirectorState)
     smoother: Tensor | None = None
     resampler: ResamplerState = field(default_factory=lambda: ResamplerState(None, 0, 0))
 
@@ -168,12 +181,17 @@ class Actor:
 
     def deliver(self, native: Tensor, state: State) -> tuple[Tensor, State]:
         """(T,N,n_motion) new frames at the model's rate → (those that became certain, smoothed, at the take's rate; new state)."""
+        if state.take.director is not None:
+            native, directed = state.take.director.process(native, state.director)
+            state = replace(state, director=directed)
         smooth, smoother = Smoother(self.config.smoothing).process(native, state.smoother)
         motion, resampler = Resampler(self.config.fps, state.take.fps).process(smooth, state.resampler)
         return motion, replace(state, smoother=smoother, resampler=resampler)
 
     def deliver_last(self, native: Tensor, state: ActingState, total: int) -> Tensor:
         """The last frames at the model's rate → all that are still owed of `total` at the take's."""
+        if state.take.director is not None:
+            native = state.take.director.finish(native, state.director)
         smooth = Smoother(self.config.smoothing).finish(native, state.smoother)
         return Resampler(self.config.fps, state.take.fps).finish(smooth, state.resampler, total)
 
@@ -274,11 +292,16 @@ class Performer(Actor):
 
     @torch.no_grad()
     def finish(self, state: AnimatorState) -> Tensor:
-        """(t,N,n_motion) frames that were waiting for look-ahead."""
+        """(t,N,n_motion) frames that were waiting for look-ahead, and those of the lead-out."""
+        silence = np.zeros(state.take.lead_out_samples, np.float32)
+        before, state = self.advance(silence, state) if len(silence) else (None, state)
         mel = self._frontend.flush(state.mel, state.n_samples)
         mel = np.concatenate([mel, self._silence(self.network.audio.lookahead)])
         native, state = self._frames(mel, state, last_frame=n_frames(state.n_samples, SAMPLE_RATE, self.config.fps))
-        return self.deliver_last(native, state, n_frames(state.n_samples, SAMPLE_RATE, state.take.fps))
+        total = n_frames(state.n_samples, SAMPLE_RATE, state.take.fps)
+        motion = self.deliver_last(native, state, total)
+        motion = motion if before is None else torch.cat([before, motion])
+        return state.take.leave(motion, total - len(motion), total)
 
     def run(self, samples: np.ndarray, take: Take) -> Iterator[Tensor]:
         """All (t,N,n_motion) frames of a whole recording (S,), piece by piece."""

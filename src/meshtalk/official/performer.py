@@ -46,12 +46,15 @@ class OfficialPerformer(Actor):
 
     def run(self, samples: np.ndarray, take: Take) -> Iterator[Tensor]:
         """All (t,N,n_motion) frames of a whole recording (S,), piece by piece."""
-        total, state = n_frames(len(samples), SAMPLE_RATE, self.config.fps), self.begin(take)
-        for code in self.codes(samples, total):
+        samples = np.concatenate([samples, np.zeros(take.lead_out_samples, np.float32)])
+        heard, total = (n_frames(len(samples), SAMPLE_RATE, fps) for fps in (self.config.fps, take.fps))
+        state, done = self.begin(take), 0
+        for code in self.codes(samples, heard):
             motion, state = self.deliver(*self.act(code, code, state))
-            yield motion
+            yield take.leave(motion, done, total)
+            done += len(motion)
         nothing = torch.zeros(0, len(take.seeds), self.network.geometry.n_motion, device=self._device)
-        yield self.deliver_last(nothing, state, n_frames(len(samples), SAMPLE_RATE, take.fps))
+        yield take.leave(self.deliver_last(nothing, state, total), done, total)
 
     def codes(self, samples: np.ndarray, frames: int) -> Iterator[Tensor]:
         """(1,t,A) audio codes of the first frames of a whole recording (S,), piece by piece."""

@@ -83,7 +83,7 @@ def stream(
         BrokenPipeError: the consumer of a sink has gone.
     """
     pcm = Pcm(rate, channels)
-    lookahead_s = animator.lookahead_at(state.take.fps)
+    lookahead_s = animator.waits_s(state)
     numbers = Numbers(state.take.fps)
     if live:
         # what is compiled at first use must not be compiled while somebody speaks; a state can be used twice
