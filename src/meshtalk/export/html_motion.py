@@ -34,27 +34,28 @@ def encode_motion(clip: Clip, payload: Payload) -> dict[str, Any]:
     # position in `keys` of the frame to show at each time; -1: none yet
     shown = np.searchsorted(keys, np.arange(clip.n_frames), side="right") - 1
     if clip.weights is not None and clip.basis is not None:
-        linear = _rounded(np.asarray(clip.weights, np.float64)[keys], np.asarray(clip.basis, np.float32))
-        if linear[-1] <= ERROR_M:
-            return _linear(*linear[:-1], shown, payload)
+        rounded = _Rounded(np.asarray(clip.weights, np.float64)[keys], np.asarray(clip.basis, np.float32))
+        if rounded.error_m <= ERROR_M:
+            return _linear(rounded, shown, payload)
     weights, shapes = components(clip, keys, _COMPONENTS_ERROR_M)
-    *linear, error_m = _rounded(weights.astype(np.float64), shapes)
-    if error_m <= ERROR_M - _COMPONENTS_ERROR_M and len(shapes) < len(keys):
-        return _linear(*linear, shown, payload)
+    rounded = _Rounded(weights.astype(np.float64), shapes)
+    if rounded.error_m <= ERROR_M - _COMPONENTS_ERROR_M and len(shapes) < len(keys):
+        return _linear(rounded, shown, payload)
     return _frames(clip, keys, shown, payload)
 
 
-def _rounded(weights: np.ndarray, shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
-    """(T,K) and (K,V,3) as 16-bit integers with their (K,) scales, and the largest error a vertex can have from it."""
-    whole_weights, weight_scale = _integers(weights, axis=0)
-    whole_shapes, shape_scale = _integers(shapes, axis=(1, 2))
-    largest = np.abs(weights).max(0, initial=0.0)
-    length = np.linalg.norm(shapes, axis=2)  # (K,V)
-    moved = np.any(whole_shapes != 0, axis=2) | (length > 0)
-    # each number is off by half a step at most, a vertex by √3 of that
-    from_shapes = (largest * shape_scale * (np.sqrt(3) / 2)) @ moved
-    from_weights = (weight_scale / 2) @ (length + moved * (shape_scale * np.sqrt(3) / 2)[:, None])
-    return whole_weights, weight_scale, whole_shapes, shape_scale, float((from_shapes + from_weights).max(initial=0.0))
+class _Rounded:
+    """(T,K) weights and (K,V,3) shapes as 16-bit integers with their (K,) scales."""
+
+    def __init__(self, weights: np.ndarray, shapes: np.ndarray) -> None:
+        self.weights, self.weight_scale = _integers(weights, axis=0)
+        self.shapes, self.shape_scale = _integers(shapes, axis=(1, 2))
+        # each number is off by half a step at most, a vertex by √3 of that
+        length = np.linalg.norm(shapes, axis=2)  # (K,V)
+        off = (length > 0) * (self.shape_scale * np.sqrt(3) / 2)[:, None]
+        each = np.abs(weights).max(0, initial=0.0) @ off + (self.weight_scale / 2) @ (length + off)
+        self.error_m = float(each.max(initial=0.0))
+        """The farthest any vertex can be from where exact numbers would put it."""
 
 
 def _integers(values: np.ndarray, axis: int | tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -66,29 +67,22 @@ def _integers(values: np.ndarray, axis: int | tuple[int, ...]) -> tuple[np.ndarr
     return np.clip(whole, -_LEVELS, _LEVELS).astype(np.int16), scale
 
 
-def _linear(
-    weights: np.ndarray,
-    weight_scale: np.ndarray,
-    shapes: np.ndarray,
-    shape_scale: np.ndarray,
-    shown: np.ndarray,
-    payload: Payload,
-) -> dict[str, Any]:
+def _linear(rounded: _Rounded, shown: np.ndarray, payload: Payload) -> dict[str, Any]:
     """Sparse shapes: the vertices each one moves, as steps from one to the next, and how far."""
-    held = np.where(shown[:, None] >= 0, weights[shown], np.int16(0))
-    moved = np.any(shapes != 0, axis=2)
-    rows = np.argwhere(moved)  # (n,2) shape, vertex
+    held = np.where(shown[:, None] >= 0, rounded.weights[shown], np.int16(0))
+    moved = np.any(rounded.shapes != 0, axis=2)
+    vertices = np.nonzero(moved)[1]
     starts = np.concatenate([[0], np.cumsum(moved.sum(1))])
-    gaps = np.diff(rows[:, 1], prepend=0)
+    gaps = np.diff(vertices, prepend=0)
     first = starts[:-1][starts[:-1] < starts[1:]]
-    gaps[first] = rows[first, 1]
+    gaps[first] = vertices[first]
     return {
         "weights": payload.add(held),
-        "weightScale": payload.add(weight_scale.astype(np.float32)),
-        "shapeScale": payload.add(shape_scale.astype(np.float32)),
+        "weightScale": payload.add(rounded.weight_scale.astype(np.float32)),
+        "shapeScale": payload.add(rounded.shape_scale.astype(np.float32)),
         "starts": payload.add(starts.astype(np.uint32)),
         "gaps": payload.add(gaps.astype(np.uint16 if moved.shape[1] <= 65536 else np.uint32)),
-        "moves": payload.add(shapes[moved]),
+        "moves": payload.add(rounded.shapes[moved]),
     }
 
 
@@ -103,5 +97,6 @@ def _frames(clip: Clip, keys: np.ndarray, shown: np.ndarray, payload: Payload) -
     scales = np.ones(clip.n_frames, np.float32)
     for t, k in enumerate(shown):
         if k >= 0:
-            moves[t], scales[t] = _integers(clip.displacements(keys[k], keys[k] + 1)[0], axis=(0, 1))
+            frame = int(keys[k])
+            moves[t], scales[t] = _integers(clip.displacements(frame, frame + 1)[0], axis=(0, 1))
     return {"weights": None, "shapeScale": payload.add(scales), "moves": payload.add(moves)}
