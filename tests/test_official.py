@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 from meshtalk.animate import Animator
 from meshtalk.checkpoint import load_checkpoint
 from meshtalk.clip import Clip
+from meshtalk.direction import Direction
 from meshtalk.errors import InputError
 from meshtalk.evaluation import evaluate
 from meshtalk.measured import MeasuredAnimator
@@ -173,6 +174,13 @@ def test_silence_and_the_shortest_sounds_are_finite(case, samples):
     clip = case("5x7").animator().animate(samples, rig.RATE)
     assert clip.n_frames == -(-len(samples) * 30 // 16_000)
     clip.validate()
+
+
+def test_a_lead_out_does_not_change_how_loud_the_sound_is(case):
+    plain = case("5x7").animator().animate(SOUND, rig.RATE).vertices
+    longer = case("5x7").animator().animate(SOUND, rig.RATE, direction=Direction(lead_out_s=2.0)).vertices
+    assert len(longer) == FRAMES + 60
+    np.testing.assert_allclose(longer[:FRAMES], plain, atol=1e-7)
 
 
 # --- all else ------------------------------------------------------------------------------------------------------

@@ -46,8 +46,8 @@ class OfficialPerformer(Actor):
 
     def run(self, samples: np.ndarray, take: Take) -> Iterator[Tensor]:
         """All (t,N,n_motion) frames of a whole recording (S,), piece by piece."""
-        samples = np.concatenate([samples, np.zeros(take.lead_out_samples, np.float32)])
-        heard, total = (n_frames(len(samples), SAMPLE_RATE, fps) for fps in (self.config.fps, take.fps))
+        lasting = len(samples) + take.lead_out_samples  # silence that must not count for the loudness
+        heard, total = (n_frames(lasting, SAMPLE_RATE, fps) for fps in (self.config.fps, take.fps))
         state, done = self.begin(take), 0
         for code in self.codes(samples, heard):
             motion, state = self.deliver(*self.act(code, code, state))
@@ -57,14 +57,12 @@ class OfficialPerformer(Actor):
         yield take.leave(self.deliver_last(nothing, state, total), done, total)
 
     def codes(self, samples: np.ndarray, frames: int) -> Iterator[Tensor]:
-        """(1,t,A) audio codes of the first frames of a whole recording (S,), piece by piece."""
+        """(1,t,A) audio codes of frames of a whole recording (S,), piece by piece; after it is silence."""
         gain = gain_of(samples)
         for begin in range(0, frames, FRAMES_AT_ONCE):
             stop = min(begin + FRAMES_AT_ONCE, frames)
             parts = range(begin, stop, WINDOWS_AT_ONCE)
-            yield torch.cat([self._hear(samples, gain, part, min(part + WINDOWS_AT_ONCE, stop)) for part in parts])[
-                None
-            ]
+            yield torch.cat([self._hear(samples, gain, at, min(at + WINDOWS_AT_ONCE, stop)) for at in parts])[None]
 
     @torch.no_grad()
     def _hear(self, samples: np.ndarray, gain: float, begin: int, stop: int) -> Tensor:
