@@ -251,6 +251,9 @@ def test_evaluating_needs_regions_and_says_so(case, rig_corpus, tmp_path):
     model: Case = case("3x11 on the rig")
     with pytest.raises(InputError, match=r"region '\w+' is empty or missing.*it has: none"):
         evaluate(MeasuredAnimator(load_checkpoint(model.model)), rig_corpus, limit=1)
+    half = replace(rig.TOPOLOGY, landmarks={})
+    with pytest.raises(InputError, match="landmarks lip_inner_upper and lip_inner_lower"):
+        replace(some_expression(model), topology=half).lip_opening_mm()
     rig.TOPOLOGY.save(tmp_path / "topology.npz")
     made = import_official(
         model.folder / "official",

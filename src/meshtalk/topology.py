@@ -90,6 +90,7 @@ class Topology:
         if weights is None or not np.any(weights > 0):
             raise InputError(
                 f"region {name!r} is empty or missing for topology {self.hash}; it has: {', '.join(self.regions) or 'none'}"
+                " : give the topology weights for it"
             )
         return weights
 
@@ -188,7 +189,14 @@ def lip_opening_m(
 
     Returns:
         (...) metres, mean over the landmark pairs; a scalar for one mesh.
+
+    Raises:
+        InputError: the topology does not name its inner lips.
     """
+    if not {"lip_inner_upper", "lip_inner_lower"} <= set(topology.landmarks):
+        raise InputError(
+            f"topology {topology.hash} does not say where its lips meet : give it landmarks lip_inner_upper and lip_inner_lower"
+        )
     upper = vertices[..., topology.landmarks["lip_inner_upper"], 1]
     lower = vertices[..., topology.landmarks["lip_inner_lower"], 1]
     return (upper - lower).mean(-1)

@@ -31,7 +31,7 @@ def region_arrays(topology: Topology) -> dict[str, np.ndarray]:
 
 def opening_pairs(topology: Topology) -> tuple[np.ndarray, np.ndarray] | None:
     """Index arrays of the inner lips, or None where the topology has no such landmarks."""
-    if "lip_inner_upper" not in topology.landmarks:
+    if not {"lip_inner_upper", "lip_inner_lower"} <= set(topology.landmarks):
         return None
     return topology.landmarks["lip_inner_upper"], topology.landmarks["lip_inner_lower"]
 
