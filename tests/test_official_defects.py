@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -36,8 +37,17 @@ from meshtalk.training.data import WindowData
 from meshtalk.training.fit_geometry import fit_geometry
 from meshtalk.training.loop import Step, Trainer
 
+DOCUMENT = Path(__file__).parent.parent / "docs/equations.md"
 H, C, A, T = 16, 4, 6, 20
 OURS = ("compact", "official", "paper")
+
+
+def test_the_document_names_every_test_here_and_no_other():
+    told = set(re.findall(r"`(test_\w+)`", DOCUMENT.read_text(encoding="utf-8")))
+    here = {name for name in globals() if name.startswith("test_")} - {
+        "test_the_document_names_every_test_here_and_no_other"
+    }
+    assert told == here
 
 
 # --- the prior ---------------------------------------------------------------------------------------------------
