@@ -17,7 +17,9 @@ from safetensors.numpy import load_file
 
 from meshtalk.animate import Animator
 from meshtalk.checkpoint import load_checkpoint
+from meshtalk.cli import main
 from meshtalk.clip import Clip
+from meshtalk.config import ModelConfig, from_json, to_json
 from meshtalk.direction import Direction
 from meshtalk.errors import InputError
 from meshtalk.evaluation import evaluate
@@ -304,6 +306,22 @@ def test_another_frame_rate_inside_needs_other_weights(case):
     config = replace(animator.config, fps=Fraction(25))
     starts = OfficialPerformer(animator.network, config, "float32").frame_starts(0, 4)
     np.testing.assert_array_equal(starts, [0, 640, 1280, 1920])
+
+
+def test_settings_of_other_models_do_not_mention_it(case):
+    """A run that began before this front end existed must find its own settings again."""
+    assert "official" not in to_json(ModelConfig())["audio"]
+    config = case("3x11 on the rig").animator().config
+    told = to_json(config)
+    assert told["audio"]["official"] == {"n_mels": 20, "n_fft": 1024, "window": 400, "frame_starts": "exact"}
+    assert from_json(ModelConfig, told) == config
+
+
+def test_the_command_line_streams_no_official_weights(case, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["stream", "--format", "vertices", "--model", str(case("5x7").model)])
+    assert end.value.code == 2
+    assert "mean loudness" in capsys.readouterr().err
 
 
 def test_the_folder_stays_as_downloaded(case):
