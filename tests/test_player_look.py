@@ -1,0 +1,153 @@
+"""The player page to the eye: the same face as in films, what the switches change, what is told when nothing can be drawn."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import player_rig
+import pytest
+from player_rig import head_clip, needs_page, opened, seek, settle
+
+from meshtalk.export import write_player
+from meshtalk.render import Renderer
+
+pytestmark = needs_page
+SIDE = 440
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with player_rig.browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory):
+    clip = head_clip(1.0, person="p03")
+    return clip, clip.save(tmp_path_factory.mktemp("head") / "head.html")
+
+
+def picture(page) -> np.ndarray:
+    """(H,W,3) in [0,255]: the stage without what lies over it."""
+    from PIL import Image
+
+    page.add_style_tag(content="#cells .label, #cells .far, #scale { visibility: hidden }")
+    settle(page)
+    with Image.open(io.BytesIO(page.locator("#stage").screenshot())) as image:
+        return np.asarray(image.convert("RGB")).astype(float)
+
+
+def stage_of(page, side: int) -> None:
+    """Give the stage a square of `side` pixels."""
+    page.add_style_tag(
+        content=f"main {{ grid-template-rows: auto {side}px auto !important; width: {side}px; height: auto }}"
+    )
+    page.wait_for_timeout(300)
+
+
+def test_the_page_shows_the_face_that_the_films_show(browser, head):
+    clip, path = head
+    with opened(browser, path, SIDE, 700) as page:
+        stage_of(page, SIDE)
+        for time in (0.0, 0.5):
+            frame = seek(page, time)["frames"][0]
+            seen = picture(page)
+            assert seen.shape == (SIDE, SIDE, 3)
+            film = Renderer(clip.topology, clip.template, SIDE, SIDE, tint=clip.tint).frame(
+                clip.frames(frame, frame + 1)[0]
+            )
+            face = (slice(int(0.2 * SIDE), int(0.85 * SIDE)), slice(int(0.33 * SIDE), int(0.67 * SIDE)))
+            difference = np.abs(seen - film)[face]
+            # the same place, light, skin and texture; interpolation within triangles differs
+            assert difference.mean() < 6
+            assert np.quantile(difference, 0.95) < 20
+
+
+def test_switches_change_the_picture_and_change_it_back(browser, head):
+    with opened(browser, head[1], SIDE, 640) as page:
+        seek(page, 0.5)
+        plain = picture(page)
+        for key in ("w", "h"):
+            page.keyboard.press(key)
+            assert np.abs(picture(page) - plain).mean() > 2, key
+            page.keyboard.press(key)
+            assert np.abs(picture(page) - plain).mean() < 0.1, key
+        page.keyboard.press("v")
+        page.wait_for_timeout(200)
+        assert np.abs(picture(page) - plain).mean() > 2
+        page.click("#front")
+        page.wait_for_timeout(200)
+        assert np.abs(picture(page) - plain).mean() < 0.1
+
+
+def test_the_heat_is_where_the_clips_differ(browser, tmp_path):
+    clip = head_clip(1.0)
+    names = list(clip.basis_names)
+    assert clip.weights is not None
+    louder = clip.weights.copy()
+    louder[:, names.index("browInnerUp")] += 0.8
+    with opened(
+        browser, write_player(tmp_path / "x.html", [clip, replace(clip, weights=louder)]), 2 * SIDE, 640
+    ) as page:
+        seek(page, 0.5)
+        page.keyboard.press("h")
+        image = picture(page)
+        first, second = image[:, :SIDE], image[:, SIDE:]
+        colourful = np.ptp(second, axis=2) - np.ptp(first, axis=2)
+        upper, lower = np.array_split(colourful, 2)
+        assert np.quantile(upper, 0.99) > 60  # the brows
+        assert np.quantile(np.abs(lower), 0.99) < 15  # mouth and chin move alike
+
+
+@pytest.mark.parametrize("size", [(360, 640), (390, 844), (820, 1180), (1440, 900)])
+def test_nothing_is_cut_off_at_any_size(browser, tmp_path, size):
+    clips = [head_clip(1.0, seed) for seed in range(2)]
+    with opened(
+        browser, write_player(tmp_path / "x.html", clips, ["truth", "a rather long name of a clip"]), *size
+    ) as page:
+        outside = page.evaluate(
+            """[...document.querySelectorAll("button, select, #strip, #clock, .label")].filter((e) => {
+              const r = e.getBoundingClientRect();
+              return r.width > 0 && (r.left < 0 || r.top < 0 || r.right > innerWidth || r.bottom > innerHeight);
+            }).map((e) => e.id || e.className)"""
+        )
+        assert outside == []
+        assert page.locator("#stage").bounding_box()["height"] > 0.4 * size[1]
+
+
+def test_four_heads_take_a_small_part_of_a_frames_time(browser, tmp_path):
+    """At 30 frames a second there are 33 ms for all; on an idle machine it is about one for each head."""
+    clips = [head_clip(1.0, seed) for seed in range(4)]
+    with opened(browser, write_player(tmp_path / "x.html", clips), 420, 420) as page:
+        took_ms = page.evaluate(
+            """(() => {
+              const times = [];
+              for (let k = 0; k < 60; k++) {
+                const began = performance.now();
+                for (const motion of meshtalk.motions) motion.show((motion.frame + 1) % motion.nFrames);
+                times.push(performance.now() - began);
+              }
+              return times.sort((a, b) => a - b)[30];
+            })()"""
+        )
+        assert took_ms < 16
+
+
+def test_without_webgl_the_sound_and_the_curves_still_work(browser, head):
+    page = browser.new_page()
+    page.add_init_script(
+        """const get = HTMLCanvasElement.prototype.getContext;
+        HTMLCanvasElement.prototype.getContext = function (kind, ...more) {
+          return kind.startsWith("webgl") ? null : get.call(this, kind, ...more);
+        };"""
+    )
+    page.goto(head[1].as_uri())
+    page.evaluate("meshtalk.ready.then(() => null)")
+    assert "WebGL" in page.locator("#trouble").inner_text()
+    assert seek(page, 0.5)["frames"] == [15]
+    page.click("#play")
+    page.wait_for_timeout(300)
+    assert page.evaluate("meshtalk.clock.time") > 0.5
+    page.close()
