@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypedDict
 
@@ -17,7 +19,7 @@ from typing_extensions import Unpack
 from meshtalk.assets import asset
 from meshtalk.audio import n_frames, read_audio, to_mono
 from meshtalk.checkpoint import Checkpoint, load_checkpoint
-from meshtalk.clip import Clip
+from meshtalk.clip import CHUNK, Clip, Recipe
 from meshtalk.config import SAMPLE_RATE
 from meshtalk.corpus.head import Person, load_head
 from meshtalk.direction import Direction, Director, check_strength, region_scale, rest_motion
@@ -41,8 +43,8 @@ class Options(TypedDict, total=False):
     """Mesh file or (V,3) metres of the model's topology; or"""
     person: str | int | None
     """name ("p00"…) or seed of one of the packaged head's people."""
-    expression: str | Path | Clip | None
-    """A clip of the same topology whose upper face and emotion are mixed in (eqs. 1-3)."""
+    expression: str | Path | Clip | np.ndarray | None
+    """A clip of the same topology whose upper face and emotion are mixed in (eqs. 1-3); or its (N,n_motion) signal, of a recipe."""
     strength: float | Mapping[str, float]
     """Factor on the expression, of all of it or region by region: 0 none of it, 1 as it is, 2 at most."""
     temperature: float
@@ -132,7 +134,7 @@ class Animator:
 
         The other arguments, the clips and errors are those of `animate`.
         """
-        samples = self._samples(audio, sample_rate)
+        samples = self.samples(audio, sample_rate)
         take = self._take(range(seed, seed + n), **options)
         lasting = np.concatenate([samples, np.zeros(take.lead_out_samples, np.float32)])
         total = n_frames(len(lasting), SAMPLE_RATE, take.fps)
@@ -146,14 +148,34 @@ class Animator:
                 carried[index][done : done + len(values)] = values
             done += len(motion)
         assert done == total
-        clips = [self._clip(values, take.template, take.fps, lasting) for values in carried]
+        recipe = self._recipe(take, len(samples))
+        clips = [
+            replace(self._clip(values, take.template, take.fps, lasting), recipe=recipe(index))
+            for index, values in enumerate(carried)
+        ]
         person = options.get("person")
         if person is None:
             return clips
         who = self._person(person)
         return [replace(clip, subject=who.name, tint=who.tint) for clip in clips]
 
-    def _samples(self, audio: str | Path | np.ndarray, sample_rate: int | None) -> np.ndarray:
+    def _recipe(self, take: Take, n_samples: int) -> Callable[[int], Recipe]:
+        """What makes take number `index` again; those that were made together are made together again, to the last bit."""
+        directed = None if take.director is None else dataclasses.asdict(take.director.direction)
+        settings = {
+            "meshtalk": version("meshtalk"), "model": self.checkpoint.hash, "precision": self.precision, "samples": n_samples,
+            "seed": take.seeds[0], "n": len(take.seeds), "temperature": take.temperature, "top_p": take.top_p,
+            "argmax": take.argmax, "fps": str(take.fps), "direction": directed,
+        }  # fmt: skip
+        expression = None if take.expression is None else take.expression.cpu().numpy()
+        return lambda index: Recipe(settings | {"index": index}, expression)
+
+    def perform(self, samples: np.ndarray, **options: Unpack[Options]) -> Tensor:
+        """`animate` before motion becomes a clip: (S,) at 16 kHz → (T,n_motion) mm."""
+        return torch.cat(list(self._performer.run(samples, self._take([0], **options))))[:, 0]
+
+    def samples(self, audio: str | Path | np.ndarray, sample_rate: int | None) -> np.ndarray:
+        """(S,) mono 16 kHz samples of what `animate` takes for audio."""
         if isinstance(audio, (str, Path)):
             return read_audio(audio)[0]
         if sample_rate is None:
@@ -247,7 +269,7 @@ class Animator:
         *,
         template: str | Path | np.ndarray | None = None,
         person: str | int | None = None,
-        expression: str | Path | Clip | None = None,
+        expression: str | Path | Clip | np.ndarray | None = None,
         strength: float | Mapping[str, float] = 1.0,
         temperature: float = 1.0,
         top_p: float = 1.0,
@@ -291,22 +313,31 @@ class Animator:
             )
         return load_head().person(person)
 
-    def _expression(self, expression: str | Path | Clip, strength: float | Mapping[str, float]) -> Tensor:
+    def _expression(self, expression: str | Path | Clip | np.ndarray, strength: float | Mapping[str, float]) -> Tensor:
         """(N,n_motion) motion of an expression clip at the model's rate, region by region as strong as asked."""
+        if isinstance(expression, np.ndarray):
+            if expression.ndim != 2 or expression.shape[1] != self.geometry.n_motion or not len(expression):
+                raise InputError(
+                    f"an expression signal of shape {expression.shape} came; this model's is (N, {self.geometry.n_motion})"
+                )
+            return torch.from_numpy(expression.astype(np.float32)).to(self._device)
         clip = expression if isinstance(expression, Clip) else Clip.load(expression)
         self.topology.require(clip.topology, "the expression clip")
         if clip.n_frames == 0:
             raise InputError("the expression clip has no frames : give at least one")
         scale = region_scale(self.geometry, self.topology, check_strength(strength))
-        template = torch.from_numpy(np.asarray(clip.template, np.float32)).to(self._device)
         rest = rest_motion(self.geometry, clip.template)
-        parts = []
-        for start in range(0, clip.n_frames, 256):
-            chunk = torch.from_numpy(clip.displacements(start, start + 256)).to(self._device)
-            parts.append(scale(self.geometry.to_motion(chunk, template) - rest) + rest)
+        motion = scale(self.motion_of(clip) - rest) + rest
         resampler = Resampler(clip.fps, self.config.fps)
         total = max(1, int(clip.n_frames * self.config.fps / clip.fps))
-        return resampler.finish(torch.cat(parts), resampler.start(), total)
+        return resampler.finish(motion, resampler.start(), total)
+
+    def motion_of(self, clip: Clip) -> Tensor:
+        """(T,n_motion) mm of a clip in the model's geometry, at its own rate."""
+        template = torch.from_numpy(np.asarray(clip.template, np.float32)).to(self._device)
+        starts = range(0, clip.n_frames, CHUNK)
+        chunks = (torch.from_numpy(clip.displacements(start, start + CHUNK)).to(self._device) for start in starts)
+        return torch.cat([self.geometry.to_motion(chunk, template) for chunk in chunks])
 
 
 def _room(total: int, like: np.ndarray) -> np.ndarray:

@@ -3,125 +3,19 @@
 from __future__ import annotations
 
 import math
-import re
 import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 from meshtalk.errors import InputError
-
-Output = Annotated[Path, arg(aliases=["-o"])]
-
-
-def animate(
-    audio: Positional[Path],
-    /,
-    output: Output,
-    template: Path | None = None,
-    expression: Path | None = None,
-    person: str | None = None,
-    seed: int = 0,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
-    argmax: bool = False,
-    fps: str | None = None,
-    model: Path | None = None,
-    device: str = "cpu",
-) -> None:
-    """Animate a face with a voice recording.
-
-    Args:
-        audio: speech: WAV, FLAC, OGG, MP3, M4A, or a video with sound.
-        output: what to write: .mp4 (video with sound), .glb (morph targets) or .npz (meshtalk clip).
-        template: neutral mesh of the model's topology (.obj, .ply, .glb, .npy, .npz) to animate.
-        expression: clip (.npz) whose upper face and emotion are mixed in.
-        person: one of the packaged people, p00, p01, …, or an integer seed for a new face.
-        seed: of the sampling; the same seed gives the same animation.
-        temperature: of the sampling; below 1 is calmer.
-        top_p: draw among the likeliest codes that hold this share of the probability.
-        argmax: take the likeliest codes instead of sampling.
-        fps: frames a second of the output, e.g. 25, 30, 60, 30000/1001 (default: the model's).
-        model: model folder (default: the one in the package).
-        device: torch device, e.g. cpu, cuda, mps.
-    """
-    from meshtalk.animate import load_model
-    from meshtalk.export import check_output
-
-    check_output(output)
-    clip = load_model(model, device=check_device(device)).animate(
-        audio, template=template, person=parse_person(person), expression=expression, seed=seed, temperature=temperature,
-        top_p=top_p, argmax=argmax, fps=fps,
-    )  # fmt: skip
-    print(clip.save(output))
-
-
-def stream(
-    rate: int = 16000,
-    channels: int = 1,
-    format: str | None = None,
-    vmc: str | None = None,
-    live: bool = False,
-    template: Path | None = None,
-    expression: Path | None = None,
-    person: str | None = None,
-    seed: int = 0,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
-    argmax: bool = False,
-    fps: str | None = None,
-    model: Path | None = None,
-    device: str = "cpu",
-) -> None:
-    """Animate raw 16-bit sound on standard input while it comes: frames on standard output, or over UDP as VMC.
-
-    Args:
-        rate: samples a second of the sound.
-        channels: of the sound, interleaved; they are averaged.
-        format: on standard output: jsonl (ARKit weights) or vertices (binary). Default: jsonl, and with --vmc nothing.
-        vmc: HOST:PORT that gets ARKit weights as VMC messages, e.g. 127.0.0.1:39539.
-        live: the sound does not wait, as a microphone: a slow consumer loses frames instead of stopping everything.
-        template: neutral mesh of the model's topology (.obj, .ply, .glb, .npy, .npz) to animate.
-        expression: clip (.npz) whose upper face and emotion are mixed in.
-        person: one of the packaged people, p00, p01, …, or an integer seed for a new face.
-        seed: of the sampling; the same seed gives the same animation.
-        temperature: of the sampling; below 1 is calmer.
-        top_p: draw among the likeliest codes that hold this share of the probability.
-        argmax: take the likeliest codes instead of sampling.
-        fps: frames a second of the output, e.g. 25, 30, 60, 30000/1001 (default: the model's).
-        model: model folder (default: the one in the package).
-        device: torch device, e.g. cpu, cuda, mps.
-    """
-    from meshtalk.animate import load_model
-    from meshtalk.stream import stream as run
-    from meshtalk.stream.pcm import check_sound
-    from meshtalk.stream.pipes import ends_quietly, say, standard_input, standard_output
-    from meshtalk.stream.sinks import Sink, check_format, open_format
-    from meshtalk.stream.vmc import VmcSender, check_osc, parse_endpoint
-
-    format = "jsonl" if format is None and vmc is None else format
-    if format is not None:
-        check_format(format)
-    endpoint = parse_endpoint(vmc) if vmc is not None else None
-    if endpoint:
-        check_osc()
-    check_sound(rate, channels)
-    source = standard_input()
-    output = standard_output(binary=format == "vertices") if format else None
-    with ends_quietly():
-        animator = load_model(model, device=check_device(device))
-        state = animator.start(
-            template=template, person=parse_person(person), expression=expression, seed=seed,
-            temperature=temperature, top_p=top_p, argmax=argmax, fps=fps,
-        )  # fmt: skip
-        sinks: list[Sink] = [open_format(format, animator, state, output)] if format else []
-        sinks += [VmcSender(animator, state, *endpoint, live=live)] if endpoint else []
-        run(animator, state, source, sinks, rate=rate, channels=channels, live=live, report=say)
+from meshtalk.verbs import editing, performing
+from meshtalk.verbs.options import Output, check_device
 
 
 def train(
@@ -186,6 +80,7 @@ def evaluate(
     baseline: Path | None = None,
     real: Path | None = None,
     json: Path | None = None,
+    html: Path | None = None,
     samples: int = 1,
     limit: int | None = None,
     seed: int = 0,
@@ -199,6 +94,7 @@ def evaluate(
         baseline: regressor folder of a training run, to stand beside the model.
         real: folder of real recordings with transcripts.tsv, to be measured against forced alignment too.
         json: write all numbers to this file.
+        html: write a page to this file: the table, curves and pictures of clips, use of codes; it needs no other file.
         samples: animations per clip; 2 or more add the measures of samplers.
         limit: measure only so many clips, spread over the split.
         seed: of the sampling.
@@ -208,7 +104,7 @@ def evaluate(
 
     evaluate_model(
         None if str(model) == "-" else model, Corpus.open(corpus), split=split, baseline=baseline,
-        real=real, json=json, samples=samples, limit=limit, seed=seed,
+        real=real, json=json, html=html, samples=samples, limit=limit, seed=seed,
     )  # fmt: skip
 
 
@@ -239,30 +135,19 @@ def demo(output: Output = Path("demo")) -> None:
 
 
 VERBS: dict[str, Callable[..., Any]] = {
-    "animate": animate,
-    "stream": stream,
+    "animate": performing.animate,
+    "stream": performing.stream,
+    "takes": performing.takes,
+    "again": performing.again,
+    "redub": editing.redub,
+    "swap": editing.swap,
+    "heads": editing.heads,
     "demo": demo,
     "evaluate": evaluate,
     "train": train,
     "corpus": corpus,
     "import-official": import_official,
 }
-
-
-def parse_person(text: str | None) -> str | int | None:
-    """A person's name, or the seed of a new one."""
-    return int(text) if text is not None and re.fullmatch("[0-9]+", text) else text
-
-
-def check_device(name: str) -> str:
-    """A torch device that exists here, or InputError."""
-    import torch
-
-    try:
-        torch.zeros(1, device=name).item()
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise InputError(f"device {name!r} is not available here : use cpu") from None
-    return name
 
 
 def main(args: list[str] | None = None) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -42,6 +43,15 @@ class Phone(NamedTuple):
     end_s: float
 
 
+class Recipe(NamedTuple):
+    """How an `Animator` made a clip: with the model, the clip's own sound and its template, all that makes it again."""
+
+    settings: Mapping[str, Any]
+    """JSON types: model, seed, options, version; see docs/data_format.md."""
+    expression: np.ndarray | None = None
+    """(N,n_motion) float32 expression signal as the model saw it."""
+
+
 @dataclass(eq=False)
 class Clip:
     """T frames of V vertices at `fps`; frame k is at exactly k/fps seconds of the audio.
@@ -73,6 +83,8 @@ class Clip:
     phones: tuple[Phone, ...] = ()
     valid: np.ndarray | None = None
     """(T,) bool, False where capture missed a frame; None means all are valid. Gaps are never closed up."""
+    recipe: Recipe | None = None
+    """How it was made, if a model made it."""
 
     def __post_init__(self) -> None:
         try:
@@ -212,6 +224,10 @@ class Clip:
             arrays["phone_times_s"] = np.array([[p.start_s, p.end_s] for p in self.phones])
         if self.valid is not None:
             arrays["valid"] = self.valid
+        if self.recipe is not None:
+            arrays["recipe"] = np.array(json.dumps(self.recipe.settings))
+            if self.recipe.expression is not None:
+                arrays["recipe_expression"] = self.recipe.expression
         with atomic(path) as temporary:
             _write_archive(temporary, arrays, plain=("displacement",))
 
@@ -233,6 +249,7 @@ class Clip:
                 )
             subject, sentence, emotion = (str(label) for label in arrays["labels"])
             red, green, blue = arrays["tint"]
+            recipe = arrays.get("recipe")
             clip = cls(
                 topology=topology,
                 template=arrays["template"],
@@ -249,6 +266,7 @@ class Clip:
                 tint=(float(red), float(green), float(blue)),
                 phones=phones,
                 valid=arrays.get("valid"),
+                recipe=None if recipe is None else Recipe(json.loads(str(recipe)), arrays.get("recipe_expression")),
             )
         except FileNotFoundError:
             raise InputError(f"no clip at {path}") from None

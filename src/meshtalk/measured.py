@@ -27,7 +27,6 @@ class _Encoded:
     heard: Tensor
     """Features of the front end; of the official one, which has its own, the audio codes themselves."""
     motion: Tensor
-    template: Tensor
 
 
 class MeasuredAnimator(Animator):
@@ -45,19 +44,16 @@ class MeasuredAnimator(Animator):
             raise InputError("a regressor has no codes to measure : pass a MeshTalk model")
         self.network = checkpoint.network
 
-    @torch.no_grad()
     def reconstruct(self, clip: Clip) -> Clip:
         """The clip's own codes, decoded: what the latents can carry."""
-        seen = self._see(clip)
-        labels = self.network.labels(seen.motion, self._audio(self.network.audio, seen))
-        return self._decoded(seen, labels, clip)
+        return self.decoded(self.codes(clip), clip)
 
     @torch.no_grad()
     def swap(self, audio_clip: Clip, expression_clip: Clip) -> Clip:
         """The sound of one clip with the expression of another, on the first one's template; equal lengths."""
         sound, expression = self._see(audio_clip), self._see(expression_clip)
         labels = self.network.labels(expression.motion, self._audio(self.network.audio, sound))
-        return self._decoded(sound, labels, audio_clip)
+        return self.decoded(labels[0].cpu().numpy(), audio_clip)
 
     @torch.no_grad()
     def codes(self, clip: Clip) -> np.ndarray:
@@ -95,7 +91,6 @@ class MeasuredAnimator(Animator):
         return _Encoded(
             heard=heard,
             motion=self.geometry.to_motion(displacement, template)[None],
-            template=self.geometry.template_input(template[None]),
         )
 
     def _audio(self, encoder: AudioEncoder, seen: _Encoded) -> Tensor:
@@ -103,8 +98,11 @@ class MeasuredAnimator(Animator):
             return seen.heard
         return encoder.at(seen.heard, frame_hops(self.config.fps, 0, seen.motion.shape[1]))
 
-    def _decoded(self, seen: _Encoded, labels: Tensor, clip: Clip) -> Clip:
-        motion = self.network.decode(seen.template, self.network.one_hot(labels))[0]
-        motion = Smoother(self.config.smoothing).finish(motion, None)
-        samples = to_mono(clip.audio, clip.sample_rate)
-        return self.clip_of(motion, np.asarray(clip.template, np.float32), clip.fps, samples)
+    @torch.no_grad()
+    def decoded(self, labels: np.ndarray, clip: Clip) -> Clip:
+        """(T,H) codes on a clip's face, at the model's frame rate, with the clip's sound."""
+        template = np.asarray(clip.template, np.float32)
+        face = self.geometry.template_input(torch.from_numpy(template).to(self._device)[None])
+        codes = self.network.one_hot(torch.from_numpy(labels).to(self._device)[None])
+        motion = Smoother(self.config.smoothing).finish(self.network.decode(face, codes)[0], None)
+        return self.clip_of(motion, template, self.config.fps, to_mono(clip.audio, clip.sample_rate))

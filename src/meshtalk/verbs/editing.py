@@ -1,0 +1,110 @@
+"""`meshtalk redub`, `swap`, `heads`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from meshtalk.errors import InputError
+from meshtalk.verbs.options import Directing, FlatDirecting, Output, load_animator, parse_strength
+
+_AS_IT_IS = Directing()
+
+
+def redub(
+    clip: Positional[Path],
+    audio: Positional[Path],
+    /,
+    output: Output,
+    fit: str = "loop",
+    region_strength: tuple[str, ...] = (),
+    model: Path | None = None,
+    device: str = "cpu",
+    directing: FlatDirecting = _AS_IT_IS,
+) -> None:
+    """Give an existing performance new speech: the mouth from the sound, upper face and emotion from the clip.
+
+    Args:
+        clip: performance (.npz) of the model's topology.
+        audio: the new speech.
+        output: what to write: .mp4, .glb, .html or .npz.
+        fit: if the sound lasts longer: loop (through a seam where poses match), hold (the last pose), stretch, or cut (the sound).
+        region_strength: FACTOR on the performance, 0 to 2, or REGION=FACTOR … (default: 1).
+        model: model folder (default: the one in the package).
+        device: torch device, e.g. cpu, cuda, mps.
+    """
+    from meshtalk.clip import Clip
+    from meshtalk.edit import redub as run
+    from meshtalk.export import check_output
+
+    check_output(output)
+    direction, strength = directing.direction(), parse_strength(region_strength)
+    performance = Clip.load(clip)
+    made = run(load_animator(model, device), performance, audio, fit=fit, strength=strength, direction=direction)  # type: ignore[arg-type]
+    print(made.save(output))
+
+
+def swap(
+    clip: Positional[Path],
+    other: Positional[Path],
+    /,
+    output: Output,
+    heads: tuple[int, ...] = (),
+    region: str | None = None,
+    model: Path | None = None,
+) -> None:
+    """Exchange codes of some heads of a clip for another clip's, in latent space.
+
+    Args:
+        clip: gives sound, face and all other codes (.npz).
+        other: gives the codes of the chosen heads (.npz).
+        output: what to write: .mp4, .glb, .html or .npz.
+        heads: numbers of the heads, from 0; `meshtalk heads` shows what each one moves.
+        region: instead, the fewest heads that make most of this region's movement, e.g. upper_face (measured on both clips).
+        model: model folder (default: the one in the package).
+    """
+    from meshtalk.assess import load_measured
+    from meshtalk.clip import Clip
+    from meshtalk.edit import at_rate
+    from meshtalk.edit import swap as run
+    from meshtalk.export import check_output
+    from meshtalk.head_map import heads_of, influence_mm
+
+    if bool(heads) == (region is not None):
+        raise InputError("give --heads or --region, one of them")
+    check_output(output)
+    animator = load_measured(model)
+    mine, theirs = (at_rate(Clip.load(path), animator.config.fps) for path in (clip, other))
+    chosen = list(heads) if region is None else heads_of(influence_mm(animator, [mine, theirs]), animator, region)
+    print(f"heads {', '.join(map(str, chosen))}")
+    print(run(animator, mine, theirs, chosen).save(output))
+
+
+def heads(
+    clips: Positional[tuple[Path, ...]] = (), /, output: Output = Path("heads.png"), model: Path | None = None
+) -> None:
+    """Measure which code head moves which part of the face, and draw the map.
+
+    Args:
+        clips: clips (.npz) to measure on; default: the model's own performances of the packaged recordings.
+        output: picture (.png) with a face for each head.
+        model: model folder (default: the one in the package).
+    """
+    from meshtalk.assess import load_measured
+    from meshtalk.assets import asset
+    from meshtalk.clip import Clip
+    from meshtalk.edit import at_rate
+    from meshtalk.evaluation.real_speech import read_transcripts
+    from meshtalk.files import check_writable
+    from meshtalk.head_map import draw, influence_mm, table
+
+    check_writable(output)
+    animator = load_measured(model)
+    if clips:
+        measured = [at_rate(Clip.load(path), animator.config.fps) for path in clips]
+    else:
+        measured = [animator.animate(path) for path, _ in read_transcripts(asset("speech")).values()]
+    influence = influence_mm(animator, measured)
+    print(table(influence, animator))
+    print(draw(influence, animator, output))

@@ -1,0 +1,167 @@
+"""Options that several verbs share, as dataclasses: what they say here is what `--help` says."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import FlagCreatePairsOff, arg
+
+from meshtalk.errors import InputError
+
+Output = Annotated[Path, arg(aliases=["-o"])]
+
+
+@dataclass(frozen=True)
+class Directing:
+    """Small direction of a performance."""
+
+    blinks: float | None = None
+    """so many a minute instead of the model's own."""
+    no_blinks: Annotated[bool, FlagCreatePairsOff] = False
+    """eyes do not blink."""
+    hold_gaze: Annotated[bool, FlagCreatePairsOff] = False
+    """eyes look straight ahead."""
+    intensity: tuple[str, ...] = ()
+    """REGION=FACTOR …: how much a region moves, 0 to 3; regions: mouth, upper_face, eyelids, lips."""
+    freeze: tuple[str, ...] = ()
+    """REGION …: these stay at rest."""
+    smooth: tuple[str, ...] = ()
+    """REGION=SECONDS …: moving average over so long; a stream waits half of it longer."""
+    lead_in: float = 0.0
+    """seconds in which motion grows out of the neutral face."""
+    lead_out: float = 0.0
+    """seconds after the sound in which the face becomes neutral again."""
+
+    def direction(self) -> Any:
+        """The library's `Direction`.
+
+        Raises:
+            InputError: options that cannot be followed, or that contradict each other.
+        """
+        from meshtalk.direction import Direction
+
+        if self.no_blinks and self.blinks:
+            raise InputError(f"--no-blinks and --blinks {self.blinks:g} came : give one of them")
+        intensity = dict(named_numbers(self.intensity, "intensity"))
+        if both := set(intensity) & set(self.freeze):
+            raise InputError(f"--freeze and --intensity came for {', '.join(sorted(both))} : give one of them")
+        return Direction(
+            intensity=intensity | dict.fromkeys(self.freeze, 0.0),
+            smoothing_s=named_numbers(self.smooth, "smooth"),
+            blinks_per_min=0.0 if self.no_blinks else self.blinks,
+            hold_gaze=self.hold_gaze,
+            lead_in_s=self.lead_in,
+            lead_out_s=self.lead_out,
+        )
+
+
+@dataclass(frozen=True)
+class Performing:
+    """Who performs, and how."""
+
+    template: Path | None = None
+    """neutral mesh of the model's topology (.obj, .ply, .glb, .npy, .npz) to animate."""
+    expression: Path | None = None
+    """clip (.npz) whose upper face and emotion are mixed in."""
+    strength: tuple[str, ...] = ()
+    """FACTOR on the expression, 0 to 2, or REGION=FACTOR … (default: 1)."""
+    person: str | None = None
+    """one of the packaged people, p00, p01, …, or an integer seed for a new face."""
+    seed: int = 0
+    """of the sampling; the same seed gives the same animation."""
+    temperature: float = 1.0
+    """of the sampling; below 1 is calmer."""
+    top_p: float = 1.0
+    """draw among the likeliest codes that hold this share of the probability."""
+    argmax: bool = False
+    """take the likeliest codes instead of sampling."""
+    fps: str | None = None
+    """frames a second of the output, e.g. 25, 30, 60, 30000/1001 (default: the model's)."""
+    model: Path | None = None
+    """model folder (default: the one in the package)."""
+    device: str = "cpu"
+    """torch device, e.g. cpu, cuda, mps."""
+    directing: Annotated[Directing, arg(name="")] = field(default_factory=Directing)
+
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments of `Animator.animate`, without the seed."""
+        return {
+            "template": self.template, "person": parse_person(self.person), "expression": self.expression,
+            "strength": parse_strength(self.strength), "temperature": self.temperature, "top_p": self.top_p,
+            "argmax": self.argmax, "fps": self.fps, "direction": self.directing.direction(),
+        }  # fmt: skip
+
+    def animator(self) -> Any:
+        """The model, loaded."""
+        return load_animator(self.model, self.device)
+
+
+Flat = Annotated[Performing, arg(name="")]
+FlatDirecting = Annotated[Directing, arg(name="")]
+
+
+def named_numbers(texts: tuple[str, ...], option: str) -> Mapping[str, float]:
+    """("mouth=1.2", …) → {"mouth": 1.2, …}.
+
+    Raises:
+        InputError: a word that is not NAME=NUMBER, or a name that came twice.
+    """
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        value = parse_number(number)
+        if not name or value is None:
+            raise InputError(f"--{option} {text} came; REGION=NUMBER is needed, such as mouth=0.8")
+        if name in found:
+            raise InputError(f"--{option} came twice for {name} : give it once")
+        found[name] = value
+    return found
+
+
+def parse_strength(texts: tuple[str, ...]) -> float | Mapping[str, float]:
+    """One number, or numbers of regions.
+
+    Raises:
+        InputError: neither.
+    """
+    if not texts:
+        return 1.0
+    alone = parse_number(texts[0]) if len(texts) == 1 else None
+    return alone if alone is not None else named_numbers(texts, "strength")
+
+
+def parse_number(text: str) -> float | None:
+    """A finite number, or None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def parse_person(text: str | None) -> str | int | None:
+    """A person's name, or the seed of a new one."""
+    return int(text) if text is not None and re.fullmatch("[0-9]+", text) else text
+
+
+def load_animator(model: Path | None, device: str = "cpu") -> Any:
+    """A model folder or the packaged model, on a device that exists here."""
+    from meshtalk.animate import load_model
+
+    return load_model(model, device=check_device(device))
+
+
+def check_device(name: str) -> str:
+    """A torch device that exists here, or InputError."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError(f"device {name!r} is not available here : use cpu") from None
+    return name
