@@ -58,27 +58,34 @@ def experiments() -> list[Experiment]:
     no_eyelid = replace(training, loss=replace(loss, eyelid=0.0))
     paper = replace(training, loss=replace(loss, reconstruction=0.0, upper_face=1.0, opening=0.0, velocity=0.0))
     strict = replace(model, prior=replace(model.prior, mask="strict"))
-    found = [Experiment(HEARING, model, replace(training, stage1=_NONE, stage2=_NONE))]
-    for seed in SEEDS:
-        found += [
+    hearing = replace(
+        training, regression=replace(training.regression, steps=1500), stage1=_NONE, stage2=_NONE, augmentations=1
+    )
+    # as many steps as the shipped model's stage 1 takes, in batches as large as its own
+    longest = PRESETS["compact"][1].stage1.steps
+    regression = replace(training.regression, steps=longest, batch=8)
+    alone = replace(hearing, regression=regression, augmentations=training.augmentations)
+
+    def of_seed(seed: int) -> list[Experiment]:
+        return [
             Experiment(f"base-{seed}", model, replace(training, seed=seed)),
             Experiment(f"plain-{seed}", model, replace(plain, seed=seed)),
             Experiment(f"no_eyelid-{seed}", model, _without_prior(replace(no_eyelid, seed=seed))),
             Experiment(f"strict-{seed}", strict, replace(training, seed=seed), f"base-{seed}"),
         ]
-    found.append(Experiment("paper_loss-0", model, paper))
-    found += [Experiment(f"heads_{n}-0", replace(model, heads=n), training) for n in (4, 8, 32, 64)]
-    found += [Experiment(f"classes_{n}-0", replace(model, classes=n), training) for n in (8, 128)]
-    hearing = replace(
-        training, regression=replace(training.regression, steps=1500), stage1=_NONE, stage2=_NONE, augmentations=1
-    )
-    found += [Experiment(f"lookahead_{ms}-0", replace(model, audio=lookahead(ms)), hearing) for ms in LOOKAHEADS_MS]
-    # as many steps as the shipped model's stage 1 takes, in batches as large as its own
-    longest = PRESETS["compact"][1].stage1.steps
-    regression = replace(training.regression, steps=longest, batch=8)
-    alone = replace(hearing, regression=regression, augmentations=training.augmentations)
-    found.append(Experiment("regressor-0", model, alone))
-    return found
+
+    return [
+        Experiment(HEARING, model, replace(training, stage1=_NONE, stage2=_NONE)),
+        *of_seed(0),
+        Experiment("paper_loss-0", model, paper),
+        *(Experiment(f"heads_{n}-0", replace(model, heads=n), training) for n in (4, 8, 32)),
+        *(Experiment(f"classes_{n}-0", replace(model, classes=n), training) for n in (8, 128)),
+        *(Experiment(f"lookahead_{ms}-0", replace(model, audio=lookahead(ms)), hearing) for ms in LOOKAHEADS_MS),
+        Experiment("regressor-0", model, alone),
+        *of_seed(1),
+        *of_seed(2),
+        Experiment("heads_64-0", replace(model, heads=64), training),
+    ]
 
 
 _NONE = StageConfig(steps=0)
