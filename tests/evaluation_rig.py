@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from html.parser import HTMLParser
 
 import numpy as np
 
@@ -166,3 +168,34 @@ class LoudnessAnimator:
 
     def codes(self, clip: Clip) -> np.ndarray:
         return np.stack([np.round(np.asarray(clip.weights)[:, 1] * 4), np.zeros(clip.n_frames)], 1).astype(int)
+
+
+class Page(HTMLParser):
+    """What a browser would see of an HTML text: elements with their attributes, and words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self._words: list[str] = []
+        self._in_style = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._in_style = tag == "style"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_style = False
+
+    def handle_data(self, data: str) -> None:
+        if not self._in_style:
+            self._words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self._words).split())
+
+    def lines(self, kind: str) -> list[np.ndarray]:
+        """(n,2) pixels of each curve of a CSS class, without its gaps."""
+        paths = [a["d"] for tag, a in self.elements if tag == "path" and a.get("class") == f"line {kind}"]
+        return [np.array(re.findall(r"[ML]([\d.]+) ([\d.]+)", path or ""), float) for path in paths]

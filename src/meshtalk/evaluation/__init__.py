@@ -4,6 +4,7 @@ from meshtalk.evaluation.baselines import Floor, MeanFace, Neutral, Oracle, Trut
 from meshtalk.evaluation.disentangle import Mixing, mixing
 from meshtalk.evaluation.evaluate import evaluate, evaluate_all, references
 from meshtalk.evaluation.nearest import NearestClip
+from meshtalk.evaluation.page import Strip, write_page
 from meshtalk.evaluation.peers import PeersForm, peers_form
 from meshtalk.evaluation.real_speech import evaluate_real, read_recordings
 from meshtalk.evaluation.report import Report, markdown, table, write_json
@@ -17,6 +18,7 @@ __all__ = [
     "Oracle",
     "PeersForm",
     "Report",
+    "Strip",
     "Truth",
     "evaluate",
     "evaluate_all",
@@ -28,4 +30,5 @@ __all__ = [
     "references",
     "table",
     "write_json",
+    "write_page",
 ]

@@ -127,8 +127,8 @@ class NearestClip:
             clip, here = self.corpus.load(self.infos[index]), clips == index
             rows = at[here] - self._begins[index]
             low, high = int(rows.min()), int(rows.max()) + 1
-            dense = self.basis is None or clip.weights is None
-            motion = clip.displacements(low, high) if dense else clip.weights[low:high]
+            weights = clip.weights if self.basis is not None else None
+            motion = clip.displacements(low, high) if weights is None else weights[low:high]
             if moved is None:
                 moved = np.empty((*clips.shape, *motion.shape[1:]))
             moved[here] = motion[rows - low]

@@ -205,7 +205,7 @@ def figure_text(key: str, figure: Estimate | None, plus_minus: str = " ± ") -> 
     if figure is None or math.isnan(figure.value):
         return "-"
     measure = MEASURES[key]
-    text = f"{figure.value * measure.scale:.{measure.decimals}f}"
+    text = f"{round(figure.value * measure.scale, measure.decimals) + 0.0:.{measure.decimals}f}"
     half = (figure.high - figure.low) / 2 * measure.scale
     return f"{text}{plus_minus}{half:.{measure.decimals}f}" if math.isfinite(half) and half > 0 else text
 
