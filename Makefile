@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PLAYER := hatch_build.py $(wildcard web/*.* web/src/*)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test check train bench clean
+.PHONY: demo test check train reproduce bench clean
 
 demo: $(VENV)/.demo  ## two people speak two real recordings: demo/*.mp4, *.glb, contact_sheet.png
 	$(BIN)/meshtalk demo -o demo
@@ -22,6 +22,9 @@ check: $(VENV)/.dev  ## style, types, import rules
 train: $(VENV)/.train  ## from nothing to the shipped model: corpus/ and runs/compact/
 	$(BIN)/meshtalk corpus -o corpus
 	$(BIN)/meshtalk train corpus -o runs/compact --preset compact
+
+reproduce: $(VENV)/.train  ## the paper's claims on the corpus of `make train`: runs/reproduce and docs/reproduction.md
+	$(BIN)/python tools/reproduce.py corpus -o runs/reproduce
 
 bench: $(VENV)/.dev  ## speed of the model on this machine, as ratios
 	$(BIN)/python benchmarks/speed.py

@@ -12,7 +12,7 @@ from _claims import Experiment
 
 from meshtalk import evaluation
 from meshtalk.animate import Animator, load_model
-from meshtalk.assess import load_measured
+from meshtalk.assess import load_measured, phonetic_features
 from meshtalk.clip import Clip
 from meshtalk.corpus.store import Corpus
 from meshtalk.evaluation import metrics, tracks
@@ -125,6 +125,13 @@ def ways(model: Animator, corpus: Corpus) -> dict[str, Any]:
     return _figures(
         {"sampled": Way(model), "argmax": Way(model, argmax=True), "mean of 10": Way(model, mean_of=10)}, corpus
     )
+
+
+def systems(model: MeasuredAnimator, regressor: Path, corpus: Corpus) -> dict[str, Any]:
+    """(f) the model beside simple answers to the same sound: mean face, nearest training clip, regressor."""
+    answers: dict[str, Any] = evaluation.references(corpus, SPLIT, phonetic_features())
+    answers |= {"regressor": load_model(regressor), "codes of the truth": evaluation.Oracle(model), "meshtalk": model}
+    return _figures(answers, corpus)
 
 
 def best_of_ten(model: Animator, corpus: Corpus) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """The paper's claims on the embedded corpus, shown or refuted: trains every experiment, measures it, writes the page.
 
-    python tools/reproduce.py CORPUS -o runs/reproduce [--workers 2] [--only NAME …]
+    python tools/reproduce.py CORPUS -o runs/reproduce [--workers 2] [--only NAME …] [--page]
 
 Hours on two cores. Interrupt and run again to continue: a finished training is kept, a begun one goes on from its last
 checkpoint. The reading in docs/reproduction_reading.md is written by hand and stands on top of docs/reproduction.md.
@@ -17,9 +17,11 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import _claim_measures as measures
 import torch
+from _claim_page import write_page
 from _claims import HEARING, Experiment, experiments
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -32,7 +34,9 @@ from meshtalk.training.loop import read_step
 from meshtalk.training.run import train
 
 FEATURES = "features"
-MEASURED = "measures.json"
+MEASURED, SHIPPED = "measures.json", "shipped.json"
+REGRESSOR = "regressor-0"
+READING = "reproduction_reading.md"
 
 
 def run_one(root: Path, corpus_folder: Path, experiment: Experiment) -> str:
@@ -105,6 +109,29 @@ def run_all(root: Path, corpus: Path, chosen: list[Experiment], workers: int) ->
                 print(f"{name} is done" if error is None else f"{name} failed: {error!r}", flush=True)
 
 
+def measure_shipped(root: Path, corpus: Corpus) -> dict[str, Any] | None:
+    """(e) and (f), of the packaged model, measured once; None before the regressor is trained."""
+    path, regressor = root / SHIPPED, root / REGRESSOR / "regressor"
+    model = measures.load_measured(None)
+    if (told := read(path)) is not None and told["model"] == model.checkpoint.hash:
+        return told
+    if not (root / REGRESSOR / MEASURED).exists():
+        return None
+    print("measuring the packaged model …", flush=True)
+    told = {
+        "model": model.checkpoint.hash, "ways": measures.ways(model, corpus), "ten": measures.best_of_ten(model, corpus),
+        "systems": measures.systems(model, regressor, corpus),
+    }  # fmt: skip
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    return told
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """A JSON file, or None where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("corpus", type=Path)
@@ -113,10 +140,19 @@ def main() -> None:
         "--workers", type=int, default=os.cpu_count() or 1, help="trainings at once (default %(default)s)"
     )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="train these experiments alone, and write no page")
+    parser.add_argument("--page", action="store_true", help="train nothing: write the page of what is finished")
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="where the page goes (default %(default)s)")
     options = parser.parse_args()
     chosen = [e for e in experiments() if options.only is None or e.name in options.only]
     options.output.mkdir(parents=True, exist_ok=True)
-    run_all(options.output, options.corpus, chosen, options.workers)
+    if not options.page:
+        run_all(options.output, options.corpus, chosen, options.workers)
+    if options.only is None:
+        found = {e.name: read(options.output / e.name / MEASURED) for e in chosen}
+        shipped = measure_shipped(options.output, Corpus.open(options.corpus))
+        reading = options.docs / READING
+        text = reading.read_text(encoding="utf-8") if reading.exists() else ""
+        print(write_page({name: told for name, told in found.items() if told}, shipped, text, options.docs))
 
 
 if __name__ == "__main__":
