@@ -142,7 +142,7 @@ def test_bad_input_to_animate(capsys, here, tiny_model, case):
 @pytest.mark.parametrize(
     ("output", "words"),
     [
-        ("out.avi", ".mp4, .glb, .npz"),
+        ("out.avi", ".mp4, .glb, .html, .npz"),
         ("out", "no suffix"),
         ("nowhere/out.npz", "no folder"),
         ("speech.wav/out.npz", "no folder"),

@@ -333,14 +333,14 @@ def test_the_place_is_checked_before_the_work(tmp_path, monkeypatch):
 
 def test_unknown_formats_and_sizes_are_told(tmp_path):
     clip = make_clip(n_frames=4)
-    with pytest.raises(InputError, match=r"\.avi .*\.mp4, \.glb, \.npz"):
+    with pytest.raises(InputError, match=r"\.avi .*\.mp4, \.glb, \.html, \.npz"):
         export(clip, tmp_path / "a.avi")
     with pytest.raises(InputError, match="no suffix"):
         export(clip, tmp_path / "a")
     with pytest.raises(InputError, match="even"):
         write_mp4(clip, tmp_path / "a.mp4", size=(63, 64))
     clip.weights, clip.audio = clip.weights[:0], clip.audio[:0]
-    for suffix in (".mp4", ".glb"):
+    for suffix in (".mp4", ".glb", ".html"):
         with pytest.raises(InputError, match="no frames"):
             export(clip, tmp_path / f"a{suffix}")
     assert not os.listdir(tmp_path)

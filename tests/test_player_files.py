@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def page(monkeypatch, tmp_path):
     return path
 
 
-def farthest_m(clip, entry, array, frames=...) -> float:
+def farthest_m(clip, entry, array, frames: Any = ...) -> float:
     error = (
         displacements(entry["motion"], array, clip.n_frames, clip.topology.n_vertices)[frames]
         - clip.displacements()[frames]

@@ -21,6 +21,7 @@ export class Controls {
     $("strip").setAttribute("aria-valuemax", this.clock.duration.toFixed(2));
     this.silent = this.clips.every((clip) => !clip.sound);
     $("mute").hidden = this.silent;
+    if (!this.stage) for (const id of [...Object.keys(VIEWS), "wire", "heat"]) $(id).disabled = true;
     $("speed").append(...SPEEDS.map((speed) => new Option(`${speed}×`, speed, speed === 1, speed === 1)));
     this.buttons();
     this.scrubbing();

@@ -16,6 +16,13 @@ function trouble(text) {
   $("trouble").hidden = false;
 }
 
+/** Without a sound card browsers complain, but still keep time: this does not stay in the way of the faces. */
+function soundTrouble(text) {
+  if (!$("trouble").hidden) return;
+  trouble(text);
+  setTimeout(() => ($("trouble").hidden = true), 8000);
+}
+
 /** A cell of the grid: the clip's name, its colour, whether it is heard, and how far it is from the first. */
 function cell(clip, index, many, onHear) {
   const box = document.createElement("div");
@@ -41,7 +48,7 @@ function colourBar(heat, clips) {
   $("scale-title").textContent = heat.alone ? "mm from the neutral face" : `mm from ${clips[0].name || "the first"}`;
   $("scale-bar").style.background = `linear-gradient(to top, ${RAMP.join(", ")})`;
   $("scale-ticks").replaceChildren(
-    ...[1, 0.75, 0.5, 0.25, 0].map((share) => {
+    ...[1, 0.8, 0.6, 0.4, 0.2, 0].map((share) => {
       const tick = document.createElement("li");
       tick.textContent = `${+(share * heat.ceiling).toFixed(2)}`;
       return tick;
@@ -62,7 +69,7 @@ async function open() {
   const keys = clips.map((clip) => JSON.stringify(clip.sound));
   const different = [...new Set(keys)];
   const sounds = different.map((key) => JSON.parse(key)).map((sound) => sound && { ...sound, samples: array(sound.samples) });
-  const clock = new Clock(sounds, duration, trouble);
+  const clock = new Clock(sounds, duration, soundTrouble);
   const strip = new Strip($("strip"), $("curves"), $("playhead"), clips, array, duration);
   const shown = { wired: false, heated: false };
   let stale = false; // whether the heat map was switched since it was last computed
