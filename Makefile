@@ -30,7 +30,7 @@ bench: $(VENV)/.dev  ## speed of the model on this machine, as ratios
 	$(BIN)/python benchmarks/speed.py
 
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) web/node_modules src/meshtalk/assets/player.html demo build dist .pytest_cache .ruff_cache .hypothesis .coverage
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
