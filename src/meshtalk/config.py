@@ -158,6 +158,10 @@ class LossConfig:
 
     reconstruction: float = 1.0
     """Both true signals, all regions: without it the emotional part of the mouth is lost."""
+    whole_face: float = field(default=0.0, metadata=_NEWER)
+    """Both true signals, every vertex alike: the official code's plain MSE."""
+    eyelid_points: float = field(default=0.0, metadata=_NEWER)
+    """Both true signals, eyelids: the official code's MSE on 62 eyelid points, here all of the region."""
     cross_modality: float = 1.0
     """Eq. 4."""
     upper_face: float = 5.0
@@ -222,7 +226,15 @@ PRESETS: dict[str, tuple[ModelConfig, TrainConfig]] = {
             regression=StageConfig(steps=0),
             stage1=StageConfig(steps=50_000, learning_rate=1e-4, audio_learning_rate=1e-4),
             stage2=StageConfig(steps=15_000, frames=64, learning_rate=1e-4, audio_learning_rate=1e-4),
-            loss=LossConfig(upper_face=1.0, opening=0.0, velocity=0.0),
+            loss=LossConfig(
+                reconstruction=0.0,
+                whole_face=1.0,
+                eyelid_points=1.0,
+                eyelid=0.0,
+                upper_face=1.0,
+                opening=0.0,
+                velocity=0.0,
+            ),  # fmt: skip
             context_corruption=0.0,
             event_weight=0.0,
             augmentations=0,

@@ -22,8 +22,10 @@ LIP_EMPHASIS = 2.0
 
 
 def region_arrays(topology: Topology) -> dict[str, np.ndarray]:
-    """The regions of eqs. 4 and 5: M^mouth (lips emphasised), M^upper, M^eyelid."""
-    regions = {name: topology.region(name) for name in LOSS_REGIONS}
+    """The regions of eqs. 4 and 5: M^mouth (lips emphasised), M^upper, M^eyelid; and the whole face."""
+    regions = {name: topology.region(name) for name in LOSS_REGIONS} | {
+        "face": np.ones(topology.n_vertices, np.float32)
+    }
     if "lips" in topology.regions:
         regions["mouth"] = regions["mouth"] * (1 + LIP_EMPHASIS * topology.region("lips"))
     return regions

@@ -79,6 +79,11 @@ def stage1_step(model: MeshTalk, data: WindowData, train: TrainConfig, step: Ste
     }
     if weights.reconstruction:
         terms["reconstruction"] = weights.reconstruction * losses.reconstruction(output, truth, bound.region)
+    for name, weight, region in (
+        ("whole_face", weights.whole_face, "face"), ("eyelid_points", weights.eyelid_points, "eyelids")
+    ):  # fmt: skip
+        if weight:
+            terms[name] = weight * bound.region(output - truth, region)
     terms |= bound.details(output, truth)
     for made in from_imagined:
         foreign = truth[other]
