@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import time
@@ -150,6 +151,7 @@ def streaming(animator: Animator, seconds: float) -> dict[str, float]:
     fps, size = float(animator.config.fps), round(PACKET_S * SAMPLE_RATE)
     sound, state = speech(seconds), animator.start()
     animator.advance(sound[:SAMPLE_RATE], state)  # compiled kernels; a state can be used twice
+    gc.freeze()  # as `meshtalk stream` does
     done_s, spent_s, frame = 0.0, 0.0, 0
     waits_s, computes_s, delays_s = [], [], []
     for begin in range(0, len(sound), size):
