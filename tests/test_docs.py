@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from collections.abc import Callable
+from dataclasses import is_dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Annotated, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -68,6 +71,25 @@ def exists(dotted: str) -> bool:
     return False
 
 
+def options_of(owner: Callable[..., object]) -> set[str]:
+    """Options of a verb, or of a dataclass of options."""
+    found: set[str] = set()
+    hints = get_type_hints(owner, include_extras=True)
+    for name, parameter in inspect.signature(owner).parameters.items():
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            continue
+        kind, *notes = get_args(hints[name]) if get_origin(hints[name]) is Annotated else [hints[name]]
+        if is_dataclass(kind):
+            found |= options_of(kind)
+        else:
+            found |= {"--" + name.replace("_", "-")}
+            found |= {alias for note in notes for alias in getattr(note, "aliases", None) or ()}
+    return found
+
+
+OPTIONS = {verb: options_of(function) for verb, function in VERBS.items()}
+
+
 def command_complaint(words: list[str]) -> str | None:
     """What is wrong with the verb or an option of a `meshtalk …` command, if anything."""
     verb, *rest = words
@@ -75,7 +97,7 @@ def command_complaint(words: list[str]) -> str | None:
         return None
     if verb not in VERBS:
         return f"there is no verb {verb}"
-    allowed = {"--" + name.replace("_", "-") for name in inspect.signature(VERBS[verb]).parameters} | {"-o", "--help"}
+    allowed = OPTIONS[verb] | {"--help"}
     takes = [p for p in inspect.signature(VERBS[verb]).parameters.values() if p.kind is p.POSITIONAL_ONLY]
     if not takes and rest and not rest[0].startswith(("-", "[", "…", "...")):
         return f"{verb} takes no {rest[0]}"
@@ -92,8 +114,7 @@ def complaint(code: str) -> str | None:
         target = match[1]
         return None if re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M) else f"make has no {target}"
     if re.fullmatch(r"--[a-z-]+", code):
-        options = {name.replace("_", "-") for verb in VERBS.values() for name in inspect.signature(verb).parameters}
-        return None if code[2:] in options else f"no verb has the option {code}"
+        return None if code in set().union(*OPTIONS.values()) else f"no verb has the option {code}"
     if re.fullmatch(r"[\w./-]+", code) and code.endswith(FILE_SUFFIXES):
         here = [ROOT / code, ROOT / "docs" / code, SOURCE / code, *ROOT.glob(f"tools/{code}")]
         return None if any(path.exists() for path in here) or "/" not in code else f"there is no file {code}"
@@ -209,6 +230,9 @@ def test_presets_are_as_the_table_says(row):
         ("meshtalk.export.EXPORTERS", True),
         ("meshtalk animate --seed", True),
         ("meshtalk animate --sead", False),
+        ("meshtalk takes line.wav -n 8 --lead-out 1 -o takes", True),
+        ("meshtalk swap a.npz b.npz --no-blinks", False),
+        ("meshtalk redub a.npz b.wav --clip c.npz", False),
         ("meshtalk dance", False),
         ("meshtalk corpus everything", False),
         ("make demo", True),

@@ -36,6 +36,9 @@ SPOOL_BYTES = 2**28
 """Vertices of every frame that would be larger than this are kept in a temporary file, which a Clip maps."""
 
 
+MAX_TAKES = 64
+
+
 class Options(TypedDict, total=False):
     """How a line is performed; all of it can be left out."""
 
@@ -130,10 +133,12 @@ class Animator:
         """Several takes of one line, sampled together, which costs far less than one after the other.
 
         Args:
-            n: how many; take i is what `animate` gives with seed + i.
+            n: how many, up to MAX_TAKES; take i is what `animate` gives with seed + i.
 
         The other arguments, the clips and errors are those of `animate`.
         """
+        if not 1 <= n <= MAX_TAKES:
+            raise InputError(f"{n} takes came; at least one and up to {MAX_TAKES} can be made together")
         samples = self.samples(audio, sample_rate)
         take = self._take(range(seed, seed + n), **options)
         lasting = np.concatenate([samples, np.zeros(take.lead_out_samples, np.float32)])
@@ -283,7 +288,8 @@ class Animator:
         face = self._template(template, person)
         if expression is not None and isinstance(self.network, Regressor):
             raise InputError("a regressor has no expression input : use a MeshTalk model with --expression")
-        moves = self._expression(expression, strength) if expression is not None else None
+        factors = check_strength(strength)
+        moves = self._expression(expression, factors) if expression is not None else None
         director = None
         if direction is not None and direction != Direction():
             director = Director(direction, self.geometry, self.topology, face, seeds, self.config.fps)
@@ -313,19 +319,21 @@ class Animator:
             )
         return load_head().person(person)
 
-    def _expression(self, expression: str | Path | Clip | np.ndarray, strength: float | Mapping[str, float]) -> Tensor:
+    def _expression(self, expression: str | Path | Clip | np.ndarray, factors: Mapping[str, float]) -> Tensor:
         """(N,n_motion) motion of an expression clip at the model's rate, region by region as strong as asked."""
         if isinstance(expression, np.ndarray):
-            if expression.ndim != 2 or expression.shape[1] != self.geometry.n_motion or not len(expression):
+            wanted = expression.ndim == 2 and expression.shape[1] == self.geometry.n_motion and len(expression) > 0
+            if not (wanted and expression.dtype.kind == "f" and np.isfinite(expression).all()):
                 raise InputError(
-                    f"an expression signal of shape {expression.shape} came; this model's is (N, {self.geometry.n_motion})"
+                    f"an expression signal {expression.shape} of {expression.dtype} came; this model's is "
+                    f"(N, {self.geometry.n_motion}) of finite floats"
                 )
             return torch.from_numpy(expression.astype(np.float32)).to(self._device)
         clip = expression if isinstance(expression, Clip) else Clip.load(expression)
         self.topology.require(clip.topology, "the expression clip")
         if clip.n_frames == 0:
             raise InputError("the expression clip has no frames : give at least one")
-        scale = region_scale(self.geometry, self.topology, check_strength(strength))
+        scale = region_scale(self.geometry, self.topology, factors)
         rest = rest_motion(self.geometry, clip.template)
         motion = scale(self.motion_of(clip) - rest) + rest
         resampler = Resampler(clip.fps, self.config.fps)
@@ -333,11 +341,18 @@ class Animator:
         return resampler.finish(motion, resampler.start(), total)
 
     def motion_of(self, clip: Clip) -> Tensor:
-        """(T,n_motion) mm of a clip in the model's geometry, at its own rate."""
+        """(T,n_motion) mm of a clip in the model's geometry, at its own rate.
+
+        Raises:
+            InputError: the motion is not finite.
+        """
         template = torch.from_numpy(np.asarray(clip.template, np.float32)).to(self._device)
         starts = range(0, clip.n_frames, CHUNK)
         chunks = (torch.from_numpy(clip.displacements(start, start + CHUNK)).to(self._device) for start in starts)
-        return torch.cat([self.geometry.to_motion(chunk, template) for chunk in chunks])
+        motion = torch.cat([self.geometry.to_motion(chunk, template) for chunk in chunks])
+        if not motion.isfinite().all():
+            raise InputError("the performance holds NaN or infinite values : repair or drop those frames")
+        return motion
 
 
 def _room(total: int, like: np.ndarray) -> np.ndarray:

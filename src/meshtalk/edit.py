@@ -8,7 +8,7 @@ from dataclasses import replace
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from meshtalk.direction import Direction, Director, check_strength, region_scale
 from meshtalk.errors import InputError
 from meshtalk.evaluation import tracks
 from meshtalk.measured import MeasuredAnimator
+from meshtalk.model.geometry import MM
+from meshtalk.performance import there_and_back
 from meshtalk.resample import Resampler
 from meshtalk.topology import lip_opening_m
 
@@ -28,9 +30,15 @@ CLOSED_MM, OPEN_MM = 1.0, 2.0
 """Lips nearer than the first are the new speech's alone, further apart than the second the performance's too."""
 CROSSFADE_S = 0.4
 SHORTEST_LOOP_S = 1.0
-"""A shorter clip has no two moments far enough apart to loop between: it is played there and back."""
+"""A shorter clip has no two moments far enough apart to loop between: it is played there and back. So is one whose best seam
+would show: a larger step between frames than all of its own."""
+RECIPE: Mapping[str, tuple[type, ...]] = {
+    "model": (str,), "precision": (str,), "samples": (int,), "seed": (int,), "n": (int,), "index": (int,),
+    "temperature": (float, int), "top_p": (float, int), "argmax": (bool,), "fps": (str,), "direction": (dict, type(None)),
+}  # fmt: skip
+"""What `again` needs of a recipe."""
 POSE_VERTICES = 300
-"""Of the upper face, evenly spread: enough to tell poses apart."""
+"""Evenly spread: enough to tell poses apart."""
 
 
 def redub(
@@ -46,14 +54,15 @@ def redub(
     """New speech for an existing performance: the mouth from the sound, upper face and emotion from the clip (eqs. 1-3).
 
     The performance and the new sound are encoded and decoded together. Twice: as it is, so that a smile goes on, and with its
-    mouth at rest, so that nothing of its old words is left; where the second closes the lips, the lips are the second's. What the
-    codes could not carry of the upper face is added again.
+    mouth at rest, so that nothing of its old words is left; where the second closes the lips and the first does not, the mouth is
+    the second's. What the codes could not carry of the upper face is added again.
 
     Args:
         clip: the performance, of the model's topology.
         audio: a file, or (S,) or (S,channels) samples at `sample_rate` Hz.
         fit: what happens if the sound lasts longer: `loop` the performance through a seam where poses match, `hold` its last pose,
-            `stretch` it (also if it is longer than the sound), or `cut` the sound. A longer performance ends with the sound.
+            `stretch` it from its first to its last pose (also if it is longer than the sound), or `cut` the sound. But for
+            `stretch` a longer performance ends with the sound.
         strength: factor on the performance, or one for each region.
         direction: see `Direction`.
 
@@ -66,7 +75,7 @@ def redub(
     animator.topology.require(clip.topology, "the performance")
     samples = animator.samples(audio, sample_rate)
     if fit == "cut":
-        samples = samples[: math.ceil(clip.n_frames / clip.fps * SAMPLE_RATE)]
+        samples = samples[: int(clip.n_frames / clip.fps * SAMPLE_RATE)]
     direction = direction or Direction()
     samples = np.concatenate([samples, np.zeros(round(direction.lead_out_s * SAMPLE_RATE), np.float32)])
     n_frames = math.ceil(len(samples) * clip.fps / SAMPLE_RATE)
@@ -83,11 +92,10 @@ def redub(
         for signal in (source, silent)
     )
     if geometry.has_opening:
-        gap_mm = (
-            geometry.opening(spoken) - geometry.opening(rest) + float(lip_opening_m(template, topology)) * 1e3
-        )
-        share = ((OPEN_MM - gap_mm) / (OPEN_MM - CLOSED_MM)).clamp(0, 1)
-        whole = whole + (share * share * (3 - 2 * share))[:, None] * (spoken - whole)
+        neutral_mm = float(lip_opening_m(template, topology)) * MM - geometry.opening(rest)
+        said_mm, wider_mm = geometry.opening(spoken) + neutral_mm, geometry.opening(whole) - geometry.opening(spoken)
+        closes, gapes = ((mm / (OPEN_MM - CLOSED_MM)).clamp(0, 1) for mm in (OPEN_MM - said_mm, wider_mm))
+        whole = whole + (closes * closes * (3 - 2 * closes) * gapes)[:, None] * (spoken - whole)
     motion = whole + region_share(geometry, topology, "upper_face")(source - whole)
     director = Director(direction, geometry, topology, template, [0], clip.fps)
     motion = director.finish(motion[:, None], director.start())
@@ -108,8 +116,8 @@ def fit_length(clip: Clip, n_frames: int, fit: Fit) -> Clip:
         raise InputError("the performance has no frames : give a clip with at least one")
     values = np.asarray(clip.weights if clip.weights is not None else clip.displacement)
     if fit == "stretch" and len(values) > 1:
-        source = Resampler(Fraction(len(values), n_frames), Fraction(1))
-        values = source.finish(torch.from_numpy(np.array(values, np.float32)), source.start(), n_frames).numpy()
+        even = Resampler(Fraction(len(values) - 1, max(n_frames - 1, 1)), Fraction(1))
+        values = even.finish(torch.from_numpy(np.array(values, np.float32)), even.start(), n_frames).numpy()
     elif len(values) < n_frames:
         order = _loop(clip, n_frames) if fit == "loop" else [(np.minimum(np.arange(n_frames), len(values) - 1), None)]
         values = _played(values, order)
@@ -120,11 +128,20 @@ def fit_length(clip: Clip, n_frames: int, fit: Fit) -> Clip:
 
 
 def at_rate(clip: Clip, fps: Fraction) -> Clip:
-    """A clip at another frame rate; frame k of both is at k/fps seconds."""
+    """A clip at another frame rate, as long as its sound; frame k of both is at k/fps seconds.
+
+    Raises:
+        InputError: the clip has no frames.
+    """
     if clip.fps == fps:
         return clip
-    values = np.asarray(clip.weights if clip.weights is not None else clip.displacement, np.float32)
-    values = at_rate_of(torch.from_numpy(values), clip.fps, fps)
+    if clip.n_frames == 0:
+        raise InputError("a clip without frames came : give one with at least one")
+    values = np.array(clip.weights if clip.weights is not None else clip.displacement, np.float32)
+    resampler = Resampler(clip.fps, fps)
+    # as many frames as any sound has, see docs/data_format.md; what is owed at the end is held
+    total = max(1, math.ceil(len(clip.audio) * fps / clip.sample_rate))
+    values = resampler.finish(torch.from_numpy(values), resampler.start(), total).numpy()
     motion = {"weights": values} if clip.weights is not None else {"displacement": values}
     return replace(clip, **motion, fps=fps, valid=None, recipe=None)
 
@@ -138,39 +155,46 @@ def at_rate_of(frames: torch.Tensor, source: Fraction, target: Fraction) -> np.n
 def _loop(clip: Clip, n_frames: int) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """How to play a clip for longer: ((n,) frames, frames that they fade into or None), piece by piece."""
     length, fade = clip.n_frames, max(1, round(CROSSFADE_S * clip.fps))
-    if length < max(round(SHORTEST_LOOP_S * clip.fps), 2 * fade + 2):
-        period = max(2 * length - 2, 1)
-        phase = np.arange(n_frames) % period
-        return [(np.where(phase < length, phase, period - phase), None)]
-    upper = clip.topology.indices("upper_face")
-    poses = tracks.positions(clip, upper[:: max(1, len(upper) // POSE_VERTICES)]).reshape(length, -1)
-    back, leave = _seam(poses, fade)
-    pieces: list[tuple[np.ndarray, np.ndarray | None]] = [(np.arange(leave - fade), None)]
-    total = leave - fade
-    while total < n_frames:
+    if length >= max(round(SHORTEST_LOOP_S * clip.fps), 2 * fade + 2):
+        back, leave = _seam(_poses(clip, clip.topology.indices("upper_face")), fade)
         # fade from the end into the frames before the point of return, and go on from there
-        pieces += [
+        around: list[tuple[np.ndarray, np.ndarray | None]] = [
             (np.arange(leave - fade, leave), np.arange(back - fade, back)),
             (np.arange(back, leave - fade), None),
         ]
-        total += leave - back
-    return pieces
+        pieces = [(np.arange(leave - fade), None), *around]
+        face = _poses(clip, np.arange(clip.topology.n_vertices))
+        if _largest_step(_played(face, [*pieces, *around])) <= _largest_step(face):
+            return pieces + around * max(0, math.ceil((n_frames - leave + fade) / (leave - back)) - 1)
+    return [(there_and_back(0, n_frames, length), None)]
+
+
+def _poses(clip: Clip, vertices: np.ndarray) -> np.ndarray:
+    """(T,3n) where some of these vertices are, evenly spread over them."""
+    some = vertices[:: max(1, len(vertices) // POSE_VERTICES)]
+    return tracks.positions(clip, some).reshape(clip.n_frames, -1)
+
+
+def _largest_step(poses: np.ndarray) -> float:
+    return float(np.square(np.diff(poses, axis=0), dtype=np.float64).sum(1).max())
 
 
 def _seam(poses: np.ndarray, fade: int) -> tuple[int, int]:
-    """(frame to go back to, frame to leave at): two moments of one pose and one motion, as far apart as may be.
+    """(frame to go back to, frame to leave before): two moments of one pose and one motion, in the clip's first and last third.
 
     Args:
-        poses: (T,n) positions.
+        poses: (T,n) positions, T ≥ 2·fade + 2.
         fade: frames before each that are blended.
     """
     length = len(poses)
-    backs, leaves = np.arange(fade, fade + max(1, length // 3)), np.arange(length - max(1, length // 3), length)
-    leaves = leaves[leaves > backs[-1] + fade] if (leaves > backs[-1] + fade).any() else leaves[-1:]
+    third = max(1, length // 3)
+    backs, leaves = np.arange(fade, fade + third), np.arange(length - third, length) + 1
     # a moment is the frames that will be blended: poses and how they move
     moments = np.lib.stride_tricks.sliding_window_view(poses, fade, 0)[:, :: max(1, poses.shape[1] // 64)]
+    leaves = leaves[leaves >= 2 * fade]
     ends, starts = (moments[frames - fade].reshape(len(frames), -1).astype(np.float64) for frames in (leaves, backs))
     apart = (ends**2).sum(1)[:, None] + (starts**2).sum(1)[None] - 2 * ends @ starts.T
+    apart[leaves[:, None] - fade < backs] = np.inf  # the next fade would begin before the point of return
     leave, back = np.unravel_index(apart.argmin(), apart.shape)
     return int(backs[back]), int(leaves[leave])
 
@@ -194,31 +218,54 @@ def again(animator: Animator, clip: Clip) -> Clip:
     Bit for bit the same with the same version on the same kind of machine; another may round differently.
 
     Raises:
-        InputError: nothing is recorded in the clip, or another model made it.
+        InputError: nothing is recorded in the clip, it cannot be understood, or another model made it.
     """
     if clip.recipe is None:
         raise InputError(
             "this clip does not tell how it was made : only clips (.npz) that a model animated can be made again"
         )
-    told = clip.recipe.settings
-    try:
-        if told["model"] != animator.checkpoint.hash:
-            raise InputError(
-                f"model {told['model']} made this clip, and this is {animator.checkpoint.hash} : pass the model that made it"
-            )
-        direction = None if told["direction"] is None else Direction(**told["direction"])
-        takes = Animator(animator.checkpoint, told["precision"]).takes(
-            clip.audio[: told["samples"]], clip.sample_rate, n=told["n"], seed=told["seed"],
-            template=np.asarray(clip.template, np.float32), expression=clip.recipe.expression,
-            temperature=told["temperature"], top_p=told["top_p"], argmax=told["argmax"], fps=told["fps"], direction=direction,
-        )  # fmt: skip
-        made = takes[told["index"]]
-    except (KeyError, TypeError, IndexError) as error:
+    told = _told(clip)
+    if told["model"] != animator.checkpoint.hash:
         raise InputError(
-            f"what this clip tells of how it was made (by meshtalk {told.get('meshtalk', '?')}) is not understood by meshtalk"
-            f" {version('meshtalk')} ({type(error).__name__}: {error}) : use the version that made it"
+            f"model {told['model'][:16]!r} made this clip, and this is {animator.checkpoint.hash} : pass the model that made it"
+        )
+    takes = Animator(animator.checkpoint, told["precision"]).takes(
+        clip.audio[: told["samples"]], clip.sample_rate, n=told["n"], seed=told["seed"],
+        template=np.asarray(clip.template, np.float32), expression=clip.recipe.expression, temperature=told["temperature"],
+        top_p=told["top_p"], argmax=told["argmax"], fps=told["fps"], direction=told["direction"],
+    )  # fmt: skip
+    made = takes[told["index"]]
+    return replace(
+        made, subject=clip.subject, sentence=clip.sentence, emotion=clip.emotion, tint=clip.tint, phones=clip.phones
+    )
+
+
+def _told(clip: Clip) -> dict[str, Any]:
+    """The settings of a clip's recipe, of the right types; its direction as a `Direction`.
+
+    Raises:
+        InputError: something is missing or of another type, or a number that cannot be.
+    """
+    told = clip.recipe.settings if clip.recipe is not None else {}
+    try:
+        told = {name: _typed(told[name], types) for name, types in RECIPE.items()}
+        if not (0 < told["samples"] <= len(clip.audio) and 0 <= told["index"] < told["n"]):
+            raise IndexError("samples or takes that are not there")
+        direction = None if told["direction"] is None else Direction(**told["direction"])
+    except InputError:
+        raise
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"what this clip tells of how it was made is not understood by meshtalk {version('meshtalk')}"
+            f" ({type(error).__name__}: {error}) : use the version that made it"
         ) from None
-    return replace(made, subject=clip.subject, sentence=clip.sentence, emotion=clip.emotion, tint=clip.tint)
+    return told | {"direction": direction}
+
+
+def _typed(value: Any, types: tuple[type, ...]) -> Any:
+    if type(value) not in types:
+        raise TypeError(f"{type(value).__name__} instead of {types[0].__name__}")
+    return value
 
 
 def same_motion(one: Clip, other: Clip) -> bool:
@@ -243,10 +290,10 @@ def swap(animator: MeasuredAnimator, clip: Clip, other: Clip, heads: Sequence[in
     known = animator.config.heads
     if not heads or not all(0 <= head < known for head in heads):
         raise InputError(f"heads {list(heads)} came; give one or more of 0 to {known - 1}")
-    codes, foreign = animator.codes(clip), animator.codes(other)
-    period = max(2 * len(foreign) - 2, 1)
-    phase = np.arange(len(codes)) % period
-    index = np.where(phase < len(foreign), phase, period - phase)
-    chosen = sorted(set(heads))
+    if not (clip.n_frames and other.n_frames):
+        raise InputError("a clip without frames came : give two with at least one")
+    codes, foreign = (animator.codes(each.validate()) for each in (clip, other))
+    index, chosen = there_and_back(0, len(codes), len(foreign)), sorted(set(heads))
     codes[:, chosen] = foreign[index][:, chosen]
-    return animator.decoded(codes, clip)
+    made = animator.decoded(codes, clip)
+    return replace(made, subject=clip.subject, sentence=clip.sentence, tint=clip.tint, phones=clip.phones)

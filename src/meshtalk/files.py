@@ -27,6 +27,20 @@ def check_writable(path: Path) -> None:
         raise InputError(f"cannot write {path}: no permission to write in {folder} : choose another output")
 
 
+def check_folder(path: Path) -> None:
+    """Refuse early a folder that could not be made at the end.
+
+    Raises:
+        InputError: `path` exists and is not an empty folder, or cannot be made.
+    """
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(f"cannot make {path}: something is there already : choose another output")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(
+            f"cannot make {path}: {path.parent} is no folder that can be written : create it or choose another output"
+        )
+
+
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder; rename it to `path` on success, remove it on failure.
@@ -35,12 +49,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         InputError: `path` exists and is not an empty folder, or cannot be made.
     """
     path = Path(path)
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise InputError(f"cannot make {path}: something is there already : choose another output")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(
-            f"cannot make {path}: {path.parent} is no folder that can be written : create it or choose another output"
-        )
+    check_folder(path)
     temporary = Path(tempfile.mkdtemp(prefix=".meshtalk-", dir=path.parent))
     try:
         yield temporary

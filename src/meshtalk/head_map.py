@@ -12,7 +12,7 @@ from meshtalk.clip import Clip
 from meshtalk.direction import region_weights
 from meshtalk.errors import InputError
 from meshtalk.evaluation import metrics
-from meshtalk.files import atomic
+from meshtalk.files import atomic, check_writable
 from meshtalk.measured import MeasuredAnimator
 from meshtalk.render import Renderer
 from meshtalk.render.scene import to_linear
@@ -28,13 +28,13 @@ def influence_mm(animator: MeasuredAnimator, clips: Sequence[Clip]) -> np.ndarra
     A head's codes are exchanged for its own from half a clip later, so that only codes that occur are compared.
 
     Raises:
-        InputError: no clip, or one that the model cannot encode.
+        InputError: no clip, one without two frames to exchange, or one that the model cannot encode.
     """
-    if not clips:
-        raise InputError("no clip came : heads are measured on at least one")
+    if not clips or any(clip.n_frames < 2 for clip in clips):
+        raise InputError("heads are measured on clips of two frames and more : give at least one")
     energy, frames = np.zeros((animator.config.heads, animator.topology.n_vertices)), 0
     for clip in clips:
-        codes = animator.codes(clip)
+        codes = animator.codes(clip.validate())
         base = animator.decoded(codes, clip)
         for head in range(codes.shape[1]):
             changed = codes.copy()
@@ -61,9 +61,11 @@ def heads_of(influence: np.ndarray, animator: MeasuredAnimator, region: str) -> 
     They may move other regions too: heads are free to share the face as they like, and `region_shares` tells how they do.
 
     Raises:
-        InputError: the topology has no such region.
+        InputError: the topology has no such region, or nothing moves it.
     """
     energy = influence**2 @ region_weights(animator.topology, region)
+    if not energy.sum() > 0:
+        raise InputError(f"no head moves {region!r} in these clips : name heads or give clips in which it moves")
     order = np.argsort(-energy, kind="stable")
     held = np.cumsum(energy[order]) / energy.sum()
     return sorted(order[: int(np.searchsorted(held, MOST)) + 1].tolist())
@@ -79,16 +81,32 @@ def table(influence: np.ndarray, animator: MeasuredAnimator) -> str:
     return "\n".join(lines)
 
 
+def check_picture(path: str | Path) -> Path:
+    """Refuse early a picture that could not be written; returns its path.
+
+    Raises:
+        InputError: another suffix than .png, an unwritable path, or the `media` extra is missing.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise InputError(f"cannot write {path}: the map is a picture : use a name that ends in .png")
+    check_writable(path)
+    try:
+        import PIL  # noqa: F401
+    except ImportError:
+        raise InputError("a picture needs Pillow (not installed) : pip install 'meshtalk[media]'") from None
+    return path
+
+
 def draw(influence: np.ndarray, animator: MeasuredAnimator, path: str | Path) -> Path:
     """Write a PNG with a face for each head: dark where it moves nothing, bright where it moves most.
 
     Raises:
-        InputError: an unwritable path, or the `media` extra is missing.
+        InputError: see `check_picture`.
     """
-    try:
-        from PIL import Image, ImageDraw, ImageFont
-    except ImportError:
-        raise InputError("a picture needs Pillow (not installed) : pip install 'meshtalk[media]'") from None
+    path = check_picture(path)
+    from PIL import Image, ImageDraw, ImageFont
+
     plain = dataclasses.replace(animator.topology, texture_png=None)
     template = animator.checkpoint.template
     renderer = Renderer(plain, template, _FACE_PX, _FACE_PX, close_up=True)
@@ -108,4 +126,4 @@ def draw(influence: np.ndarray, animator: MeasuredAnimator, path: str | Path) ->
             pen.text((left + 8, top + _FACE_PX + 4), f"head {head}: up to {moved.max():.1f} mm", (236, 240, 243), font)
             pen.text((left + 8, top + _FACE_PX + 22), most, (134, 147, 158), font)
         sheet.save(temporary, format="PNG", optimize=True)
-    return Path(path)
+    return path

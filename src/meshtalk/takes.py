@@ -12,9 +12,11 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.contact_sheet import contact_sheet
+from meshtalk.errors import InputError
 from meshtalk.evaluation import metrics, sync, tracks
 from meshtalk.export.html import write_player
-from meshtalk.files import atomic_folder
+from meshtalk.files import atomic_folder, check_folder
+from meshtalk.topology import Topology, lip_opening_m
 
 ON_THE_PAGE = 4
 """Best takes that the page shows side by side."""
@@ -43,8 +45,26 @@ class RankedTake:
         return {key: round(value, 4) if isinstance(value, float) else value for key, value in told.items()}
 
 
+def check_takes(folder: Path, topology: Topology) -> None:
+    """Refuse, before the work of making takes, what `rank` and `write_takes` could not do with them.
+
+    Raises:
+        InputError: the folder cannot be made, the topology does not name its regions and lips, or the `media` extra is missing.
+    """
+    check_folder(folder)
+    for region in ("upper_face", "mouth"):
+        topology.region(region)
+    lip_opening_m(np.zeros((topology.n_vertices, 3), np.float32), topology)
+    try:
+        import PIL  # noqa: F401
+    except ImportError:
+        raise InputError("a contact sheet needs Pillow (not installed) : pip install 'meshtalk[media]'") from None
+
+
 def rank(clips: Sequence[Clip], seed: int) -> list[RankedTake]:
     """Takes `seed`, `seed`+1, … of one line, the best first; equals stay in order."""
+    if not clips:
+        return []
     measured = [_measured(clip, seed + index) for index, clip in enumerate(clips)]
     order = np.array([[-take.loudness_r, -take.upper_motion_mm, take.jitter_mm] for take in measured])
     places = 1 + (order[:, None] > order[None]).sum(1)  # (n,3): how many are better

@@ -7,7 +7,16 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from meshtalk.errors import InputError
-from meshtalk.verbs.options import Directing, FlatDirecting, Output, load_animator, parse_strength
+from meshtalk.verbs.options import (
+    Directing,
+    FlatDirecting,
+    Numbers,
+    Output,
+    Words,
+    joined,
+    load_animator,
+    parse_strength,
+)
 
 _AS_IT_IS = Directing()
 
@@ -18,7 +27,7 @@ def redub(
     /,
     output: Output,
     fit: str = "loop",
-    region_strength: tuple[str, ...] = (),
+    strength: Words = (),
     model: Path | None = None,
     device: str = "cpu",
     directing: FlatDirecting = _AS_IT_IS,
@@ -30,7 +39,7 @@ def redub(
         audio: the new speech.
         output: what to write: .mp4, .glb, .html or .npz.
         fit: if the sound lasts longer: loop (through a seam where poses match), hold (the last pose), stretch, or cut (the sound).
-        region_strength: FACTOR on the performance, 0 to 2, or REGION=FACTOR … (default: 1).
+        strength: FACTOR on the performance, 0 to 2, or REGION=FACTOR … (default: 1).
         model: model folder (default: the one in the package).
         device: torch device, e.g. cpu, cuda, mps.
     """
@@ -39,9 +48,9 @@ def redub(
     from meshtalk.export import check_output
 
     check_output(output)
-    direction, strength = directing.direction(), parse_strength(region_strength)
+    direction, factors = directing.direction(), parse_strength(strength)
     performance = Clip.load(clip)
-    made = run(load_animator(model, device), performance, audio, fit=fit, strength=strength, direction=direction)  # type: ignore[arg-type]
+    made = run(load_animator(model, device), performance, audio, fit=fit, strength=factors, direction=direction)  # type: ignore[arg-type]
     print(made.save(output))
 
 
@@ -50,7 +59,7 @@ def swap(
     other: Positional[Path],
     /,
     output: Output,
-    heads: tuple[int, ...] = (),
+    heads: Numbers = (),
     region: str | None = None,
     model: Path | None = None,
 ) -> None:
@@ -71,12 +80,13 @@ def swap(
     from meshtalk.export import check_output
     from meshtalk.head_map import heads_of, influence_mm
 
-    if bool(heads) == (region is not None):
+    numbers = joined(heads)
+    if bool(numbers) == (region is not None):
         raise InputError("give --heads or --region, one of them")
     check_output(output)
     animator = load_measured(model)
     mine, theirs = (at_rate(Clip.load(path), animator.config.fps) for path in (clip, other))
-    chosen = list(heads) if region is None else heads_of(influence_mm(animator, [mine, theirs]), animator, region)
+    chosen = list(numbers) if region is None else heads_of(influence_mm(animator, [mine, theirs]), animator, region)
     print(f"heads {', '.join(map(str, chosen))}")
     print(run(animator, mine, theirs, chosen).save(output))
 
@@ -96,10 +106,9 @@ def heads(
     from meshtalk.clip import Clip
     from meshtalk.edit import at_rate
     from meshtalk.evaluation.real_speech import read_transcripts
-    from meshtalk.files import check_writable
-    from meshtalk.head_map import draw, influence_mm, table
+    from meshtalk.head_map import check_picture, draw, influence_mm, table
 
-    check_writable(output)
+    check_picture(output)
     animator = load_measured(model)
     if clips:
         measured = [at_rate(Clip.load(path), animator.config.fps) for path in clips]

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from tyro.conf import FlagCreatePairsOff, arg
+from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
 from meshtalk.errors import InputError
 
 Output = Annotated[Path, arg(aliases=["-o"])]
+Words = Annotated[tuple[tuple[str, ...], ...], UseAppendAction]
+"""`--option a b --option c`: all of them count."""
+Numbers = Annotated[tuple[tuple[int, ...], ...], UseAppendAction]
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,11 @@ class Directing:
     """eyes do not blink."""
     hold_gaze: Annotated[bool, FlagCreatePairsOff] = False
     """eyes look straight ahead."""
-    intensity: tuple[str, ...] = ()
+    intensity: Words = ()
     """REGION=FACTOR …: how much a region moves, 0 to 3; regions: mouth, upper_face, eyelids, lips."""
-    freeze: tuple[str, ...] = ()
+    freeze: Words = ()
     """REGION …: these stay at rest."""
-    smooth: tuple[str, ...] = ()
+    smooth: Words = ()
     """REGION=SECONDS …: moving average over so long; a stream waits half of it longer."""
     lead_in: float = 0.0
     """seconds in which motion grows out of the neutral face."""
@@ -47,11 +50,11 @@ class Directing:
 
         if self.no_blinks and self.blinks:
             raise InputError(f"--no-blinks and --blinks {self.blinks:g} came : give one of them")
-        intensity = dict(named_numbers(self.intensity, "intensity"))
-        if both := set(intensity) & set(self.freeze):
+        intensity, still = dict(named_numbers(self.intensity, "intensity")), joined(self.freeze)
+        if both := set(intensity) & set(still):
             raise InputError(f"--freeze and --intensity came for {', '.join(sorted(both))} : give one of them")
         return Direction(
-            intensity=intensity | dict.fromkeys(self.freeze, 0.0),
+            intensity=intensity | dict.fromkeys(still, 0.0),
             smoothing_s=named_numbers(self.smooth, "smooth"),
             blinks_per_min=0.0 if self.no_blinks else self.blinks,
             hold_gaze=self.hold_gaze,
@@ -68,7 +71,7 @@ class Performing:
     """neutral mesh of the model's topology (.obj, .ply, .glb, .npy, .npz) to animate."""
     expression: Path | None = None
     """clip (.npz) whose upper face and emotion are mixed in."""
-    strength: tuple[str, ...] = ()
+    strength: Words = ()
     """FACTOR on the expression, 0 to 2, or REGION=FACTOR … (default: 1)."""
     person: str | None = None
     """one of the packaged people, p00, p01, …, or an integer seed for a new face."""
@@ -89,7 +92,13 @@ class Performing:
     directing: Annotated[Directing, arg(name="")] = field(default_factory=Directing)
 
     def options(self) -> dict[str, Any]:
-        """Keyword arguments of `Animator.animate`, without the seed."""
+        """Keyword arguments of `Animator.animate`, without the seed.
+
+        Raises:
+            InputError: options that cannot be followed, or that contradict each other.
+        """
+        if joined(self.strength) and self.expression is None:
+            raise InputError("--strength came without --expression : it says how strong an expression is")
         return {
             "template": self.template, "person": parse_person(self.person), "expression": self.expression,
             "strength": parse_strength(self.strength), "temperature": self.temperature, "top_p": self.top_p,
@@ -105,14 +114,19 @@ Flat = Annotated[Performing, arg(name="")]
 FlatDirecting = Annotated[Directing, arg(name="")]
 
 
-def named_numbers(texts: tuple[str, ...], option: str) -> Mapping[str, float]:
-    """("mouth=1.2", …) → {"mouth": 1.2, …}.
+def joined(words: tuple[tuple[Any, ...], ...]) -> tuple[Any, ...]:
+    """All words of an option that may come more than once."""
+    return tuple(word for some in words for word in some)
+
+
+def named_numbers(words: tuple[tuple[str, ...], ...], option: str) -> Mapping[str, float]:
+    """(("mouth=1.2", …), …) → {"mouth": 1.2, …}.
 
     Raises:
         InputError: a word that is not NAME=NUMBER, or a name that came twice.
     """
     found: dict[str, float] = {}
-    for text in texts:
+    for text in joined(words):
         name, _, number = text.partition("=")
         value = parse_number(number)
         if not name or value is None:
@@ -123,16 +137,19 @@ def named_numbers(texts: tuple[str, ...], option: str) -> Mapping[str, float]:
     return found
 
 
-def parse_strength(texts: tuple[str, ...]) -> float | Mapping[str, float]:
+def parse_strength(words: tuple[tuple[str, ...], ...]) -> float | Mapping[str, float]:
     """One number, or numbers of regions.
 
     Raises:
         InputError: neither.
     """
+    texts = joined(words)
     if not texts:
         return 1.0
     alone = parse_number(texts[0]) if len(texts) == 1 else None
-    return alone if alone is not None else named_numbers(texts, "strength")
+    if alone is None and not any("=" in text for text in texts):
+        raise InputError(f"--strength {' '.join(texts)} came; a number or REGION=NUMBER … is needed, such as 0.5")
+    return alone if alone is not None else named_numbers(words, "strength")
 
 
 def parse_number(text: str) -> float | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from meshtalk.errors import InputError
 from meshtalk.verbs.options import Flat, Output, Performing, load_animator
 
 _AS_IT_IS = Performing()
@@ -65,6 +64,7 @@ def stream(
     with ends_quietly():
         animator = how.animator()
         state = animator.start(seed=how.seed, **options)
+        gc.freeze()  # what is loaded stays: looking through all of it now and then would cost several frames at once
         sinks: list[Sink] = [open_format(format, animator, state, output)] if format else []
         sinks += [VmcSender(animator, state, *endpoint, live=live)] if endpoint else []
         run(animator, state, source, sinks, rate=rate, channels=channels, live=live, report=say)
@@ -80,14 +80,11 @@ def takes(
         output: folder to make: a clip (.npz) for each take, takes.json, contact_sheet.png, takes.html.
         n: how many, with seeds from --seed on.
     """
-    from meshtalk.takes import rank, table, write_takes
+    from meshtalk.takes import check_takes, rank, table, write_takes
 
-    if not 1 <= n <= 64:
-        raise InputError(f"{n} takes came; 1 to 64 can be made together")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"cannot make {output}: something is there already : choose another output")
-    options = how.options()
-    ranked = rank(how.animator().takes(audio, n=n, seed=how.seed, **options), how.seed)
+    options, animator = how.options(), how.animator()
+    check_takes(output, animator.topology)
+    ranked = rank(animator.takes(audio, n=n, seed=how.seed, **options), how.seed)
     print(table(ranked))
     print(write_takes(output, ranked))
 
@@ -114,4 +111,4 @@ def again(take: Positional[Path], /, output: Output, model: Path | None = None, 
             "meshtalk: the motion differs in its last digits: another version or kind of machine made it",
             file=sys.stderr,
         )
-    print(replace(made, phones=clip.phones).save(output))
+    print(made.save(output))
