@@ -60,9 +60,9 @@ def test_the_page_shows_the_face_that_the_films_show(browser, head):
             )
             face = (slice(int(0.2 * SIDE), int(0.85 * SIDE)), slice(int(0.33 * SIDE), int(0.67 * SIDE)))
             difference = np.abs(seen - film)[face]
-            # the same place, light, skin and texture; interpolation within triangles differs
-            assert difference.mean() < 6
-            assert np.quantile(difference, 0.95) < 20
+            # the same place, light, skin and texture, to a level of 255; interpolation within triangles differs
+            assert difference.mean() < 1.5
+            assert np.quantile(difference, 0.95) < 6
 
 
 def test_switches_change_the_picture_and_change_it_back(browser, head):
