@@ -14,7 +14,7 @@ from meshtalk.clip import Clip
 from meshtalk.contact_sheet import contact_sheet
 from meshtalk.errors import InputError
 from meshtalk.evaluation import metrics, sync, tracks
-from meshtalk.export.html import write_player
+from meshtalk.export.html import PAGE, write_player
 from meshtalk.files import atomic_folder, check_folder
 from meshtalk.topology import Topology, lip_opening_m
 
@@ -49,7 +49,8 @@ def check_takes(folder: Path, topology: Topology) -> None:
     """Refuse, before the work of making takes, what `rank` and `write_takes` could not do with them.
 
     Raises:
-        InputError: the folder cannot be made, the topology does not name its regions and lips, or the `media` extra is missing.
+        InputError: the folder cannot be made, the topology does not name its regions and lips, or the `media` extra or the
+            player page is missing.
     """
     check_folder(folder)
     for region in ("upper_face", "mouth"):
@@ -59,6 +60,11 @@ def check_takes(folder: Path, topology: Topology) -> None:
         import PIL  # noqa: F401
     except ImportError:
         raise InputError("a contact sheet needs Pillow (not installed) : pip install 'meshtalk[media]'") from None
+    if not PAGE.is_file():
+        raise InputError(
+            "takes are chosen on the player page, which is not in this installation"
+            " : run `pip install` for meshtalk's folder again, with access to the npm registry"
+        )
 
 
 def rank(clips: Sequence[Clip], seed: int) -> list[RankedTake]:
