@@ -20,7 +20,7 @@ check: $(VENV)/.dev  ## style, types, import rules
 	$(BIN)/python -m pytest tests/test_house.py
 
 train: $(VENV)/.train  ## from nothing to the shipped model: corpus/ and runs/compact/
-	$(BIN)/meshtalk corpus -o corpus
+	$(BIN)/meshtalk corpus build -o corpus
 	$(BIN)/meshtalk train corpus -o runs/compact --preset compact
 
 reproduce: $(VENV)/.train  ## the paper's claims on the corpus of `make train`: runs/reproduce and docs/reproduction.md

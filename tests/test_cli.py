@@ -289,7 +289,7 @@ def test_a_regressor_has_no_codes_to_evaluate(capsys, here, rig_corpus):
 
 @pytest.mark.parametrize("args", [["--minutes", "0"], ["--minutes", "-3"], ["--minutes", "nan"], ["--workers", "0"]])
 def test_bad_input_to_corpus(capsys, here, args):
-    refused(capsys, here, "corpus", "-o", "new_corpus", *args)
+    refused(capsys, here, "corpus", "build", "-o", "new_corpus", *args)
 
 
 def test_help_names_every_verb(capsys):

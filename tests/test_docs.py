@@ -87,7 +87,11 @@ def options_of(owner: Callable[..., object]) -> set[str]:
     return found
 
 
-OPTIONS = {verb: options_of(function) for verb, function in VERBS.items()}
+FUNCTIONS = {name: verb for name, verb in VERBS.items() if callable(verb)}
+FUNCTIONS |= {
+    f"{group} {name}": verb for group, verbs in VERBS.items() if not callable(verbs) for name, verb in verbs.items()
+}
+OPTIONS = {verb: options_of(function) for verb, function in FUNCTIONS.items()}
 
 
 def command_complaint(words: list[str]) -> str | None:
@@ -97,8 +101,14 @@ def command_complaint(words: list[str]) -> str | None:
         return None
     if verb not in VERBS:
         return f"there is no verb {verb}"
+    if verb not in FUNCTIONS:  # a group
+        if not rest:
+            return None
+        verb, *rest = f"{verb} {rest[0]}", *rest[1:]
+        if verb not in FUNCTIONS:
+            return f"there is no {verb}"
     allowed = OPTIONS[verb] | {"--help"}
-    takes = [p for p in inspect.signature(VERBS[verb]).parameters.values() if p.kind is p.POSITIONAL_ONLY]
+    takes = [p for p in inspect.signature(FUNCTIONS[verb]).parameters.values() if p.kind is p.POSITIONAL_ONLY]
     if not takes and rest and not rest[0].startswith(("-", "[", "…", "...")):
         return f"{verb} takes no {rest[0]}"
     options = [word.split("=")[0].strip("[],") for word in rest if word.strip("[").startswith("-") and word != "-"]
@@ -235,6 +245,9 @@ def test_presets_are_as_the_table_says(row):
         ("meshtalk redub a.npz b.wav --clip c.npz", False),
         ("meshtalk dance", False),
         ("meshtalk corpus everything", False),
+        ("meshtalk corpus -o corpus", False),
+        ("meshtalk corpus build -o corpus", True),
+        ("meshtalk corpus build everything", False),
         ("make demo", True),
         ("make coffee", False),
         ("docs/equations.md", True),

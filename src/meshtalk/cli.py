@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Union
 
 import tyro
-from tyro.conf import Positional
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, Suppress, subcommand
 
 from meshtalk.errors import InputError
+from meshtalk.verbs import corpus as corpora
 from meshtalk.verbs import editing, performing
 from meshtalk.verbs.options import Output, check_device
 
@@ -30,7 +31,7 @@ def train(
     """Train a model on a corpus; run the same command again to continue an interrupted training.
 
     Args:
-        corpus: corpus folder, as `meshtalk corpus` or a converter writes it.
+        corpus: corpus folder, as `meshtalk corpus` writes it.
         output: run folder; the finished model is its `model` subfolder.
         preset: compact, official or paper.
         steps_factor: multiplies the steps of every stage.
@@ -51,25 +52,6 @@ def train(
     train_config = replace(quick(train_config, steps_factor), seed=seed)
     checked = check_device(device)
     print(run(Corpus.open(corpus), output, model_config, train_config, device=checked, progress=print_progress))
-
-
-def corpus(output: Output, minutes: float = 60.0, seed: int = 0, workers: int = 2) -> None:
-    """Build the embedded corpus: synthetic performances with their sound. Interrupt and run again to continue.
-
-    Args:
-        output: folder to make.
-        minutes: of training motion; validation and test clips come on top.
-        seed: the same seed gives the same corpus.
-        workers: processes.
-    """
-    from meshtalk.corpus.build import Progress, build_corpus
-
-    def show(progress: Progress) -> None:
-        print(f"\r{progress}", end="", file=sys.stderr, flush=True)
-
-    made = build_corpus(output, minutes=minutes, seed=seed, workers=workers, progress=show)
-    print(file=sys.stderr)
-    print(f"{made.root}: {len(made.clips)} clips, {sum(c.duration_s for c in made.clips) / 60:.1f} minutes")
 
 
 def evaluate(
@@ -134,7 +116,7 @@ def demo(output: Output = Path("demo")) -> None:
     run(output)
 
 
-VERBS: dict[str, Callable[..., Any]] = {
+VERBS: dict[str, Callable[..., Any] | Mapping[str, Callable[..., Any]]] = {
     "animate": performing.animate,
     "stream": performing.stream,
     "takes": performing.takes,
@@ -145,16 +127,32 @@ VERBS: dict[str, Callable[..., Any]] = {
     "demo": demo,
     "evaluate": evaluate,
     "train": train,
-    "corpus": corpus,
+    "corpus": corpora.VERBS,
     "import-official": import_official,
 }
+"""A mapping is a group of verbs: `meshtalk corpus build`."""
+
+
+def grouped(verbs: Mapping[str, Callable[..., Any]]) -> Callable[..., None]:
+    """A verb whose first word chooses one of `verbs`."""
+
+    def group(verb: Any) -> None:
+        pass  # tyro has called the verb that was chosen
+
+    # as tyro does itself, a union of two at least
+    choices = [Annotated[Any, subcommand(name, constructor=verb)] for name, verb in verbs.items()]
+    union = Union[(*choices, Annotated[None, Suppress])]
+    group.__annotations__["verb"] = OmitArgPrefixes[OmitSubcommandPrefixes[union]]
+    group.__doc__ = f"One of: {', '.join(verbs)}."
+    return group
 
 
 def main(args: list[str] | None = None) -> None:
     """Entry point: exit code 0, 2 with one sentence for bad input, 130 when interrupted."""
     warnings.showwarning = lambda message, *_: print(f"meshtalk: {message}", file=sys.stderr)
     try:
-        tyro.extras.subcommand_cli_from_dict(VERBS, prog="meshtalk", description=__doc__, args=args)
+        verbs = {name: grouped(verb) if isinstance(verb, Mapping) else verb for name, verb in VERBS.items()}
+        tyro.extras.subcommand_cli_from_dict(verbs, prog="meshtalk", description=__doc__, args=args)
     except InputError as error:
         print(f"meshtalk: {error}", file=sys.stderr)
         raise SystemExit(2) from None

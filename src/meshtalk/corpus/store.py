@@ -213,7 +213,7 @@ class Corpus:
         moves the mouth too and the stored weights cannot be taken apart.
 
         Raises:
-            InputError: the clips were not made by `meshtalk corpus`.
+            InputError: the clips were not made by `meshtalk corpus build`.
         """
         from meshtalk.corpus.motion import mixed_clip
 
@@ -229,7 +229,7 @@ def _read_manifest(root: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"no corpus at {root}: there is no manifest.json : make one with `meshtalk corpus -o {root}`"
+            f"no corpus at {root}: there is no manifest.json : make one with `meshtalk corpus build -o {root}`"
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}) : {_AGAIN}") from None
