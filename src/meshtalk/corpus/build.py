@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from itertools import count
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +25,7 @@ from meshtalk.corpus.sentences import sentences
 from meshtalk.corpus.speech import HELD_OUT, VOICES, Utterance, synthesize
 from meshtalk.corpus.store import SPLITS, ClipInfo, Corpus, CorpusWriter
 from meshtalk.corpus.upper_face import EMOTIONS
+from meshtalk.corpus.workers import in_order, pool
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
 
@@ -232,31 +230,6 @@ def _make(job: Job, writer: CorpusWriter, utterances: Path) -> ClipInfo | None:
     return writer.add(clip, id=job.id, split=job.split, voice=job.voice, recipe=recipe, seed=job.seed)
 
 
-def _one_thread() -> None:
-    """Each worker is one core's work; libraries that spread over all cores would fight for them."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
-
-
-def _in_order(
-    plan: Iterator[Job], pool: ProcessPoolExecutor | None, writer: CorpusWriter, utterances: Path, ahead: int
-) -> Generator[ClipInfo | None, None, None]:
-    """Results of the plan in its own order, with `ahead` jobs under way; without a pool, one by one here."""
-    if pool is None:
-        for job in plan:
-            yield _make(job, writer, utterances)
-        return
-    waiting: list[Future[ClipInfo | None]] = []
-    try:
-        for job in plan:
-            waiting.append(pool.submit(_make, job, writer, utterances))
-            if len(waiting) > ahead:
-                yield waiting.pop(0).result()
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
 def build_corpus(
     root: str | Path,
     *,
@@ -280,8 +253,7 @@ def build_corpus(
     """
     if not (np.isfinite(minutes) and minutes > 0):
         raise InputError(f"minutes is {minutes}; a number above 0 is needed")
-    if workers < 1:
-        raise InputError(f"workers is {workers}; at least 1 is needed")
+    processes = pool(workers)
     writer = CorpusWriter(root, load_head().topology, FPS, LICENCES)
     for person in load_head().people:
         writer.add_subject(person.name, person.template)
@@ -291,10 +263,11 @@ def build_corpus(
     total_s, started_s = sum(goal_s for _, goal_s in parts), time.monotonic()
     done: list[ClipInfo] = []
     done_s, dropped = 0.0, 0
-    with _pool(workers) as pool:
+    with processes as executor:
         for plan, goal_s in parts:
             part_s = 0.0
-            with closing(_in_order(plan, pool, writer, utterances, 2 * workers)) as results:
+            make = partial(_make, writer=writer, utterances=utterances)
+            with closing(in_order(make, plan, executor, ahead=2 * workers)) as results:
                 while part_s < goal_s:
                     info = next(results)
                     if info is None:
@@ -306,9 +279,3 @@ def build_corpus(
                         eta_s = (time.monotonic() - started_s) * max(total_s / max(done_s, 1e-9) - 1, 0.0)
                         progress(Progress(len(done), done_s, total_s, dropped, eta_s))
     return writer.finish(sorted(done, key=lambda info: (SPLITS.index(info.split), info.id)))
-
-
-def _pool(workers: int) -> AbstractContextManager[ProcessPoolExecutor | None]:
-    if workers == 1:
-        return nullcontext()
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)

@@ -50,6 +50,10 @@ class ClipInfo:
     """Digest of everything that determined the clip (empty when it was not made by a build)."""
     seed: int | None = None
     """Of the articulation's style and the upper face, when the clip was made by a build; see `Corpus.mixed`."""
+    official: str = ""
+    """The data set's own name of the part it is in, e.g. test_a, where it has several of one kind."""
+    note: str = ""
+    """What a converter had to do to it, for the reader of a report."""
 
 
 def _sha256(path: Path) -> str:
@@ -280,7 +284,16 @@ class CorpusWriter:
             np.save(stream, np.asarray(template, np.float32))
 
     def add(
-        self, clip: Clip, *, id: str, split: str, voice: str, recipe: str = "", seed: int | None = None
+        self,
+        clip: Clip,
+        *,
+        id: str,
+        split: str,
+        voice: str,
+        recipe: str = "",
+        seed: int | None = None,
+        official: str = "",
+        note: str = "",
     ) -> ClipInfo:
         """Store a clip (and its template when the subject is new); replaces a clip of the same id.
 
@@ -314,6 +327,8 @@ class CorpusWriter:
                 files={path.name: _sha256(path) for path in sorted(temporary.iterdir())},
                 recipe=recipe,
                 seed=seed,
+                official=official,
+                note=note,
             )
             _write_json(temporary / RECORD, asdict(info))
             temporary.chmod(0o755)

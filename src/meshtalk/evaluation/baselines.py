@@ -201,14 +201,15 @@ class Floor:
 
 
 def split_of(corpus: ClipSource, split: str) -> list[Any]:
-    """The entries of a split, in order.
+    """The entries of a split, in order; a data set's own name of a part of it, e.g. test_a, names that part.
 
     Raises:
         InputError: there are none.
     """
-    infos = [info for info in corpus.clips if info.split == split]
+    names = [(info.split, getattr(info, "official", "") or info.split) for info in corpus.clips]
+    infos = [info for info, known in zip(corpus.clips, names, strict=True) if split in known]
     if not infos:
-        had = ", ".join(sorted({info.split for info in corpus.clips})) or "no clips"
+        had = ", ".join(sorted({name for known in names for name in known})) or "no clips"
         raise InputError(f"the corpus has no clips in split {split!r}; it has: {had}")
     return infos
 
