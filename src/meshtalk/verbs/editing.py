@@ -87,8 +87,9 @@ def swap(
     animator = load_measured(model)
     mine, theirs = (at_rate(Clip.load(path), animator.config.fps) for path in (clip, other))
     chosen = list(numbers) if region is None else heads_of(influence_mm(animator, [mine, theirs]), animator, region)
+    made = run(animator, mine, theirs, chosen)
     print(f"heads {', '.join(map(str, chosen))}")
-    print(run(animator, mine, theirs, chosen).save(output))
+    print(made.save(output))
 
 
 def heads(
