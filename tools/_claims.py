@@ -79,10 +79,11 @@ def experiments() -> list[Experiment]:
         *of_seed(0),
         Experiment("paper_loss-0", model, paper),
         *(Experiment(f"heads_{n}-0", replace(model, heads=n), training) for n in (4, 8, 32)),
-        *(Experiment(f"classes_{n}-0", replace(model, classes=n), training) for n in (8, 128)),
+        Experiment("classes_8-0", replace(model, classes=8), training),
         *(Experiment(f"lookahead_{ms}-0", replace(model, audio=lookahead(ms)), hearing) for ms in LOOKAHEADS_MS),
         Experiment("regressor-0", model, alone),
         *of_seed(1),
+        Experiment("classes_128-0", replace(model, classes=128), training),
         *of_seed(2),
         Experiment("heads_64-0", replace(model, heads=64), training),
     ]
