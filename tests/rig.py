@@ -224,7 +224,7 @@ def random_checkpoint(config: ModelConfig = TINY, seed: int = 0, regressor: bool
     return Checkpoint(network.eval(), config, TOPOLOGY, NEUTRAL, mix)
 
 
-def head_checkpoint() -> Checkpoint:
+def head_checkpoint(config: ModelConfig = TINY) -> Checkpoint:
     """An untrained model of the packaged head, moved by its jaw, pucker and brows."""
     head = load_head()
     names = [head.topology.shape_names.index(name) for name in ("jawOpen", "mouthPucker", "browInnerUp")]
@@ -235,7 +235,7 @@ def head_checkpoint() -> Checkpoint:
     regions, opening = region_arrays(head.topology), opening_pairs(head.topology)
     geometry = BasisGeometry(q.T.reshape(3, -1, 3), np.full(3, 10.0), _identity(), regions, opening)
     torch.manual_seed(0)
-    return Checkpoint(MeshTalk(TINY, geometry).eval(), TINY, head.topology, head.neutral, mix)
+    return Checkpoint(MeshTalk(config, geometry).eval(), config, head.topology, head.neutral, mix)
 
 
 def random_animator(config: ModelConfig = TINY, seed: int = 0) -> Animator:

@@ -21,6 +21,7 @@ SOURCE = ROOT / "src/meshtalk"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = {path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", "."): path for path in SOURCE.rglob("*.py")}
 MODULES = {name.removesuffix(".__init__"): path for name, path in MODULES.items()}
+DATA_SUFFIXES = (".npz", ".npy", ".json", ".wav", ".png", ".html")
 FILE_SUFFIXES = (".py", ".md", ".toml", ".txt", ".sh", ".cfg")
 
 
@@ -132,7 +133,7 @@ def complaint(code: str) -> str | None:
     looks_ours = re.fullmatch(r"(meshtalk(\.\w+)+|[A-Z]\w*[a-z]\w*(\.\w+)*)", name)
     first = name.split(".")[0]
     roots = {part for module in MODULES for part in module.split(".")} - {"meshtalk"}
-    is_ours = re.fullmatch(r"[a-z_]+(\.\w+)+", name) and first in roots and not name.endswith((".npz", ".npy", ".json"))
+    is_ours = re.fullmatch(r"[a-z_]+(\.\w+)+", name) and first in roots and not name.endswith(DATA_SUFFIXES)
     if looks_ours or is_ours or (code.endswith("()") and re.fullmatch(r"\w+", name)):
         return (
             None
@@ -160,6 +161,11 @@ def codes(text: str) -> list[str]:
 
 def fences(text: str, *languages: str) -> list[str]:
     return [body for language, body in re.findall(r"```(\w*)\n(.*?)```", text, flags=re.S) if language in languages]
+
+
+def told_by(line: str) -> str:
+    """What a line of a shell says, without prompt, remark and where its output goes."""
+    return line.strip().removeprefix("$ ").partition(" #")[0].partition(" > ")[0]
 
 
 def anchors(text: str) -> set[str]:
@@ -197,8 +203,7 @@ def test_snippets_compile_and_commands_exist(path):
                 for alias in node.names:
                     assert exists(f"{node.module}.{alias.name}"), f"{path.name}: {node.module}.{alias.name}"
     for body in fences(text, "", "sh", "bash", "console", "shell"):
-        for line in body.splitlines():
-            command = line.strip().removeprefix("$ ").partition("  #")[0]
+        for command in (part.strip() for line in body.splitlines() for part in told_by(line).split(" | ")):
             wrong = complaint(command) if command.startswith(("meshtalk ", "make ")) else None
             assert wrong is None, f"{path.name}: {command}: {wrong}"
 
