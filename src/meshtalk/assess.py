@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from meshtalk.animate import Animator, load_model
 from meshtalk.assets import asset
 from meshtalk.audio import MelFrontend
 from meshtalk.checkpoint import load_checkpoint
+from meshtalk.clip import Clip
 from meshtalk.corpus.head import load_head
 from meshtalk.corpus.motion import clip_from_recording
 from meshtalk.corpus.store import Corpus
+from meshtalk.edit import at_rate
 from meshtalk.errors import InputError
 from meshtalk.evaluation import Report
 from meshtalk.evaluation.evaluate import seed_of
@@ -81,11 +84,12 @@ def evaluate_model(
         _check_topology(name, system, corpus)
     if real is not None:
         _check_recordings(speaking, real)
-    systems: dict[str, Any] = evaluation.references(corpus, split, phonetic_features(), _show_reading)
+    seen = at_model_rate(corpus, ours.config.fps)
+    systems: dict[str, Any] = evaluation.references(seen, split, phonetic_features(), _show_reading)
     systems |= {name: speaking[name] for name in speaking if name != OURS}
     systems |= {"encoder's codes": evaluation.Oracle(ours), OURS: ours}
     reports = evaluation.evaluate_all(
-        systems, corpus, split, data=corpus.root.name, seed=seed, samples=samples, limit=limit, progress=_show
+        systems, seen, split, data=corpus.root.name, seed=seed, samples=samples, limit=limit, progress=_show
     )
     reports = _with_hashes(reports, speaking)
     print(evaluation.table(reports))
@@ -96,8 +100,23 @@ def evaluate_model(
     if json is not None:
         evaluation.write_json(reports + spoken, json)
     if html is not None:
-        evaluation.write_page(html, reports, OURS, real=spoken, strips=worst_strips(ours, corpus, reports[-1]))
+        evaluation.write_page(html, reports, OURS, real=spoken, strips=worst_strips(ours, seen, reports[-1]))
     return reports + spoken
+
+
+class _AtRate:
+    """A corpus whose clips come at another frame rate."""
+
+    def __init__(self, corpus: Corpus, fps: Fraction) -> None:
+        self.corpus, self.fps, self.topology, self.clips = corpus, fps, corpus.topology, corpus.clips
+
+    def load(self, info: Any) -> Clip:
+        return at_rate(self.corpus.load(info), self.fps)
+
+
+def at_model_rate(corpus: Corpus, fps: Fraction) -> Corpus | _AtRate:
+    """The corpus as a model sees it, whose codes are at its own rate: every second frame of 60 for a model at 30."""
+    return corpus if corpus.fps == fps else _AtRate(corpus, fps)
 
 
 def measure_real(systems: dict[str, Animator], folder: Path, seed: int = 0) -> list[Report]:
@@ -126,7 +145,7 @@ def phonetic_features() -> Features:
     return features
 
 
-def worst_strips(ours: MeasuredAnimator, corpus: Corpus, report: Report) -> list[Strip]:
+def worst_strips(ours: MeasuredAnimator, corpus: Corpus | _AtRate, report: Report) -> list[Strip]:
     """Pictures of the clips with the largest lip errors, by the truth and, animated again, by the model."""
     from PIL import Image
 

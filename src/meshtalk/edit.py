@@ -22,7 +22,7 @@ from meshtalk.evaluation import tracks
 from meshtalk.measured import MeasuredAnimator
 from meshtalk.model.geometry import MM
 from meshtalk.performance import there_and_back
-from meshtalk.resample import Resampler
+from meshtalk.resample import Resampler, seen_at
 from meshtalk.topology import lip_opening_m
 
 Fit = Literal["loop", "hold", "stretch", "cut"]
@@ -143,7 +143,8 @@ def at_rate(clip: Clip, fps: Fraction) -> Clip:
     total = max(1, math.ceil(len(clip.audio) * fps / clip.sample_rate))
     values = resampler.finish(torch.from_numpy(values), resampler.start(), total).numpy()
     motion = {"weights": values} if clip.weights is not None else {"displacement": values}
-    return replace(clip, **motion, fps=fps, valid=None, recipe=None)
+    valid = None if clip.valid is None else seen_at(clip.valid, clip.fps, fps, total)
+    return replace(clip, **motion, fps=fps, valid=valid, recipe=None)
 
 
 def at_rate_of(frames: torch.Tensor, source: Fraction, target: Fraction) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +17,14 @@ class ResamplerState:
     frames: Tensor | None
     first: int
     given: int
+
+
+def seen_at(valid: np.ndarray, source: Fraction, target: Fraction, total: int) -> np.ndarray:
+    """(T,) bool, False where capture missed a frame → (total,) at another rate: True where both frames around it were seen."""
+    places = [divmod(index * source, target) for index in range(total)]
+    before = np.minimum([int(frame) for frame, _ in places], len(valid) - 1)
+    after = np.minimum([int(frame) + (rest > 0) for frame, rest in places], len(valid) - 1)
+    return valid[before] & valid[after]
 
 
 WAITS_FRAMES = 2

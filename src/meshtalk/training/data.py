@@ -21,12 +21,13 @@ from torch import Tensor
 from meshtalk.audio import MelFrontend, frame_hops, to_mono
 from meshtalk.clip import Clip
 from meshtalk.config import HOP_RATE, ModelConfig, to_json
-from meshtalk.corpus.store import ClipInfo, Corpus
+from meshtalk.corpus.store import VALID, ClipInfo, Corpus
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.model.audio_encoder import AudioEncoder
 from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry
 from meshtalk.model.phonetic_trunk import FeatureExtractor
+from meshtalk.resample import seen_at
 from meshtalk.training.augment import augmented_mel
 
 Progress = Callable[[str], None]
@@ -114,9 +115,24 @@ class WindowData:
         if isinstance(geometry, BasisGeometry):
             self._motion = [self._coefficients(geometry, i) for i in range(len(self.infos))]
         self.lengths = np.array([self._n_frames(info) for info in self.infos])
+        self._seen = {k: self._seen_frames(k) for k, info in enumerate(self.infos) if VALID in info.files}
+        """Clips with missing frames → (T,) bool, at the model's rate."""
 
     def _n_frames(self, info: ClipInfo) -> int:
         return int((info.n_frames - 1) * self.config.fps / self.corpus.fps) + 1
+
+    def _seen_frames(self, index: int) -> np.ndarray:
+        valid = self.corpus.load(self.infos[index]).valid
+        assert valid is not None
+        return seen_at(valid, self.corpus.fps, self.config.fps, int(self.lengths[index]))
+
+    def starts(self, index: int, frames: int) -> np.ndarray:
+        """Where windows of so many frames may begin in clip `index`: on the grid, and over no missing frame."""
+        starts = np.arange(0, max(int(self.lengths[index]) - frames + 1, 0), self.start_grid)
+        if index not in self._seen:
+            return starts
+        missing = np.concatenate([[0], np.cumsum(~self._seen[index])])
+        return starts[missing[starts + frames] == missing[starts]]
 
     def _coefficients(self, geometry: BasisGeometry, index: int) -> np.ndarray:
         """(T,K) motion of a whole clip in the basis, mm, at the model's frame rate."""
@@ -165,17 +181,20 @@ class WindowData:
 
     def batch(self, rng: np.random.Generator, size: int, frames: int) -> Batch:
         """`size` random windows of `frames` frames; long clips are drawn more often."""
-        usable = np.flatnonzero(self.lengths >= frames)
+        whole = self.lengths >= frames
+        for index in self._seen:
+            whole[index] = len(self.starts(index, frames)) > 0
+        usable = np.flatnonzero(whole)
         if len(usable) < 2:
             raise InputError(
-                f"{len(usable)} clips have {frames} frames or more; training needs at least two : give longer clips"
+                f"{len(usable)} clips have {frames} frames or more without a gap; training needs at least two : give longer clips"
             )
         weight = self.lengths[usable].astype(float)
         clips = rng.choice(usable, size, p=weight / weight.sum())
         if len(np.unique(clips)) == 1:  # the cross-modality loss needs another clip in the batch
             clips[-1] = usable[usable != clips[0]][rng.integers(len(usable) - 1)]
-        grid = self.start_grid
-        starts = np.array([rng.integers((self.lengths[c] - frames) // grid + 1) * grid for c in clips])
+        allowed = [self.starts(c, frames) for c in clips.tolist()]
+        starts = np.array([several[rng.integers(len(several))] for several in allowed])
         hops = frame_hops(self.config.fps, 0, frames)
         span = int(hops[-1]) + 1 + self.encoder.stack_reach + self.encoder.stack_lookahead
         versions = rng.integers(len(self.features), size=size)

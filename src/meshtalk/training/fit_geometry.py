@@ -7,6 +7,7 @@ import numpy as np
 from meshtalk.clip import Clip
 from meshtalk.config import GeometryConfig
 from meshtalk.corpus.store import ClipInfo, Corpus
+from meshtalk.errors import InputError
 from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry, Identity
 from meshtalk.topology import Topology
 
@@ -19,6 +20,16 @@ LOSS_REGIONS = ("mouth", "upper_face", "eyelids")
 
 LIP_EMPHASIS = 2.0
 """How much more a lip vertex weighs in M^mouth than its neighbours: small, and watched by everybody."""
+
+
+def check_regions(topology: Topology) -> None:
+    """Raise InputError unless the topology names all regions that the losses weigh."""
+    lacking = [name for name in LOSS_REGIONS if not np.any(topology.regions.get(name, 0))]
+    if lacking:
+        raise InputError(
+            f"the corpus's mesh names no {', '.join(lacking)}, which the losses weigh : convert the data again with"
+            " --topology FACE.npz, a Topology of the same mesh with these regions"
+        )
 
 
 def region_arrays(topology: Topology) -> dict[str, np.ndarray]:

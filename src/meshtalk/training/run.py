@@ -18,7 +18,7 @@ from meshtalk.model.autoencoder import MeshTalk
 from meshtalk.model.regressor import Regressor
 from meshtalk.training import stages
 from meshtalk.training.data import Progress, WindowData, feature_statistics
-from meshtalk.training.fit_geometry import fit_geometry
+from meshtalk.training.fit_geometry import check_regions, fit_geometry
 from meshtalk.training.loop import Trainer
 
 CONFIG = "training.json"
@@ -45,9 +45,10 @@ def train(
         the model folder
 
     Raises:
-        InputError: the folder holds a run with other settings, or the corpus lacks a split.
+        InputError: the folder holds a run with other settings, or the corpus lacks a split or a region.
     """
     folder = Path(folder)
+    check_regions(corpus.topology)
     _claim(folder, corpus, model_config, train_config)
     geometry, mix = fit_geometry(corpus, model_config.geometry)
     progress(f"geometry: {geometry.kind}, {geometry.n_motion} numbers a frame, {geometry.n_template} a template")

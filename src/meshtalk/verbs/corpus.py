@@ -1,10 +1,13 @@
-"""`meshtalk corpus build`."""
+"""`meshtalk corpus build` and `convert`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
+
+from tyro.conf import Positional
 
 from meshtalk.verbs.options import Output
 
@@ -18,14 +21,54 @@ def build(output: Output, minutes: float = 60.0, seed: int = 0, workers: int = 2
         seed: the same seed gives the same corpus.
         workers: processes.
     """
-    from meshtalk.corpus.build import Progress, build_corpus
+    from meshtalk.corpus.build import build_corpus
 
-    def show(progress: Progress) -> None:
-        print(f"\r{progress}", end="", file=sys.stderr, flush=True)
-
-    made = build_corpus(output, minutes=minutes, seed=seed, workers=workers, progress=show)
+    made = build_corpus(output, minutes=minutes, seed=seed, workers=workers, progress=_show)
     print(file=sys.stderr)
     print(f"{made.root}: {len(made.clips)} clips, {sum(c.duration_s for c in made.clips) / 60:.1f} minutes")
 
 
-VERBS: Mapping[str, Callable[..., Any]] = {"build": build}
+def convert(
+    kind: Positional[str],
+    source: Positional[Path],
+    output: Positional[Path],
+    /,
+    template: Path | None = None,
+    topology: Path | None = None,
+    fps: str | None = None,
+    unit: str | None = None,
+    axes: str | None = None,
+    rows: Path | None = None,
+    flame: Path | None = None,
+    workers: int = 2,
+) -> None:
+    """Make a corpus of a data set you downloaded, or of your own recordings. Interrupt and run again to continue.
+
+    Args:
+        kind: vocaset, biwi, multiface, mead3d, beat, arkit, livelink, audio2face or folder.
+        source: the data set's folder.
+        output: corpus folder to make, or to go on with.
+        template: mesh with the data's vertices in their order (.ply, .obj): triangles, and a face at rest where the data has none.
+        topology: triangles, regions and landmarks (.npz of Topology.save); training and measures need the regions.
+        fps: frames a second, where the files do not say.
+        unit: of the vertices: m, dm, cm, mm, or metres in a unit.
+        axes: the data's axes that are left, up and out of the face, such as x,z,-y where z is up.
+        rows: multiface: vertex numbers that the template has of the data's (.npy or text).
+        flame: mead3d: your FLAME model file.
+        workers: processes.
+    """
+    from meshtalk.convert.plan import Options
+    from meshtalk.convert.run import convert as run
+
+    options = Options(template=template, topology=topology, fps=fps, unit=unit, axes=axes, rows=rows, flame=flame)
+    corpus, report = run(kind, source, output, options, workers=workers, progress=_show)
+    print(file=sys.stderr)
+    print(report)
+    print(corpus.root)
+
+
+def _show(progress: object) -> None:
+    print(f"\r{progress}", end="", file=sys.stderr, flush=True)
+
+
+VERBS: Mapping[str, Callable[..., Any]] = {"build": build, "convert": convert}

@@ -1,0 +1,186 @@
+"""What a converter makes of a data set before anything is read: a Plan of Jobs, each of which reads one Take."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from meshtalk.clip import exact_rate
+from meshtalk.convert.space import Space
+from meshtalk.errors import InputError
+from meshtalk.topology import Topology
+
+SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".mov", ".mp4")
+"""Suffixes of sound, in the order in which a clip's is looked for."""
+HELD_OUT = 0.1
+"""Part of the people (or clips) that validation and test get each, of data without official splits."""
+ENOUGH_PEOPLE = 5
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user says about the data; docs/datasets.md tells which kind needs what."""
+
+    template: Path | None = None
+    """Mesh with the data's vertices in their order, for its triangles and where the data has no neutral face of its own."""
+    topology: Path | None = None
+    """`.npz` of `Topology.save`: triangles, regions and landmarks."""
+    fps: str | None = None
+    """Frames a second, where the files do not say."""
+    unit: str | None = None
+    """m, dm, cm, mm, or metres in a unit."""
+    axes: str | None = None
+    """The data's axes that are left, up and out of the face, such as x,z,-y."""
+    rows: Path | None = None
+    """`.npy` or text of vertex numbers to keep, in the order of the template's vertices."""
+    flame: Path | None = None
+    """FLAME model file."""
+
+    def rate(self, default: int | None, kind: str) -> Fraction:
+        """Frames a second as the user says, or as this kind of data has.
+
+        Raises:
+            InputError: no rate, or none at all where the files do not say either.
+        """
+        if self.fps is None and default is None:
+            raise InputError(f"{kind} files do not say their frame rate : give --fps, such as --fps 30")
+        try:
+            fps = exact_rate(self.fps if self.fps is not None else int(default or 0))
+        except (ValueError, ZeroDivisionError, OverflowError):
+            fps = Fraction(0)
+        if not 1 <= fps <= 1000:
+            raise InputError(f"{self.fps!r} is no frame rate : give frames a second, such as 30 or 30000/1001")
+        return fps
+
+
+@dataclass(frozen=True, eq=False)
+class Take:
+    """One performance as its files have it."""
+
+    motion: np.ndarray
+    """(T,V,3) vertices in the data's own space, or (T,S) weights of the topology's blendshapes; NaN where nothing was captured."""
+    audio: np.ndarray
+    """(S,) mono float32; its first sample and frame 0 are at the same time."""
+    sample_rate: int
+    note: str = ""
+    """What was odd about it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One clip to be made; the whole of it can be sent to another process."""
+
+    id: str
+    subject: str
+    """Whose neutral face it moves: a key of `Plan.templates`."""
+    read: Callable[[], Take]
+    sources: tuple[Path, ...]
+    """Files, or folders whose files, it is made of: a clip is made again when one of them changes."""
+    voice: str
+    split: str = ""
+    """train, val or test; empty where the data set has no official splits."""
+    official: str = ""
+    sentence: str = ""
+    emotion: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A data set: what its clips have in common, and the clips."""
+
+    kind: str
+    topology: Topology
+    fps: Fraction
+    jobs: tuple[Job, ...]
+    templates: Mapping[str, np.ndarray]
+    """Subject → (V,3) metres: the neutral face."""
+    licence: str
+    space: Space | None = None
+    """Of the takes' vertices; None if they are blendshape weights."""
+    gains: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Subject → (S,): how strongly each blendshape acts on that face, where motion is weights."""
+    left_out: tuple[tuple[str, str], ...] = ()
+    """(name, why) of what is there, but does not become a clip."""
+    notes: tuple[str, ...] = ()
+    """What was assumed or measured."""
+
+
+def name_of(*parts: str) -> str:
+    """Parts as one name that may be a file's: letters, digits and -_.+ of them, joined by -."""
+    cleaned = (re.sub(r"[^A-Za-z0-9_.+-]+", "_", part).strip("_") for part in parts)
+    return "-".join(part for part in cleaned if part).lstrip(".") or "unnamed"
+
+
+def own_splits(jobs: Iterable[Job]) -> dict[str, str]:
+    """Clip id → split, of data without official ones: whole people are held out, or clips where there are few people.
+
+    Who is held out follows from the names alone.
+    """
+    jobs = tuple(jobs)
+    by_people = len({job.voice for job in jobs}) >= ENOUGH_PEOPLE
+    unit = {job.id: job.voice if by_people else job.id for job in jobs}
+    order = sorted(set(unit.values()), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    held = max(1, round(HELD_OUT * len(order))) if len(order) >= 3 else 0
+    of = {name: "val" if k < held else "test" if k < 2 * held else "train" for k, name in enumerate(order)}
+    return {id: of[name] for id, name in unit.items()}
+
+
+def sound_beside(stem: Path) -> Path | None:
+    """The sound of the same name, with any suffix of SOUNDS."""
+    for suffix in SOUNDS:
+        for spelled in (suffix, suffix.upper()):
+            if (path := stem.with_name(stem.name + spelled)).is_file():
+                return path
+    return None
+
+
+def read_sound(path: Path | None, name: str) -> tuple[np.ndarray, int, str]:
+    """((S,) mono float32, its own sample rate, a note if it is damaged).
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    import warnings
+
+    import soundfile
+
+    from meshtalk.audio import read_audio
+
+    if path is None or not path.is_file():
+        raise InputError(f"there is no sound for {name}")
+    try:
+        rate = int(soundfile.info(path).samplerate)
+    except soundfile.SoundFileError:
+        rate = 48_000  # of compressed formats that only FFmpeg knows
+    with warnings.catch_warnings(record=True) as damage:
+        warnings.simplefilter("always")
+        audio, rate = read_audio(path, rate)
+    return audio, rate, "its sound is damaged or cut off" if damage else ""
+
+
+def numbered(names: Iterable[str]) -> tuple[list[str], np.ndarray]:
+    """Names sorted by the last number in each, and (n,) frame numbers from 0 on: gaps in the numbers stay.
+
+    Numbers that all have one distance, such as 10, 20, 30, have no gaps.
+
+    Raises:
+        InputError: a name without a number, or two with the same one.
+    """
+    found: dict[int, str] = {}
+    for name in names:
+        digits = re.findall(r"\d+", Path(name).stem)
+        if not digits:
+            raise InputError(f"{name} has no frame number in its name")
+        if int(digits[-1]) in found:
+            raise InputError(f"{name} and {found[int(digits[-1])]} have the same frame number")
+        found[int(digits[-1])] = name
+    numbers = np.array(sorted(found), np.int64)
+    steps = np.diff(numbers)
+    step = int(steps[0]) if len(steps) > 1 and (steps == steps[0]).all() else 1
+    return [found[int(number)] for number in numbers], (numbers - numbers[:1]) // step

@@ -1,0 +1,212 @@
+"""A public data set, or anybody's folder, into a corpus: in parallel, resumable, with a report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from meshtalk.convert.make import Dropped, Work, make
+from meshtalk.convert.plan import Options, Plan, own_splits
+from meshtalk.convert.space import check_axes
+from meshtalk.corpus.store import SPLITS, VALID, ClipInfo, Corpus, CorpusWriter
+from meshtalk.corpus.workers import in_order, pool
+from meshtalk.errors import InputError
+from meshtalk.files import atomic
+from meshtalk.topology import REGIONS
+
+REPORT = "conversion.json"
+BAR = 24
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a conversion is; `str()` of it is one line."""
+
+    done: int
+    total: int
+    clips_s: float
+    dropped: int
+    eta_s: float
+
+    def __str__(self) -> str:
+        full = BAR * self.done // max(self.total, 1)
+        return (
+            f"[{'#' * full}{'.' * (BAR - full)}] {self.done}/{self.total} clips, {self.clips_s / 60:.1f} min of motion,"
+            f" {self.dropped} dropped, {self.eta_s / 60:.1f} min left"
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a data set; the corpus keeps it as conversion.json, and `str()` of it is for reading."""
+
+    kind: str
+    clips: int
+    seconds: float
+    missing_frames: int
+    splits: dict[str, dict[str, float]]
+    """Split, and official name of a part of it → {"clips", "seconds", "people"}."""
+    dropped: dict[str, str]
+    """Clip → why."""
+    left_out: dict[str, int]
+    """Why → how many recordings, in which nothing is wrong."""
+    notes: tuple[str, ...]
+    """What was assumed or measured of all of it."""
+    clip_notes: dict[str, str]
+    """Clip → what was odd about it."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.kind}: {self.clips} clips, {self.seconds / 60:.1f} min, {self.missing_frames} missing frames"]
+        for name, part in self.splits.items():
+            lines.append(
+                f"  {name:8} {part['clips']:6.0f} clips {part['seconds'] / 60:8.1f} min {part['people']:4.0f} people"
+            )
+        lines += [f"  {note}" for note in self.notes]
+        lines += [f"  left out: {count} ({why})" for why, count in self.left_out.items()]
+        lines += [f"  dropped {name}: {why}" for name, why in self.dropped.items()]
+        lines += [f"  {name}: {note}" for name, note in self.clip_notes.items()]
+        return "\n".join(lines)
+
+
+def convert(
+    kind: str,
+    source: str | Path,
+    root: str | Path,
+    options: Options | None = None,
+    *,
+    workers: int = 2,
+    progress: Callable[[Progress], None] | None = None,
+) -> tuple[Corpus, Report]:
+    """Make a corpus in folder `root` of the data set in folder `source`, or go on with an interrupted one.
+
+    Same data, same corpus, whatever the number of workers; clips whose files have not changed are left as they are.
+
+    Args:
+        kind: one of CONVERTERS.
+        workers: processes, each about one core's work and one clip's memory; 1 stays in this one.
+        progress: called after every clip.
+
+    Raises:
+        InputError: no such kind or folder, a data set that is not laid out as it should be, something missing that
+            only the user can give, a corpus that cannot be written, or not one clip that can be used.
+    """
+    from meshtalk.convert import CONVERTERS
+
+    source, root = Path(source), Path(root)
+    if kind not in CONVERTERS:
+        raise InputError(f"there is no kind {kind!r} : choose one of {', '.join(CONVERTERS)}")
+    if not source.is_dir():
+        raise InputError(f"{source} is no folder : give the folder of the data set")
+    if root.resolve().is_relative_to(source.resolve()):
+        raise InputError(f"{root} lies in the data set's own folder : choose another one for the corpus")
+    processes = pool(workers)
+    plan = _checked(CONVERTERS[kind](source, options or Options()), source)
+    was_there = root.exists()
+    writer = CorpusWriter(root, plan.topology, plan.fps, [plan.licence])
+    for subject in sorted({job.subject for job in plan.jobs}):
+        writer.add_subject(subject, plan.templates[subject])
+    started_s, infos, dropped = time.monotonic(), [], {}
+    try:
+        with processes as executor, closing(in_order(make, _works(plan, writer), executor, ahead=2 * workers)) as made:
+            for done, result in enumerate(made, 1):
+                if isinstance(result, Dropped):
+                    dropped[result.id] = result.why.replace(f"{source}/", "")
+                else:
+                    infos.append(result)
+                if progress is not None:
+                    eta_s = (time.monotonic() - started_s) * (len(plan.jobs) / done - 1)
+                    clips_s = sum(info.duration_s for info in infos)
+                    progress(Progress(done, len(plan.jobs), clips_s, len(dropped), eta_s))
+    except BrokenProcessPool:
+        raise InputError(
+            "a worker process was killed, perhaps for want of memory : run again with --workers 1"
+        ) from None
+    if not infos:
+        if not was_there:
+            shutil.rmtree(root)
+        why = Counter(dropped.values()).most_common(1)[0][0]
+        raise InputError(f"none of {len(dropped)} clips could be used, most often because {why}")
+    corpus = writer.finish(infos)
+    report = _report(plan, corpus, dropped)
+    with atomic(root / REPORT) as temporary:
+        temporary.write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return corpus, report
+
+
+def _checked(plan: Plan, source: Path) -> Plan:
+    """The plan with a split for every job.
+
+    Raises:
+        InputError: nothing to convert, or two clips of one name.
+    """
+    if not plan.jobs:
+        why = "; ".join(sorted({why for _, why in plan.left_out})) or "nothing in it looks like the data set"
+        raise InputError(f"{source} has no clips of kind {plan.kind} ({why})")
+    twice = [name for name, count in Counter(job.id for job in plan.jobs).items() if count > 1]
+    if twice:
+        raise InputError(f"two clips would be called {twice[0]} : rename the files of one")
+    for subject, template in plan.templates.items():
+        if template.shape != (plan.topology.n_vertices, 3):
+            raise InputError(
+                f"the neutral face of {subject} has shape {template.shape}; the mesh has {plan.topology.n_vertices} vertices"
+            )
+        check_axes(template, plan.topology)
+    splits = own_splits(plan.jobs)
+    jobs = (job if job.split else replace(job, split=splits[job.id]) for job in plan.jobs)
+    ordered = sorted(jobs, key=lambda job: (SPLITS.index(job.split), job.official, job.id))
+    return replace(plan, jobs=tuple(ordered))
+
+
+def _works(plan: Plan, writer: CorpusWriter) -> Iterator[Work]:
+    moved = plan.topology.shapes if plan.space is None else None
+    shapes = b"" if moved is None else np.ascontiguousarray(moved).tobytes()
+    settings = [plan.kind, plan.topology.hash, hashlib.sha256(shapes).hexdigest(), str(plan.fps), str(plan.space)]
+    for job in plan.jobs:
+        gains = plan.gains.get(job.subject)
+        yield Work(job, writer, plan.templates[job.subject], plan.space, gains, json.dumps(settings))
+
+
+def _report(plan: Plan, corpus: Corpus, dropped: dict[str, str]) -> Report:
+    masks = [corpus.root / "clips" / info.id / VALID for info in corpus.clips if VALID in info.files]
+    tall_m = sorted(float(np.ptp(corpus.template(name)[:, 1])) for name in corpus.subjects)
+    notes = [*plan.notes, f"neutral faces are {tall_m[0]:.3f} to {tall_m[-1]:.3f} m tall"]
+    if plan.space is not None:
+        notes.insert(0, f"a unit is {plan.space.metres:g} m; left, up and out of the face are {plan.space.axes}")
+    if not any(job.official for job in plan.jobs):
+        notes.append("no official splits: a tenth of the people, or of the clips of a few, each for val and test")
+    lacking = [name for name in REGIONS if not np.any(plan.topology.regions.get(name, 0))]
+    if lacking:
+        notes.append(
+            f"the mesh names no {', '.join(lacking)}: training and measures need them; run again with --topology FACE.npz"
+        )
+    return Report(
+        kind=plan.kind,
+        clips=len(corpus.clips),
+        seconds=round(sum(info.duration_s for info in corpus.clips), 3),
+        missing_frames=sum(int((~np.load(path)).sum()) for path in masks),
+        splits=_parts(corpus.clips),
+        dropped=dropped,
+        left_out=dict(Counter(why for _, why in plan.left_out)),
+        notes=tuple(notes),
+        clip_notes={info.id: info.note for info in corpus.clips if info.note},
+    )
+
+
+def _parts(clips: tuple[ClipInfo, ...]) -> dict[str, dict[str, float]]:
+    names = [*SPLITS, *sorted({info.official for info in clips} - {*SPLITS, ""})]
+    parts = {}
+    for name in names:
+        part = [info for info in clips if name in (info.split, info.official)]
+        seconds = round(sum(info.duration_s for info in part), 3)
+        parts[name] = {"clips": len(part), "seconds": seconds, "people": len({info.voice for info in part})}
+    return parts
