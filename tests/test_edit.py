@@ -9,6 +9,7 @@ import zipfile
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -101,6 +102,16 @@ def test_the_precision_is_the_takes(tmp_path):
     assert rough.recipe is not None
     assert rough.recipe.settings["precision"] == "bfloat16"
     remade(rough, TINY, tmp_path)
+
+
+def test_numbers_of_all_kinds_are_told(tmp_path):
+    direction = Direction(
+        intensity=MappingProxyType({"mouth": np.float32(1.5)}), blinks_per_min=np.int64(9), hold_gaze=np.bool_(False)
+    )
+    clip = TINY.animate(
+        AUDIO, 16000, seed=np.int64(3), temperature=np.float32(0.7), argmax=np.bool_(False), direction=direction
+    )
+    remade(clip, TINY, tmp_path)
 
 
 def test_a_reloaded_model_is_the_same_model(tmp_path):

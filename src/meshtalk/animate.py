@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -166,11 +165,11 @@ class Animator:
 
     def _recipe(self, take: Take, n_samples: int) -> Callable[[int], Recipe]:
         """What makes take number `index` again; those that were made together are made together again, to the last bit."""
-        directed = None if take.director is None else dataclasses.asdict(take.director.direction)
+        directed = None if take.director is None else vars(take.director.direction)
         settings = {
             "meshtalk": version("meshtalk"), "model": self.checkpoint.hash, "precision": self.precision, "samples": n_samples,
             "seed": take.seeds[0], "n": len(take.seeds), "temperature": take.temperature, "top_p": take.top_p,
-            "argmax": take.argmax, "fps": str(take.fps), "direction": directed,
+            "argmax": take.argmax, "fps": str(take.fps), "direction": None if directed is None else as_json(directed),
         }  # fmt: skip
         expression = None if take.expression is None else take.expression.cpu().numpy()
         return lambda index: Recipe(settings | {"index": index}, expression)
@@ -293,7 +292,7 @@ class Animator:
         director = None
         if direction is not None and direction != Direction():
             director = Director(direction, self.geometry, self.topology, face, seeds, self.config.fps)
-        return Take(face, seeds, temperature, top_p, argmax, rate, moves, director)
+        return Take(face, seeds, float(temperature), float(top_p), bool(argmax), rate, moves, director)
 
     # --- inputs -----------------------------------------------------------------------------------------------
 
@@ -353,6 +352,13 @@ class Animator:
         if not motion.isfinite().all():
             raise InputError("the performance holds NaN or infinite values : repair or drop those frames")
         return motion
+
+
+def as_json(value: Any) -> Any:
+    """The same of JSON's types alone: mappings become dicts, NumPy's numbers plain ones."""
+    if isinstance(value, Mapping):
+        return {name: as_json(each) for name, each in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _room(total: int, like: np.ndarray) -> np.ndarray:
