@@ -17,15 +17,18 @@ import rig
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from official_rig import make_case
 from test_animate import ANIMATORS, AUDIO, TINY, whole
 
 from meshtalk.animate import MAX_TAKES, Animator, load_model
-from meshtalk.checkpoint import save_checkpoint
+from meshtalk.checkpoint import load_checkpoint, save_checkpoint
 from meshtalk.clip import Clip, Phone, Recipe
 from meshtalk.direction import Direction
-from meshtalk.edit import again, at_rate, same_motion, swap
+from meshtalk.edit import again, at_rate, redub, same_motion, swap
 from meshtalk.errors import InputError
+from meshtalk.head_map import influence_mm
 from meshtalk.measured import MeasuredAnimator
+from meshtalk.official.importer import import_official
 
 EXPRESSION = rig.make_clip(8, 0.7, fps=Fraction(25))
 DIRECTED = Direction(
@@ -313,3 +316,23 @@ def test_clips_that_cannot_be_swapped():
 
 def test_what_again_needs_is_not_lost_on_the_way():
     np.testing.assert_array_equal(again(TINY, TOLD).vertices, whole())
+
+
+# --- official weights --------------------------------------------------------------------------------------------
+
+
+def test_official_weights_are_edited_too(tmp_path):
+    case = make_case(tmp_path, "3x11 on the rig")
+    rig.TOPOLOGY.save(tmp_path / "topology.npz")
+    import_official(
+        tmp_path / "official", tmp_path / "named", template=tmp_path / "face.obj", topology=tmp_path / "topology.npz"
+    )
+    named = MeasuredAnimator(load_checkpoint(tmp_path / "named"))
+    clip = rig.as_dense(rig.make_clip(8, 0.9, "s1"))
+    made = redub(named, clip, AUDIO, 16000, direction=Direction(lead_out_s=0.2)).validate()
+    assert made.n_frames == 51
+    with pytest.raises(InputError, match="no region 'mouth' : this topology has none"):
+        redub(case.animator(), clip, AUDIO, 16000)
+    remade(case.animator().animate(AUDIO, 16000, seed=2, fps=25), case.animator(), tmp_path)
+    assert same_motion(swap(named, clip, clip, [0]), named.reconstruct(clip))
+    assert influence_mm(named, [clip]).shape == (named.config.heads, 96)
