@@ -68,16 +68,20 @@ def take(seed: int, subject: str, fps: int, seconds: float = 1.0) -> Clip:
     return rig.as_dense(rig.make_clip(seed, seconds, subject, Fraction(fps)))
 
 
-def write_wav(path: Path, clip: Clip, rate: int | None = None, samples: int | None = None) -> np.ndarray:
-    """The clip's sound as 16 bit; at another rate it is noise of the same length. What is in the file."""
+def write_noise(path: Path, samples: int, rate: int) -> None:
+    """So many samples of 16 bit."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rate = rate or clip.sample_rate
-    audio = clip.audio
-    if rate != clip.sample_rate or samples is not None:
-        count = round(clip.duration_s * rate) if samples is None else samples
-        audio = np.random.default_rng(len(path.stem)).uniform(-0.3, 0.3, count)
+    audio = np.random.default_rng(samples).uniform(-0.3, 0.3, samples)
     soundfile.write(path, audio, rate, subtype="PCM_16")
-    return soundfile.read(path, dtype="float32")[0]
+
+
+def write_wav(path: Path, clip: Clip, rate: int | None = None) -> None:
+    """The clip's sound as 16 bit; at another rate it is noise of the same length."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if rate is None:
+        soundfile.write(path, clip.audio, clip.sample_rate, subtype="PCM_16")
+    else:
+        write_noise(path, round(clip.duration_s * rate), rate)
 
 
 def options(folder: Path, **changes: object) -> Options:
