@@ -77,6 +77,7 @@ def crop(clip: Clip, n_frames: int) -> Clip:
         displacement=None if clip.displacement is None else clip.displacement[:n_frames],
         audio=clip.audio[:samples],
         valid=None if clip.valid is None else clip.valid[:n_frames],
+        recipe=None,
     )
 
 
