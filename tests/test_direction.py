@@ -159,7 +159,7 @@ def test_directions_that_cannot_be_followed(wrong, said):
 @pytest.mark.parametrize("strength", [-0.1, 2.5, {"mouth": float("nan")}, {"ear": 1}])
 def test_strengths_that_mean_nothing(strength):
     clip = TINY.animate(AUDIO, 16000)
-    with pytest.raises(InputError, match="strength|no region 'ear'"):
+    with pytest.raises(InputError, match=r"strength|no region 'ear'"):
         TINY.animate(AUDIO, 16000, expression=clip, strength=strength)
 
 

@@ -129,18 +129,18 @@ SAMPLED_ROWS = {
     "sampled: closed at p b m": (figure("sampled", "closure_rate"), 2),
 }  # fmt: skip
 SYSTEM_ROWS = {
-    "LVE, mm": ("lve_mm", 2, 1.0), "lip error, mm": ("lip_error_mm", 2, 1.0), "|FDD|, 1e-6 m²": ("abs_fdd_m2", 2, 1e6),
+    "LVE, mm": ("lve_mm", 2, 1.0), "lip error, mm": ("lip_error_mm", 2, 1.0), "\\|FDD\\|, 1e-6 m²": ("abs_fdd_m2", 2, 1e6),
     "upper-face motion / truth's": ("upper_motion_ratio", 2, 1.0), "lips closed at p b m": ("closure_rate", 2, 1.0),
     "lips closed at k g h n t d l": ("false_closure_rate", 2, 1.0), "lip opening r": ("opening_r", 3, 1.0),
     "jitter / truth's": ("jitter_ratio", 2, 1.0),
 }  # fmt: skip
 
 
-def sections(found: Mapping[str, Told], shipped: Told | None, images: Path) -> list[str]:
+def sections(found: Mapping[str, Told], shipped: Told, images: Path) -> list[str]:
     """All sections of the page; plots are written into `images`."""
     return [
         disentanglement(found), eyelid_term(found), code_sizes(found, images), mask(found),
-        *([] if shipped is None else finished_model(shipped)), look_ahead(found, images),
+        *finished_model(shipped), look_ahead(found, images),
     ]  # fmt: skip
 
 
@@ -199,13 +199,19 @@ def mask(found: Mapping[str, Told]) -> str:
 
 
 def finished_model(shipped: Told) -> list[str]:
-    ten = ", ".join(f"{name.removesuffix(', mm')} {value:.2f} mm" for name, value in shipped["ten"].items())
-    return [
-        "## (e) Sampled, likeliest, or the mean of ten\n\nThe shipped model.\n\n"
-        f"{systems_table(shipped['ways'], SYSTEM_ROWS)}\nTen samples of each clip, LVE and distances: {ten}.\n",
-        "## (f) Against simple answers to the same sound\n\nThe shipped model. The regressor hears through the same audio "
-        "encoder and was trained for as many steps as stage 1.\n\n" + systems_table(shipped["systems"], SYSTEM_ROWS),
-    ]
+    parts = []
+    if {"ways", "ten"} <= shipped.keys():
+        ten = ", ".join(f"{name.removesuffix(', mm')} {value:.2f} mm" for name, value in shipped["ten"].items())
+        parts.append(
+            "## (e) Sampled, likeliest, or the mean of ten\n\nThe shipped model.\n\n"
+            f"{systems_table(shipped['ways'], SYSTEM_ROWS)}\nTen samples of each clip, LVE and distances: {ten}.\n"
+        )
+    if "systems" in shipped:
+        parts.append(
+            "## (f) Against simple answers to the same sound\n\nThe shipped model. The regressor hears through the same audio "
+            "encoder and was trained for as many steps as stage 1.\n\n" + systems_table(shipped["systems"], SYSTEM_ROWS)
+        )
+    return parts
 
 
 def look_ahead(found: Mapping[str, Told], images: Path) -> str:
@@ -230,7 +236,7 @@ def look_ahead(found: Mapping[str, Told], images: Path) -> str:
     return text + "\n![lip error against look-ahead](images/reproduction_lookahead.svg)\n"
 
 
-def write_page(found: Mapping[str, Told], shipped: Told | None, reading: str, output: Path) -> Path:
+def write_page(found: Mapping[str, Told], shipped: Told, reading: str, output: Path) -> Path:
     """Write docs/reproduction.md and its plots."""
     base = experiments()[1].training
     missing = [e.name for e in experiments() if e.name not in found]

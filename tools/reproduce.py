@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
@@ -109,21 +110,24 @@ def run_all(root: Path, corpus: Path, chosen: list[Experiment], workers: int) ->
                 print(f"{name} is done" if error is None else f"{name} failed: {error!r}", flush=True)
 
 
-def measure_shipped(root: Path, corpus: Corpus) -> dict[str, Any] | None:
-    """(e) and (f), of the packaged model, measured once; None before the regressor is trained."""
+def measure_shipped(root: Path, corpus: Corpus) -> dict[str, Any]:
+    """(e) and (f), of the packaged model; each part is measured once, the last as soon as its regressor is trained."""
     path, regressor = root / SHIPPED, root / REGRESSOR / "regressor"
     model = measures.load_measured(None)
-    if (told := read(path)) is not None and told["model"] == model.checkpoint.hash:
-        return told
-    if not (root / REGRESSOR / MEASURED).exists():
-        return None
-    print("measuring the packaged model …", flush=True)
-    told = {
-        "model": model.checkpoint.hash, "ways": measures.ways(model, corpus), "ten": measures.best_of_ten(model, corpus),
-        "systems": measures.systems(model, regressor, corpus),
-    }  # fmt: skip
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    told = read(path) or {}
+    if told.get("model") != model.checkpoint.hash:
+        told = {"model": model.checkpoint.hash}
+    parts: dict[str, Callable[[], Any]] = {
+        "ways": lambda: measures.ways(model, corpus),
+        "ten": lambda: measures.best_of_ten(model, corpus),
+    }
+    if (root / REGRESSOR / MEASURED).exists():
+        parts["systems"] = lambda: measures.systems(model, regressor, corpus)
+    for name in parts.keys() - told.keys():
+        print(f"measuring the packaged model: {name} …", flush=True)
+        told[name] = parts[name]()
+        with atomic(path) as temporary:
+            temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return told
 
 

@@ -234,7 +234,7 @@ PRESETS: dict[str, tuple[ModelConfig, TrainConfig]] = {
                 upper_face=1.0,
                 opening=0.0,
                 velocity=0.0,
-            ),  # fmt: skip
+            ),
             context_corruption=0.0,
             event_weight=0.0,
             augmentations=0,
