@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ def build(output: Output, minutes: float = 60.0, seed: int = 0, workers: int = 2
     """
     from meshtalk.corpus.build import build_corpus
 
-    made = build_corpus(output, minutes=minutes, seed=seed, workers=workers, progress=_show)
-    print(file=sys.stderr)
+    with _one_line() as show:
+        made = build_corpus(output, minutes=minutes, seed=seed, workers=workers, progress=show)
     print(f"{made.root}: {len(made.clips)} clips, {sum(c.duration_s for c in made.clips) / 60:.1f} minutes")
 
 
@@ -52,7 +53,7 @@ def convert(
         topology: triangles, regions and landmarks (.npz of Topology.save); training and measures need the regions.
         fps: frames a second, where the files do not say.
         unit: of the vertices: m, dm, cm, mm, or metres in a unit.
-        axes: the data's axes that are left, up and out of the face, such as x,z,-y where z is up.
+        axes: the data's axes that are left, up and out of the face, such as x,z,-y where z is up (--axes=-x,… if a minus is first).
         rows: multiface: vertex numbers that the template has of the data's (.npy or text).
         flame: mead3d: your FLAME model file.
         workers: processes.
@@ -61,14 +62,28 @@ def convert(
     from meshtalk.convert.run import convert as run
 
     options = Options(template=template, topology=topology, fps=fps, unit=unit, axes=axes, rows=rows, flame=flame)
-    corpus, report = run(kind, source, output, options, workers=workers, progress=_show)
-    print(file=sys.stderr)
+    with _one_line() as show:
+        corpus, report = run(kind, source, output, options, workers=workers, progress=show)
     print(report)
     print(corpus.root)
 
 
-def _show(progress: object) -> None:
-    print(f"\r{progress}", end="", file=sys.stderr, flush=True)
+@contextmanager
+def _one_line() -> Iterator[Callable[[object], None]]:
+    """Shows progress on standard error, each over the one before, and ends the line whatever happens."""
+    width = 0
+
+    def show(progress: object) -> None:
+        nonlocal width
+        text = str(progress)
+        print(f"\r{text:{width}}", end="", file=sys.stderr, flush=True)
+        width = len(text)
+
+    try:
+        yield show
+    finally:
+        if width:
+            print(file=sys.stderr)
 
 
 VERBS: Mapping[str, Callable[..., Any]] = {"build": build, "convert": convert}
