@@ -67,6 +67,7 @@ def test_official_splits_and_what_was_left_out(release):
     assert written["clips"] == 4
     assert written["splits"]["train"] == {"clips": 2, "seconds": 1.0, "people": 1}
     assert "a unit is 1 m; left, up and out of the face are x,y,z" in written["notes"]
+    assert not any("official" in note for note in written["notes"])
     assert str(folder) not in json.dumps(written)
     for words in ("4 clips", "dropped FaceTalk", "left out: 1"):
         assert words in str(report)

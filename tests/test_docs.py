@@ -21,7 +21,7 @@ SOURCE = ROOT / "src/meshtalk"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = {path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", "."): path for path in SOURCE.rglob("*.py")}
 MODULES = {name.removesuffix(".__init__"): path for name, path in MODULES.items()}
-DATA_SUFFIXES = (".npz", ".npy", ".json", ".wav", ".png", ".html")
+DATA_SUFFIXES = (".npz", ".npy", ".json", ".wav", ".png", ".html", ".obj")
 FILE_SUFFIXES = (".py", ".md", ".toml", ".txt", ".sh", ".cfg")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.convert.make import Dropped, Work, make
-from meshtalk.convert.plan import Options, Plan, own_splits
+from meshtalk.convert.plan import ENOUGH_PEOPLE, Options, Plan, own_splits
 from meshtalk.convert.space import check_axes
 from meshtalk.corpus.store import SPLITS, VALID, ClipInfo, Corpus, CorpusWriter
 from meshtalk.corpus.workers import in_order, pool
@@ -161,10 +161,13 @@ def _checked(plan: Plan, source: Path) -> Plan:
                 f"the neutral face of {subject} has shape {template.shape}; the mesh has {plan.topology.n_vertices} vertices"
             )
         check_axes(template, plan.topology)
-    splits = own_splits(plan.jobs)
+    splits, notes = own_splits(plan.jobs), plan.notes
+    if not all(job.split for job in plan.jobs):
+        held = "people" if len({job.voice for job in plan.jobs}) >= ENOUGH_PEOPLE else "clips"
+        notes = (*notes, f"no official splits: a tenth of the {held} is held out for val, a tenth for test")
     jobs = (job if job.split else replace(job, split=splits[job.id]) for job in plan.jobs)
     ordered = sorted(jobs, key=lambda job: (SPLITS.index(job.split), job.official, job.id))
-    return replace(plan, jobs=tuple(ordered))
+    return replace(plan, jobs=tuple(ordered), notes=notes)
 
 
 def _works(plan: Plan, writer: CorpusWriter) -> Iterator[Work]:
@@ -182,8 +185,6 @@ def _report(plan: Plan, corpus: Corpus, dropped: dict[str, str]) -> Report:
     notes = [*plan.notes, f"neutral faces are {tall_m[0]:.3f} to {tall_m[-1]:.3f} m tall"]
     if plan.space is not None:
         notes.insert(0, f"a unit is {plan.space.metres:g} m; left, up and out of the face are {plan.space.axes}")
-    if not any(job.official for job in plan.jobs):
-        notes.append("no official splits: a tenth of the people, or of the clips of a few, each for val and test")
     lacking = [name for name in REGIONS if not np.any(plan.topology.regions.get(name, 0))]
     if lacking:
         notes.append(
