@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -15,8 +16,10 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
-def _one_thread() -> None:
-    """Each worker is one core's work; libraries that spread over all cores would fight for them."""
+def _prepare() -> None:
+    """Each worker is one core's work, where libraries that spread over all cores would fight for them, and ends with the
+    clip it is at: an interruption reaches all processes, but is for the one that gives out the work."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
 
@@ -31,7 +34,7 @@ def pool(workers: int) -> AbstractContextManager[ProcessPoolExecutor | None]:
         raise InputError(f"workers is {workers}; at least 1 is needed")
     if workers == 1:
         return nullcontext()
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_prepare)
 
 
 def in_order(
