@@ -85,7 +85,8 @@ class Progress:
         )
 
 
-def _rng(seed: int, *labels: object) -> np.random.Generator:
+def rng_of(seed: int, *labels: object) -> np.random.Generator:
+    """Chance that follows from a seed and labels alone."""
     digest = hashlib.sha256("/".join(map(str, labels)).encode()).digest()
     return np.random.default_rng([seed, *np.frombuffer(digest[:16], "<u4").tolist()])
 
@@ -102,13 +103,21 @@ def casts(seed: int) -> dict[str, dict[str, list[str]]]:
     voices |= {split: list(names) for split, names in HELD_OUT.items()}
     said: dict[str, list[str]] = {split: [] for split in SPLITS}
     for text in sentences():
-        chance = _rng(seed, "sentence", text).random()
+        chance = rng_of(seed, "sentence", text).random()
         held = HELD_OUT_SENTENCES["val"], sum(HELD_OUT_SENTENCES.values())
         said["val" if chance < held[0] else "test" if chance < held[1] else "train"].append(text)
-    order = [load_head().people[k].name for k in _rng(seed, "people").permutation(len(load_head().people))]
+    order = [load_head().people[k].name for k in rng_of(seed, "people").permutation(len(load_head().people))]
     n_val, n_held = HELD_OUT_PEOPLE["val"], sum(HELD_OUT_PEOPLE.values())
     people = {"val": order[:n_val], "test": order[n_val:n_held], "train": order[n_held:]}
     return {s: {"voices": voices[s], "sentences": said[s], "people": people[s]} for s in SPLITS}
+
+
+def performance(rng: np.random.Generator, people: Sequence[str]) -> tuple[str, str, int]:
+    """(person, emotion, seed of the motion) of a clip, drawn in this order."""
+    person = str(rng.choice(people))
+    others = [name for name in EMOTIONS if name != "neutral"]
+    emotion = "neutral" if rng.random() < NEUTRAL_SHARE else str(rng.choice(others))
+    return person, emotion, int(rng.integers(2**31))
 
 
 def jobs(split: str, seed: int) -> Iterator[Job]:
@@ -118,26 +127,25 @@ def jobs(split: str, seed: int) -> Iterator[Job]:
     shorter one, and another sentence in the list does not change what the others are.
     """
     cast = casts(seed)[split]
-    others = [name for name in EMOTIONS if name != "neutral"]
     for nth in count():
-        chances = {text: _rng(seed, split, nth, text) for text in cast["sentences"]}
+        chances = {text: rng_of(seed, split, nth, text) for text in cast["sentences"]}
         for text in sorted(chances, key=lambda text: chances[text].random()):
             rng = chances[text]
             # a voice for each round: no sentence is said twice by one voice while there are others
-            voice = cast["voices"][(int(_rng(seed, text).integers(1000)) + 11 * nth) % len(cast["voices"])]
-            person = str(rng.choice(cast["people"]))
-            emotion = "neutral" if rng.random() < NEUTRAL_SHARE else str(rng.choice(others))
-            draw = int(rng.integers(2**31))
-            yield Job(f"{split}-{_key(nth, text)[:10]}", split, voice, text, person, emotion, draw)
+            voice = cast["voices"][(int(rng_of(seed, text).integers(1000)) + 11 * nth) % len(cast["voices"])]
+            person, emotion, draw = performance(rng, cast["people"])
+            yield Job(f"{split}-{key_of(nth, text)[:10]}", split, voice, text, person, emotion, draw)
 
 
 def listening(seed: int) -> Iterator[Job]:
     """The endless plan of training clips in which nobody speaks."""
     people = casts(seed)["train"]["people"]
     for nth in count():
-        rng = _rng(seed, LISTENER, nth)
+        rng = rng_of(seed, LISTENER, nth)
         person, emotion = str(rng.choice(people)), str(rng.choice(list(EMOTIONS)))
-        yield Job(f"train-{_key(LISTENER, nth)[:10]}", "train", LISTENER, "", person, emotion, int(rng.integers(2**31)))
+        yield Job(
+            f"train-{key_of(LISTENER, nth)[:10]}", "train", LISTENER, "", person, emotion, int(rng.integers(2**31))
+        )
 
 
 def room(seed: int) -> Utterance:
@@ -150,7 +158,7 @@ def room(seed: int) -> Utterance:
 
 
 @cache
-def _digest(*modules: str) -> str:
+def code_digest(*modules: str) -> str:
     """Digest of code, so that what other code made is made again."""
     digest = hashlib.sha256()
     for name in modules:
@@ -159,14 +167,15 @@ def _digest(*modules: str) -> str:
 
 
 @cache
-def _motion_digest() -> str:
+def motion_digest() -> str:
     """Digest of the head and of all code that motion follows from."""
     digest = hashlib.sha256((files("meshtalk") / "assets" / "head.npz").read_bytes())
     modules = ("align", "phones", "coarticulation", "articulation", "lips", "upper_face", "motion", "head")
-    return digest.hexdigest() + _digest(*modules)
+    return digest.hexdigest() + code_digest(*modules)
 
 
-def _key(*parts: object) -> str:
+def key_of(*parts: object) -> str:
+    """32 hexadecimal digits that stand for `parts`."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -176,7 +185,7 @@ def cached_utterance(job: Job, folder: Path) -> Utterance | None:
     Samples are the 16-bit ones of the cache in both cases, so that a clip does not depend on which it was.
     Sound that another version of the aligner has seen is aligned again, not spoken again.
     """
-    key = _key(SPEECH_VERSION, job.voice, job.sentence, job.seed)
+    key = key_of(SPEECH_VERSION, job.voice, job.sentence, job.seed)
     sound, facts = folder / f"{key}.flac", folder / f"{key}.json"
     try:
         known = json.loads(facts.read_text(encoding="utf-8"))
@@ -194,7 +203,7 @@ def cached_utterance(job: Job, folder: Path) -> Utterance | None:
         _write_facts(facts, utterance.phones)
         return cached_utterance(job, folder)
     phones = tuple(Phone(str(n), float(a), float(b)) for n, a, b in known["phones"])
-    if known["aligner"] != _digest("align"):
+    if known["aligner"] != code_digest("align"):
         aligned = align(audio, int(sample_rate), job.sentence)
         _write_facts(facts, aligned)
         if aligned is None:
@@ -206,12 +215,12 @@ def cached_utterance(job: Job, folder: Path) -> Utterance | None:
 def _write_facts(path: Path, phones: Sequence[Phone] | None) -> None:
     listed = None if phones is None else [list(phone) for phone in phones]
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps({"aligner": _digest("align"), "phones": listed}), encoding="utf-8")
+        temporary.write_text(json.dumps({"aligner": code_digest("align"), "phones": listed}), encoding="utf-8")
 
 
 def _make(job: Job, writer: CorpusWriter, utterances: Path) -> ClipInfo | None:
     """One clip, written; runs in a worker process."""
-    recipe = _key(_motion_digest(), SPEECH_VERSION, asdict(job))
+    recipe = key_of(motion_digest(), SPEECH_VERSION, asdict(job))
     existing = writer.existing(job.id, recipe)
     if existing is not None:
         return existing

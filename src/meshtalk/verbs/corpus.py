@@ -1,4 +1,4 @@
-"""`meshtalk corpus build` and `convert`."""
+"""The verbs of `meshtalk corpus`: build, convert, from-speech, info."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import FlagCreatePairsOff, Positional
 
 from meshtalk.verbs.options import Output
 
@@ -68,6 +68,42 @@ def convert(
     print(corpus.root)
 
 
+def from_speech(source: Positional[Path], output: Positional[Path], /, seed: int = 0, workers: int = 2) -> None:
+    """Make a corpus of recordings and their words, performed by the packaged head. Interrupt and run again to continue.
+
+    Args:
+        source: folder of recordings with transcripts.tsv (file, tab, words, and perhaps tab, speaker), or with NAME.txt
+            beside each NAME.wav; a sub-folder is a speaker.
+        output: corpus folder to make, or to go on with.
+        seed: of faces, moods, blinks and gaze.
+        workers: processes.
+    """
+    from meshtalk.corpus.from_speech import corpus_from_speech
+
+    with _one_line() as show:
+        corpus, report = corpus_from_speech(source, output, seed=seed, workers=workers, progress=show)
+    print(report)
+    print(corpus.root)
+
+
+def info(corpus: Positional[Path], /, verify: Annotated[bool, FlagCreatePairsOff] = False) -> None:
+    """Tell what is in a corpus: mesh, clips, splits, subjects, voices, emotions, lengths, gaps, licences.
+
+    Args:
+        corpus: corpus folder.
+        verify: read every file too, and compare it with its hash.
+    """
+    from meshtalk.corpus.store import Corpus
+    from meshtalk.corpus.summary import summary
+
+    opened = Corpus.open(corpus)
+    if verify:
+        opened.verify()
+    print(summary(opened))
+    if verify:
+        print("files: all are as the manifest says")
+
+
 @contextmanager
 def _one_line() -> Iterator[Callable[[object], None]]:
     """Shows progress on standard error, each over the one before, and ends the line whatever happens."""
@@ -86,4 +122,4 @@ def _one_line() -> Iterator[Callable[[object], None]]:
             print(file=sys.stderr)
 
 
-VERBS: Mapping[str, Callable[..., Any]] = {"build": build, "convert": convert}
+VERBS: Mapping[str, Callable[..., Any]] = {"build": build, "convert": convert, "from-speech": from_speech, "info": info}

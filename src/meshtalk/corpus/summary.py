@@ -1,0 +1,97 @@
+"""What is in a corpus, told in a page of text from its manifest and masks."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from meshtalk.corpus.store import DENSE, LINEAR, SPLITS, VALID, ClipInfo, Corpus
+from meshtalk.errors import InputError
+
+WIDTH = 120
+KINDS = ("subject", "voice", "emotion")
+
+
+def summary(corpus: Corpus) -> str:
+    """Mesh, clips, rate, splits, lengths, gaps, labels and licences; no motion or sound is read.
+
+    Raises:
+        InputError: a mask cannot be read, or is not as long as its clip.
+    """
+    clips, topology = corpus.clips, corpus.topology
+    named = [f"{name} ({np.count_nonzero(weights)})" for name, weights in topology.regions.items() if np.any(weights)]
+    motion = {kind: sum(file in info.files for info in clips) for kind, file in (("linear", LINEAR), ("dense", DENSE))}
+    rate = f"{float(corpus.fps):.6g}" + (f" ({corpus.fps})" if corpus.fps.denominator > 1 else "")
+    shapes = len(topology.shape_names)
+    lines = [
+        f"{corpus.root}: {len(clips)} clips, {_minutes(clips):.1f} minutes, {rate} frames a second",
+        f"mesh: {topology.n_vertices} vertices, {len(topology.faces)} triangles, {shapes} blendshapes, hash {topology.hash}",
+        *_wrapped("regions (vertices)", named or ["none: training and measures need them"]),
+        f"motion: {motion['linear']} clips as blendshape weights, {motion['dense']} as vertices",
+        f"sound: {', '.join(f'{n} clips at {hz} Hz' for hz, n in _counted(clips, 'sample_rate')) or 'none'}",
+        "",
+        f"{'split':8}{'clips':>8}{'minutes':>10}{'subjects':>10}{'voices':>8}{'sentences':>11}{'emotions':>10}"
+        f"{'shortest':>11}{'median':>9}{'longest s':>11}",
+    ]
+    lines += [_row(split, corpus.split(split)) for split in SPLITS]
+    lines += [_row("all", clips), "", _shared(corpus), _gaps(corpus), ""]
+    for kind in KINDS:
+        found = [f"{name or '(none)'} {n}" for name, n in _counted(clips, kind)]
+        lines += _wrapped(f"{kind}s (clips)", found or ["none"])
+    parts = [f"{name} {n}" for name, n in _counted(clips, "official") if name]
+    lines += _wrapped("the data set's own parts (clips)", parts) if parts else []
+    lines += ["licences:", *(f"  {line}" for line in corpus.licences or ("none are named",))]
+    return "\n".join(lines)
+
+
+def _minutes(clips: Sequence[ClipInfo]) -> float:
+    return sum(info.duration_s for info in clips) / 60
+
+
+def _counted(clips: Sequence[ClipInfo], field: str) -> list[tuple[str, int]]:
+    return sorted(Counter(getattr(info, field) for info in clips).items())
+
+
+def _wrapped(title: str, items: Sequence[str]) -> list[str]:
+    return textwrap.wrap(f"{title}: {', '.join(items)}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _row(name: str, clips: Sequence[ClipInfo]) -> str:
+    kinds = [len({getattr(info, field) for info in clips}) for field in ("subject", "voice", "sentence", "emotion")]
+    lengths_s = np.array([info.duration_s for info in clips])
+    ends = [lengths_s.min(), np.median(lengths_s), lengths_s.max()] if len(clips) else [0.0] * 3
+    counts = "".join(f"{n:>{width}}" for n, width in zip(kinds, (10, 8, 11, 10), strict=True))
+    return f"{name:8}{len(clips):>8}{_minutes(clips):>10.1f}{counts}{ends[0]:>11.2f}{ends[1]:>9.2f}{ends[2]:>11.2f}"
+
+
+def _shared(corpus: Corpus) -> str:
+    """What training has in common with what is held out, which flatters measures."""
+    train = corpus.split("train")
+    told = []
+    for kind in ("subject", "voice", "sentence"):
+        known = {getattr(info, kind) for info in train} - {""}
+        for split in SPLITS[1:]:
+            both = known & {getattr(info, kind) for info in corpus.split(split)}
+            if both:
+                told.append(f"{split} has {len(both)} {kind}{'s' if len(both) > 1 else ''}")
+    return f"shared with train: {', '.join(told)}" if told else "shared with train: no subject, voice or sentence"
+
+
+def _gaps(corpus: Corpus) -> str:
+    missing, clips, frames = 0, 0, sum(info.n_frames for info in corpus.clips)
+    for info in corpus.clips:
+        if VALID not in info.files:
+            continue
+        path = corpus.root / "clips" / info.id / VALID
+        try:
+            valid = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"{path} is missing or damaged ({error}) : build or copy the corpus again") from None
+        if valid.shape != (info.n_frames,):
+            raise InputError(f"{path} has shape {valid.shape}; ({info.n_frames},) is needed")
+        lost = int(np.count_nonzero(~valid.astype(bool)))
+        missing, clips = missing + lost, clips + (lost > 0)
+    return f"gaps: {missing} of {frames} frames were not captured, in {clips} clips" if missing else "gaps: none"
