@@ -258,6 +258,6 @@ def _timed(names: Sequence[str], weights: np.ndarray, moments: np.ndarray, fps: 
         raise InputError(f"{path} has times of more than a lifetime") from None
     kept = np.concatenate([[True], np.diff(index) > 0])
     steps = np.diff(index[kept])
-    if len(index) > 10 and (kept.mean() < 0.75 or (len(steps) and np.median(steps) > 1)):
+    if len(index) > 10 and (kept.mean() < 0.75 or (len(steps) and np.median(steps) >= 2)):
         raise InputError(f"{path} has other than {float(fps):g} frames a second : give --fps")
     return names, weights[order][kept], index[kept]
