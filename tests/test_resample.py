@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshtalk.resample import Resampler
+from meshtalk.resample import Resampler, seen_at
 
 NTSC = Fraction(30000, 1001)
 RATES = [Fraction(1), Fraction(5), Fraction(24), Fraction(25), NTSC, Fraction(30), Fraction(60), Fraction(120)]
@@ -94,3 +94,20 @@ def test_nothing_in_nothing_out():
     out, state = resampler.process(torch.zeros(1, 4), state)
     assert out.shape == (0, 4)
     assert resampler.finish(torch.zeros(0, 4), state, 1).shape == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("missing", "source", "target", "expected"),
+    [
+        ([4], 60, 30, [2]),  # every second frame: the one itself
+        ([5], 60, 30, []),  # between two that are taken
+        ([2], 30, 60, [3, 4, 5]),  # it and those that lean on it
+        ([3], 25, 30, [3, 4]),  # 2.5 and 3.33 of 25
+        ([7], 30, 30, [7]),
+    ],
+)
+def test_missing_frames_stay_missing_at_another_rate(missing, source, target, expected):
+    valid = np.ones(8, bool)
+    valid[missing] = False
+    seen = seen_at(valid, Fraction(source), Fraction(target), 8 * target // source)
+    assert np.flatnonzero(~seen).tolist() == expected
