@@ -112,3 +112,11 @@ def test_counts_add_up(pristine, drawn):
         assert told
         counts = re.findall(r"(\d+)(?:,|$)", told[1].partition("\nlicences")[0], re.M)
         assert sum(map(int, counts)) == len(drawn)
+
+
+def test_a_name_stays_with_its_count(pristine):
+    clips = tuple(ClipInfo(f"c{k}", "train", f"voice {k}", "s", "", "", 10, 1.0, 16000) for k in range(60))
+    lines = summary(Corpus(pristine.root, pristine.topology, FPS, clips, (), {})).splitlines()
+    told = [line for line in lines if "voice " in line and "shared" not in line]
+    assert len(told) > 3
+    assert all(line.endswith((" 1", " 1,")) and len(line) <= 120 for line in told)

@@ -12,6 +12,8 @@ from meshtalk.corpus.store import DENSE, LINEAR, SPLITS, VALID, ClipInfo, Corpus
 from meshtalk.errors import InputError
 
 WIDTH = 120
+NO_BREAK = "\xa0"
+"""Stands for a space at which no line may end: a name stays with its count."""
 KINDS = ("subject", "voice", "emotion")
 
 
@@ -56,7 +58,10 @@ def _counted(clips: Sequence[ClipInfo], field: str) -> list[tuple[str, int]]:
 
 
 def _wrapped(title: str, items: Sequence[str]) -> list[str]:
-    return textwrap.wrap(f"{title}: {', '.join(items)}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    whole = [item.replace(" ", NO_BREAK) for item in items]
+    text = f"{title.replace(' ', NO_BREAK)}: {', '.join(whole)}"
+    lines = textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+    return [line.replace(NO_BREAK, " ") for line in lines]
 
 
 def _row(name: str, clips: Sequence[ClipInfo]) -> str:
