@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import types
@@ -106,6 +107,15 @@ def test_a_clip_that_vanished_leaves_the_corpus(source, tmp_path):
     corpus, _, _ = converted("vocaset", tmp_path / "v", tmp_path / "c", options(source))
     assert [info.sentence for info in corpus.clips] == ["sentence02", "sentence03"]
     assert len(list((tmp_path / "c/clips").iterdir())) == 2
+
+
+def test_another_corpus_is_left_alone(source, tmp_path, rig_corpus):
+    root = tmp_path / "other"
+    shutil.copytree(rig_corpus.root, root)
+    before = contents(root)
+    with pytest.raises(InputError, match="a corpus of something else"):
+        converted("vocaset", source / "v", root, options(source))
+    assert contents(root) == before
 
 
 def test_progress_is_one_line(source, tmp_path):

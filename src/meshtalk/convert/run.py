@@ -109,6 +109,7 @@ def convert(
         raise InputError(f"{source} is no folder : give the folder of the data set")
     if root.resolve().is_relative_to(source.resolve()):
         raise InputError(f"{root} lies in the data set's own folder : choose another one for the corpus")
+    _check_own(root, kind)
     processes = pool(workers)
     plan = _checked(CONVERTERS[kind](source, options or Options()), source)
     was_there = root.exists()
@@ -141,6 +142,18 @@ def convert(
     with atomic(root / REPORT) as temporary:
         temporary.write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return corpus, report
+
+
+def _check_own(root: Path, kind: str) -> None:
+    """Finishing a corpus removes clips that it does not name, so nobody else's may be in the folder."""
+    if not (root / "manifest.json").exists():
+        return
+    try:
+        made = json.loads((root / REPORT).read_text(encoding="utf-8"))["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        made = "something else"
+    if made != kind:
+        raise InputError(f"{root} is a corpus of {made}, whose clips would be removed : choose another folder")
 
 
 def _checked(plan: Plan, source: Path) -> Plan:
