@@ -125,8 +125,12 @@ def test_python_osc_is_asked_for(capsys, monkeypatch, tiny_model):
 
 def start(*args: object) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "meshtalk.cli", "stream", *map(str, args)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    pipe, environment = subprocess.PIPE, {**os.environ, "OMP_NUM_THREADS": "1"}
+    # a suite that runs in the background of a shell would hand down that Ctrl-C is ignored
+    return subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
 
 
 def test_the_packaged_model_streams_what_it_animates():
