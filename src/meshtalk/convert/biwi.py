@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meshtalk.convert.plan import SOUNDS, Job, Options, Plan, Take, name_of
+from meshtalk.convert.plan import SOUNDS, Job, Options, Plan, Take, in_official_splits, name_of
 from meshtalk.convert.space import find_space, find_topology
 from meshtalk.convert.vertices import (
     array_take,
@@ -30,7 +30,6 @@ PARTS = (
     ("test", "test_b", UNSEEN, range(37, 41)),
 )
 """(our split, official name, people, sentences spoken with feeling, e01 to e40)."""
-OUTSIDE = "outside the official splits"
 
 
 def plan(source: Path, options: Options) -> Plan:
@@ -48,20 +47,16 @@ def plan(source: Path, options: Options) -> Plan:
     topology, _ = find_topology(options.template, options.topology, "biwi")
     templates, _ = common_templates(_templates(source), topology.n_vertices, str(source))
     space = find_space(next(iter(templates.values())), options.unit, options.axes, default=None, kind="biwi")
-    inside = [job for job in jobs if job.split and job.subject in templates]
+    inside, left_out = in_official_splits(jobs, templates)
     return Plan(
         kind="biwi",
         topology=topology,
         fps=options.rate(FPS, "biwi"),
-        jobs=tuple(inside),
+        jobs=inside,
         templates={name: space.apply(template) for name, template in templates.items()},
         licence="data: BIWI 3D Audiovisual Corpus, under its own licence, and this corpus with it",
         space=space,
-        left_out=tuple(
-            (job.id, OUTSIDE if job.subject in templates else f"{job.subject} has no template")
-            for job in jobs
-            if job not in inside
-        ),
+        left_out=left_out,
     )
 
 

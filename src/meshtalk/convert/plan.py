@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,14 +12,14 @@ import numpy as np
 
 from meshtalk.clip import exact_rate
 from meshtalk.convert.space import Space
+from meshtalk.corpus.splits import hold_out
 from meshtalk.errors import InputError
 from meshtalk.topology import Topology
 
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".mov", ".mp4")
 """Suffixes of sound, in the order in which a clip's is looked for."""
-HELD_OUT = 0.1
-"""Part of the people (or clips) that validation and test get each, of data without official splits."""
 ENOUGH_PEOPLE = 5
+"""From so many on whole people are held out of data without official splits."""
 
 
 @dataclass(frozen=True)
@@ -122,13 +121,21 @@ def own_splits(jobs: Iterable[Job]) -> dict[str, str]:
 
     Who is held out follows from the names alone.
     """
+    return hold_out({job.id: job.voice for job in jobs}, ENOUGH_PEOPLE)
+
+
+def in_official_splits(
+    jobs: Iterable[Job], templates: Mapping[str, np.ndarray]
+) -> tuple[tuple[Job, ...], tuple[tuple[str, str], ...]]:
+    """(Jobs that have an official split and a face, (id, why) of the others)."""
     jobs = tuple(jobs)
-    by_people = len({job.voice for job in jobs}) >= ENOUGH_PEOPLE
-    unit = {job.id: job.voice if by_people else job.id for job in jobs}
-    order = sorted(set(unit.values()), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-    held = max(1, round(HELD_OUT * len(order))) if len(order) >= 3 else 0
-    of = {name: "val" if k < held else "test" if k < 2 * held else "train" for k, name in enumerate(order)}
-    return {id: of[name] for id, name in unit.items()}
+    inside = tuple(job for job in jobs if job.split and job.subject in templates)
+    left_out = tuple(
+        (job.id, "outside the official splits" if job.subject in templates else f"{job.subject} has no template")
+        for job in jobs
+        if job not in inside
+    )
+    return inside, left_out
 
 
 def sound_beside(stem: Path) -> Path | None:

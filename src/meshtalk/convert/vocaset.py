@@ -10,7 +10,7 @@ import numpy as np
 
 from meshtalk.audio import to_mono
 from meshtalk.convert.pickles import read_pickle
-from meshtalk.convert.plan import Job, Options, Plan, Take, name_of
+from meshtalk.convert.plan import Job, Options, Plan, Take, in_official_splits, name_of
 from meshtalk.convert.space import find_space, find_topology
 from meshtalk.convert.vertices import array_take, common_templates, read_array, read_templates, spread
 from meshtalk.errors import InputError
@@ -24,7 +24,6 @@ PEOPLE = {
 }  # fmt: skip
 SPLIT_OF = {f"FaceTalk_{person}_TA": split for split, people in PEOPLE.items() for person in people}
 SENTENCES = {"train": range(1, 41), "val": range(21, 41), "test": range(21, 41)}
-OUTSIDE = "outside the official splits"
 
 
 def plan(source: Path, options: Options) -> Plan:
@@ -45,20 +44,16 @@ def plan(source: Path, options: Options) -> Plan:
         raise InputError(
             f"{source} is no VOCASET : data_verts.npy with its pickles, or vertices_npy/ and wav/, is needed"
         )
-    inside = [job for job in jobs if job.split and job.subject in templates]
+    inside, left_out = in_official_splits(jobs, templates)
     return Plan(
         kind="vocaset",
         topology=topology,
         fps=options.rate(FPS, "vocaset"),
-        jobs=tuple(inside),
+        jobs=inside,
         templates={name: space.apply(template) for name, template in templates.items()},
         licence="data: VOCASET, under its own licence, and this corpus with it",
         space=space,
-        left_out=tuple(
-            (job.id, OUTSIDE if job.subject in templates else f"{job.subject} has no template")
-            for job in jobs
-            if job not in inside
-        ),
+        left_out=left_out,
     )
 
 

@@ -29,7 +29,8 @@ from meshtalk.corpus.build import Job, casts, code_digest, key_of, motion_digest
 from meshtalk.corpus.head import load_head
 from meshtalk.corpus.kokoro import cache_folder
 from meshtalk.corpus.motion import FPS, make_clip
-from meshtalk.corpus.spoken import ENOUGH, Folder, Spoken, read_folder, splits_of
+from meshtalk.corpus.splits import ENOUGH
+from meshtalk.corpus.spoken import Folder, Spoken, read_folder, splits_of
 from meshtalk.corpus.store import SPLITS, ClipInfo, Corpus, CorpusWriter
 from meshtalk.corpus.workers import in_order, pool
 from meshtalk.errors import InputError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,14 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meshtalk.corpus.align import dictionary, words_of
+from meshtalk.corpus.splits import ENOUGH, hold_out
 from meshtalk.errors import InputError
 
 LISTING = "transcripts.tsv"
 SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac")
-HELD_OUT = 0.1
-"""Part of the speakers (or recordings) that val and test get each."""
-ENOUGH = 3
-"""Speakers (or recordings) from which on some are held out."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +119,4 @@ def splits_of(recordings: Sequence[Spoken]) -> dict[str, str]:
 
     Who is held out follows from the names alone. Of fewer than ENOUGH recordings all are for training.
     """
-    by_speaker = len({spoken.speaker for spoken in recordings}) >= ENOUGH
-    unit = {spoken.id: spoken.speaker if by_speaker else spoken.id for spoken in recordings}
-    order = sorted(set(unit.values()), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-    held = max(1, round(HELD_OUT * len(order))) if len(order) >= ENOUGH else 0
-    of = {name: "val" if k < held else "test" if k < 2 * held else "train" for k, name in enumerate(order)}
-    return {id: of[name] for id, name in unit.items()}
+    return hold_out({spoken.id: spoken.speaker for spoken in recordings}, ENOUGH)
