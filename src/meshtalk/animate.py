@@ -140,7 +140,7 @@ class Animator:
             raise InputError(f"{n} takes came; at least one and up to {MAX_TAKES} can be made together")
         samples = self.samples(audio, sample_rate)
         take = self._take(range(seed, seed + n), **options)
-        lasting = np.concatenate([samples, np.zeros(take.lead_out_samples, np.float32)])
+        lasting = samples if take.director is None else take.director.direction.lengthened(samples)
         total = n_frames(len(lasting), SAMPLE_RATE, take.fps)
         carried: list[np.ndarray] = []
         done = 0

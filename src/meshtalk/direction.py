@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from meshtalk.config import SAMPLE_RATE
 from meshtalk.errors import InputError
 from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry
 from meshtalk.topology import Topology
@@ -64,6 +65,16 @@ class Direction:
         for name, value in (("lead-in", self.lead_in_s), ("lead-out", self.lead_out_s)):
             if not 0 <= value <= MAX_LEAD_S:
                 raise InputError(f"a {name} of {value} s came; 0 to {MAX_LEAD_S:g} s is allowed")
+
+    @property
+    def lead_out_samples(self) -> int:
+        """Silence at 16 kHz that follows the sound while the face goes back to neutral."""
+        return round(self.lead_out_s * SAMPLE_RATE)
+
+    def lengthened(self, samples: np.ndarray) -> np.ndarray:
+        """(S,) at 16 kHz with that silence; the very same array, which may be an hour's, if there is none."""
+        silence = np.zeros(self.lead_out_samples, np.float32)
+        return np.concatenate([samples, silence]) if len(silence) else samples
 
 
 @dataclass(frozen=True)

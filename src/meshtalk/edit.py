@@ -77,7 +77,7 @@ def redub(
     if fit == "cut":
         samples = samples[: int(clip.n_frames / clip.fps * SAMPLE_RATE)]
     direction = direction or Direction()
-    samples = np.concatenate([samples, np.zeros(round(direction.lead_out_s * SAMPLE_RATE), np.float32)])
+    samples = direction.lengthened(samples)
     n_frames = math.ceil(len(samples) * clip.fps / SAMPLE_RATE)
     acted, template = fit_length(clip, n_frames, fit), np.asarray(clip.template, np.float32)
     geometry, topology = animator.geometry, animator.topology

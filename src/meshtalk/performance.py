@@ -52,8 +52,8 @@ class Take:
 
     @property
     def lead_out_samples(self) -> int:
-        """Silence at 16 kHz that follows the sound while the face goes back to neutral."""
-        return 0 if self.director is None else round(self.director.direction.lead_out_s * SAMPLE_RATE)
+        """See `Direction.lead_out_samples`."""
+        return 0 if self.director is None else self.director.direction.lead_out_samples
 
     def leave(self, motion: Tensor, first: int, total: int) -> Tensor:
         """(t,N,n_motion) frames from `first` on of `total`, the last of them on their way to neutral if so asked."""
