@@ -15,7 +15,6 @@ import torch
 import tyro
 from PIL import Image, ImageDraw, ImageFont
 
-from meshtalk.animate import Animator
 from meshtalk.assess import load_measured
 from meshtalk.assets import asset
 from meshtalk.audio import read_audio
@@ -23,16 +22,16 @@ from meshtalk.clip import Clip, Phone
 from meshtalk.corpus.align import align
 from meshtalk.corpus.head import load_head
 from meshtalk.corpus.motion import make_clip
-from meshtalk.edit import redub
+from meshtalk.edit import redub, swap
 from meshtalk.evaluation import tracks
 from meshtalk.evaluation.real_speech import read_transcripts
-from meshtalk.head_map import draw, influence_mm
+from meshtalk.head_map import draw, heads_of, influence_mm
 from meshtalk.measured import MeasuredAnimator
 from meshtalk.render import Renderer
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 PERFORMED, SAID = "librivox_0870", "librivox_0890"
-PERSON, EMOTION, SEED = "p11", "angry", 1
+PERSON, EMOTION, OTHER, SEED = "p11", "angry", "surprised", 1
 SOUNDS = (("b", "p", "m"), ("aa", "ae", "ao", "ay"), ("uw", "ow", "w"), ("iy", "ey"), ("f", "v", "th"))
 """A frame is shown in the longest sound of each kind, and one in which the performance blinks."""
 SEEDS = 6
@@ -101,8 +100,8 @@ def most_unlike(takes: Sequence[Clip]) -> int:
     return int(np.square(spread).sum((1, 2)).argmax())
 
 
-def draw_editing(animator: Animator, path: Path) -> None:
-    """Source, re-dubbed, weaker; and takes of one line."""
+def draw_editing(animator: MeasuredAnimator, path: Path) -> None:
+    """Source, re-dubbed, weaker, with other codes; and takes of one line."""
     person = load_head().person(PERSON)
     audio, rate, phones = phones_of(PERFORMED)
     source = make_clip(audio, rate, phones, person, emotion=EMOTION, strength=1.0, seed=SEED)
@@ -115,6 +114,9 @@ def draw_editing(animator: Animator, path: Path) -> None:
         replace(take, tint=person.tint)
         for take in animator.takes(new, new_rate, n=SEEDS, seed=SEED, template=person.template)
     ]
+    other = make_clip(audio, rate, phones, person, emotion=OTHER, strength=1.0, seed=SEED)
+    heads = heads_of(influence_mm(animator, [source, other]), animator, "upper_face")
+    swapped = swap(animator, source, other, heads)
     at = most_unlike(takes)
     upper = [faces(take, [at], UPPER_PX)[0] for take in takes]
     sheet(
@@ -122,6 +124,11 @@ def draw_editing(animator: Animator, path: Path) -> None:
             (f"a performance ({EMOTION}) with its own words", faces(source, frames), own),
             ("meshtalk redub: the same performance, new speech", faces(strong, frames), said),
             ("the same with --strength 0.3", faces(weak, frames), [""] * len(frames)),
+            (
+                f"meshtalk swap --region upper_face: the first with codes of heads {', '.join(map(str, heads))} acted {OTHER}",
+                faces(swapped, frames),
+                own,
+            ),
             (
                 f"meshtalk takes: upper faces of one line, {float(at / source.fps):.2f} s",
                 upper,

@@ -31,7 +31,7 @@ def train(
     """Train a model on a corpus; run the same command again to continue an interrupted training.
 
     Args:
-        corpus: corpus folder, as `meshtalk corpus` writes it.
+        corpus: corpus folder, as `meshtalk corpus build`, `convert` or `from-speech` writes it.
         output: run folder; the finished model is its `model` subfolder.
         preset: compact, official or paper.
         steps_factor: multiplies the steps of every stage.
