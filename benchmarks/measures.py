@@ -64,6 +64,22 @@ def animating(animator: Animator, seconds: float, repeats: int, warm: bool = Fal
     return timed(lambda: animator.animate(samples, SAMPLE_RATE), repeats, warm).scaled(1 / seconds)
 
 
+def memory_floor(animator: Animator) -> tuple[float, float]:
+    """The bound of a prior larger than the caches: bytes that sampling must read a frame, and how many a second can be.
+
+    A frame reads every near tap, its share of the far ones (d+1 frames share them) and the half of the other weights that
+    the mask leaves. The rate is of a plain sum over a gigabyte, on as many threads as torch has.
+    """
+    network = animator.network
+    assert isinstance(network, MeshTalk)
+    prior, bytes_each = network.prior, 2 if animator.precision == "bfloat16" else 4
+    square = prior.layers[0].masked_linear.weight.numel()
+    taps = sum(square * (1 + 1 / (dilation + 1)) for dilation in prior.config.dilations)
+    within = (square * len(prior.layers) + prior.logits.masked_linear.weight.numel()) * (1 + 1 / prior.heads) / 2
+    block = torch.ones(2**28)
+    return (taps + within) * bytes_each, block.numel() * 4 / timed(block.sum, 5).median_s
+
+
 @torch.no_grad()
 def modules(animator: Animator, seconds: float, repeats: int) -> dict[str, Timing]:
     """Each module by itself over a recording, as seconds a frame."""

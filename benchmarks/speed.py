@@ -78,6 +78,11 @@ def measure_system(name: str, quick: bool) -> tuple[Rows, dict[str, Any]]:
             timing = measures.animating(animator, seconds, repeats, warm=seconds > 10)
             rows.append((f"{name}, {seconds} s, {threads} thread{'s' * (threads > 1)}", "RTF", shown(timing)))
             found[f"rtf, {seconds} s, {threads} threads"] = asdict(timing)
+        if heavy:
+            needed, rate = measures.memory_floor(animator)
+            floor = f"{needed / rate * animator.config.fps:.3g}: {needed / 1e6:.0f} MB a frame at {rate / 1e9:.1f} GB/s"
+            rows.append((f"   reading that memory alone, {threads} thread{'s' * (threads > 1)}", "RTF", floor))
+            found[f"memory floor, {threads} threads"] = {"bytes_a_frame": needed, "bytes_a_second": rate}
         for module, timing in measures.modules(animator, 2.0 if heavy else 10.0, 1 if quick else 3).items():
             milliseconds = timing.scaled(1e3)
             rows.append((f"   {module}, {threads} thread{'s' * (threads > 1)}", "ms/frame", shown(milliseconds)))

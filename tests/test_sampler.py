@@ -74,11 +74,14 @@ def test_takes_are_as_if_alone():
         assert torch.equal(alone[0], together[take])
 
 
-def test_threads_do_not_matter(monkeypatch):
-    fused = SAMPLERS["inclusive"]
-    one, _ = fused.sample(AUDIO, fused.start(N), NOISE)
+@pytest.mark.parametrize("mask", PRIORS)
+@pytest.mark.parametrize("group", [1, 3, 4])
+def test_groups_and_threads_do_not_matter(monkeypatch, mask, group):
+    one, _ = SAMPLERS[mask].sample(AUDIO, SAMPLERS[mask].start(N), NOISE)
     monkeypatch.setattr(sampler, "PARALLEL_WEIGHTS", 0)
+    monkeypatch.setattr(sampler, "GROUP", group)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    fused = Sampler(PRIORS[mask])
     many, _ = fused.sample(AUDIO, fused.start(N), NOISE)
     assert torch.equal(one, many)
     with ThreadPoolExecutor(4) as pool:

@@ -92,36 +92,69 @@ def recall(near, far, dilations, past, ahead, frame, history, first, stop):
 
 
 @compiled(fastmath=FAST)
-def choose(within, embedding, own, strict, base, history, noise, temperature, top_p, past, slot, labels):
-    """One frame, head by head: labels (N,H) are drawn, and the frame's inputs become past.
+def reach(within, at, begin, end, base, history, top, past, slot, first, stop):
+    """What a frame's earlier groups of heads give to units begin..end, the next group's, added to `history` and `base`.
+
+    It is known before the group's first label is drawn, so that threads may share it: `first`..`stop` counts the rows of
+    the group's layers, one after the other, and its logits.
+
+    Args:
+        within, at, base, history, top, past, slot: as of `choose`; here are (rows, begin) weights.
+        first: a multiple of TILE.
+    """
+    layers, takes, width = history.shape
+    rows_before = width + layers * width
+    scores = base.shape[1] - rows_before
+    for layer in range(layers + 1):
+        top_rows = layer == layers
+        row_begin = layer * (end - begin)
+        row_end = row_begin + (scores * (end - begin) // width if top_rows else end - begin)
+        for row in range(max(first, row_begin), min(stop, row_end), TILE):
+            rows = min(TILE, row_end - row)
+            for take in range(takes):
+                x = top[take] if top_rows else past[layer, slot, take]
+                sums = tile(within, at + row * begin, rows, x, begin)
+                for i in range(rows):
+                    if top_rows:
+                        base[take, rows_before + scores * begin // width + row - row_begin + i] += sums[i]
+                    else:
+                        history[layer, take, begin + row - row_begin + i] += sums[i]
+
+
+@compiled(fastmath=FAST)
+def choose(
+    within, at, first, stop, embedding, own, strict, base, history, noise, temperature, top_p, top, memory, past, slot, labels
+):  # fmt: skip
+    """Heads first..stop of one frame, one by one: their labels (N,H) are drawn, and the frame's inputs become past.
 
     Args:
         within: masked weights of layers and logits, in the order in which they are used, the visible ones alone.
+        at: where in `within` those of these heads begin: what they see of each other; the rest is in `history` and `base`.
         embedding: (H·C,R), a row for each label.
         own: (H,C,channels) what later frames see of a head's own label, or empty.
         base: (N,R+L·R+H·C) audio and biases of embedding, layers and logits; used up.
         history: (L,N,R) of `recall`.
         noise: (N,H,C) Gumbel noise; empty for the likeliest.
+        top: (N,R) output of the last layer.
+        memory: (N,R) what later frames see in place of past[0], where `own` is there.
         past, slot: (L,D,N,R) and where in this ring the frame lies.
     """
     layers, takes, width = history.shape
     heads = labels.shape[1]
     channels, classes = width // heads, len(embedding) // heads
     logits_base = width + layers * width
-    top = np.empty((takes, width), np.float32)
     scores = np.empty((takes, classes), np.float32)
-    memory = np.empty((takes, width), np.float32)
-    at = 0
-    for head in range(heads):
+    group = first * channels
+    for head in range(first, stop):
         begin, end = head * channels, (head + 1) * channels
-        seen = begin if strict else end
+        seen = (begin if strict else end) - group
         past[0, slot, :, begin:end] = base[:, begin:end]
         for layer in range(layers):
             bias = width + layer * width
             for row in range(begin, end, TILE):
                 rows = min(TILE, end - row)
                 for take in range(takes):
-                    sums = tile(within, at, rows, past[layer, slot, take], seen)
+                    sums = tile(within, at, rows, past[layer, slot, take, group:], seen)
                     for i in range(rows):
                         value = sums[i] + base[take, bias + row + i] + history[layer, take, row + i]
                         value = value if value > 0 else np.float32(0.2) * value
@@ -133,7 +166,7 @@ def choose(within, embedding, own, strict, base, history, noise, temperature, to
         for label in range(0, classes, TILE):
             rows = min(TILE, classes - label)
             for take in range(takes):
-                sums = tile(within, at, rows, top[take], seen)
+                sums = tile(within, at, rows, top[take, group:], seen)
                 for i in range(rows):
                     scores[take, label + i] = sums[i] + base[take, logits_base + head * classes + label + i]
             at += rows * seen
@@ -145,7 +178,7 @@ def choose(within, embedding, own, strict, base, history, noise, temperature, to
             if len(own) > 0:
                 for row in range(channels):
                     memory[take, begin + row] = past[0, slot, take, begin + row] + own[head, label, row]
-    if len(own) > 0:
+    if len(own) > 0 and stop == heads:
         past[0, slot] = memory
 
 

@@ -5,6 +5,8 @@ The same function as `Prior.step`, which stays the reference and the path of oth
 - a layer's past enters through two taps, t−1 and t−1−d. The far tap of frames t..t+d is known at t, so that its weights
   are read once in d+1 frames, for all of them;
 - only the visible half of masked weights is read, and a label is a row of the embedding, not a one-hot product;
+- heads are drawn in groups: one thread can draw only one head after the other, but what the heads of earlier groups give
+  to the next is most of the weights, and known before it begins;
 - audio enters all layers of all frames through one product before the loop;
 - with many takes, weights are read once for all of them; with bfloat16, half as many bytes are.
 
@@ -33,6 +35,8 @@ Precision = Literal["float32", "bfloat16"]
 """Of the prior's weights; sums are float32 always."""
 PARALLEL_WEIGHTS = 4_000_000
 """Smaller layers are done before a second thread has woken up."""
+GROUP = 8
+"""Heads of a large prior that are drawn before threads together add up what these give to all the next ones."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,18 @@ class SamplerState:
     """(L,D,N,R) inputs of each layer in the last D frames, a ring: frame t lies at t mod D."""
     ahead: np.ndarray
     """(L,D,N,R) what the far tap gives to the frames of the present block of each layer."""
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Heads first..stop, and where in the packed weights is what they see."""
+
+    first: int
+    stop: int
+    rows: int
+    """Of what they see of earlier groups: all layers' and the logits'."""
+    shared_at: int
+    at: int
 
 
 class Sampler:
@@ -66,7 +82,19 @@ class Sampler:
 
         history = [layer.history.weight for layer in layers if layer.history is not None]
         self._far, self._near = (pack([weight[..., tap] for weight in history]) for tap in (0, 1))
-        self._within = pack(list(self._visible([*layers, prior.logits])))
+        parallel = self._near.size + self._far.size >= PARALLEL_WEIGHTS
+        self._threads = torch.get_num_threads if parallel else lambda: 1
+        size = GROUP if parallel else self.heads
+        self._groups: list[_Group] = []
+        within, at = [], 0
+        for first in range(0, self.heads, size):
+            stop = min(first + size, self.heads)
+            shared = list(self._shared([*layers, prior.logits], first, stop))
+            within += [*shared, *self._visible([*layers, prior.logits], first, stop)]
+            rows, weights = sum(len(w) for w in shared), sum(w.numel() for w in shared)
+            self._groups.append(_Group(first, stop, rows, at, at + weights))
+            at = sum(w.numel() for w in within)
+        self._within = pack(within)
         embedding = prior.embedding
         self._embedding = (embedding.masked_linear.weight * embedding.mask).detach().T.contiguous().numpy()
         self._own = np.zeros((0, 0, 0), np.float32) if prior.own is None else prior.own.detach().numpy()
@@ -78,12 +106,17 @@ class Sampler:
         ])  # fmt: skip
         self._bias = torch.cat([layer.masked_linear.bias.detach() for layer in outer])
 
-    def _visible(self, layers: list[HeadLayer]) -> Iterator[Tensor]:
-        """What the mask leaves of each layer's weights, head by head: read in one go, without gaps."""
-        for head in range(self.heads):
-            seen = (head if self.strict else head + 1) * self.channels
+    def _shared(self, layers: list[HeadLayer], first: int, stop: int) -> Iterator[Tensor]:
+        """What heads first..stop see of the heads before them, layer by layer."""
+        for layer in layers:
+            yield layer.masked_linear.weight[first * layer.outputs : stop * layer.outputs, : first * self.channels]
+
+    def _visible(self, layers: list[HeadLayer], first: int, stop: int) -> Iterator[Tensor]:
+        """What the mask leaves of the weights between heads first..stop, head by head: read in one go, without gaps."""
+        for head in range(first, stop):
+            seen = slice(first * self.channels, (head if self.strict else head + 1) * self.channels)
             for layer in layers:
-                yield layer.masked_linear.weight[head * layer.outputs : (head + 1) * layer.outputs, :seen]
+                yield layer.masked_linear.weight[head * layer.outputs : (head + 1) * layer.outputs, seen]
 
     def start(self, takes: int = 1) -> SamplerState:
         """State before the first frame of N takes: nothing has been said."""
@@ -107,18 +140,36 @@ class Sampler:
         nothing = np.zeros((0, self.heads, self.classes), np.float32)
         layers, width = len(self.dilations), self.heads * self.channels
         history = np.empty((layers, takes, width), np.float32)
-        threads = torch.get_num_threads() if self._near.size + self._far.size >= PARALLEL_WEIGHTS else 1
+        top, memory = np.empty((takes, width), np.float32), np.empty((takes, width), np.float32)
+        threads = self._threads()
         for index in range(frames):
             frame = state.frame + index
             recall = partial(
                 kernels.recall, self._near, self._far, self.dilations, state.past, state.ahead, frame, history
             )
             _in_parts(recall, width, threads)
-            kernels.choose(
-                self._within, self._embedding, self._own, self.strict, base[index], history,
-                nothing if drawn is None else drawn[index], float(temperature), float(top_p), state.past, frame % self.depth,
-                labels[index],
-            )  # fmt: skip
+            slot = frame % self.depth
+            for group in self._groups:
+                begin, end = group.first * self.channels, group.stop * self.channels
+                if begin:
+                    shared = partial(
+                        kernels.reach,
+                        self._within,
+                        group.shared_at,
+                        begin,
+                        end,
+                        base[index],
+                        history,
+                        top,
+                        state.past,
+                        slot,
+                    )
+                    _in_parts(shared, group.rows, threads)
+                kernels.choose(
+                    self._within, group.at, group.first, group.stop, self._embedding, self._own, self.strict, base[index],
+                    history, nothing if drawn is None else drawn[index], float(temperature), float(top_p), top, memory,
+                    state.past, slot, labels[index],
+                )  # fmt: skip
         return torch.from_numpy(labels).transpose(0, 1), replace(state, frame=state.frame + frames)
 
 
