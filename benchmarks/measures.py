@@ -73,9 +73,9 @@ def memory_floor(animator: Animator) -> tuple[float, float]:
     network = animator.network
     assert isinstance(network, MeshTalk)
     prior, bytes_each = network.prior, 2 if animator.precision == "bfloat16" else 4
-    square = prior.layers[0].masked_linear.weight.numel()
-    taps = sum(square * (1 + 1 / (dilation + 1)) for dilation in prior.config.dilations)
-    within = (square * len(prior.layers) + prior.logits.masked_linear.weight.numel()) * (1 + 1 / prior.heads) / 2
+    width, dilations = prior.heads * prior.config.channels, prior.config.dilations
+    taps = sum(width**2 * (1 + 1 / (dilation + 1)) for dilation in dilations)
+    within = width * (width * len(dilations) + prior.heads * prior.classes) * (1 + 1 / prior.heads) / 2
     block = torch.ones(2**28)
     return (taps + within) * bytes_each, block.numel() * 4 / timed(block.sum, 5).median_s
 

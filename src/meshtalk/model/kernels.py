@@ -100,7 +100,6 @@ def reach(within, at, begin, end, base, history, top, past, slot, first, stop):
 
     Args:
         within, at, base, history, top, past, slot: as of `choose`; here are (rows, begin) weights.
-        first: a multiple of TILE.
     """
     layers, takes, width = history.shape
     rows_before = width + layers * width
@@ -109,8 +108,9 @@ def reach(within, at, begin, end, base, history, top, past, slot, first, stop):
         top_rows = layer == layers
         row_begin = layer * (end - begin)
         row_end = row_begin + (scores * (end - begin) // width if top_rows else end - begin)
-        for row in range(max(first, row_begin), min(stop, row_end), TILE):
-            rows = min(TILE, row_end - row)
+        last = min(stop, row_end)
+        for row in range(max(first, row_begin), last, TILE):
+            rows = min(TILE, last - row)
             for take in range(takes):
                 x = top[take] if top_rows else past[layer, slot, take]
                 sums = tile(within, at + row * begin, rows, x, begin)
