@@ -14,7 +14,7 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, Suppr
 from meshtalk.errors import InputError
 from meshtalk.verbs import arkit as arkit_weights
 from meshtalk.verbs import corpus as corpora
-from meshtalk.verbs import editing, performing, training
+from meshtalk.verbs import editing, performing, regions, training
 from meshtalk.verbs.options import Output
 
 
@@ -93,6 +93,7 @@ VERBS: dict[str, Callable[..., Any] | Mapping[str, Callable[..., Any]]] = {
     "evaluate": evaluate,
     "train": training.train,
     "corpus": corpora.VERBS,
+    "regions": regions.VERBS,
     "import-official": import_official,
 }
 """A mapping is a group of verbs: `meshtalk corpus build`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,6 +27,7 @@ from meshtalk.model.audio_encoder import AudioEncoder
 from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry
 from meshtalk.model.phonetic_trunk import FeatureExtractor
 from meshtalk.resample import seen_at
+from meshtalk.training.ahead import Ahead
 from meshtalk.training.augment import augmented_mel
 from meshtalk.training.window_store import Rows, RowStore, Shard, plan, shard_lengths, write_shard
 
@@ -172,6 +173,7 @@ class WindowData:
         self._seen = {k: self._seen_frames(k) for k, info in enumerate(self.infos) if VALID in info.files}
         """Clips with missing frames → (T,) bool, at the model's rate."""
         self._usable = lru_cache(None)(self._find_usable)
+        self._ahead = Ahead(self._read, _told_by)
 
     def _seen_frames(self, index: int) -> np.ndarray:
         valid = self.corpus.load(self.infos[index], sound=False).valid
@@ -226,6 +228,18 @@ class WindowData:
 
     def take(self, draw: Draw, rows: np.ndarray) -> Batch:
         """Some rows of a batch, read from disk; `draw_motion` of them and their sound."""
+        return self._ahead(draw, rows)
+
+    def foretell(self, draw: Draw, rows: np.ndarray) -> None:
+        """Begin to read what `take` will be asked for next, in a thread beside the computing."""
+        self._ahead.foretell(draw, rows)
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds in all that `take` has kept its callers waiting."""
+        return self._ahead.waited_s
+
+    def _read(self, draw: Draw, rows: np.ndarray) -> Batch:
         clips, starts = draw.clips[rows], draw.starts[rows]
         hops = frame_hops(self.config.fps, 0, draw.frames)
         span = int(hops[-1]) + 1 + self.encoder.stack_reach + self.encoder.stack_lookahead
@@ -290,6 +304,10 @@ class WindowData:
                 for done, _ in enumerate(pool.map(_do, jobs), 1):
                     progress(f"features and motion of the {split} split: {done}/{len(jobs)} shards")
         return RowStore(shards, rows), RowStore(motion_shards, motion_rows) if motion_rows is not None else None
+
+
+def _told_by(draw: Draw, rows: np.ndarray) -> Hashable:
+    return draw.frames, *(array.tobytes() for array in (draw.clips, draw.starts, draw.versions, rows))
 
 
 def _missing(shards: list[Shard], rows: Rows) -> list[Shard]:
