@@ -72,27 +72,16 @@ def _row(name: str, clips: Sequence[ClipInfo]) -> str:
     return f"{name:8}{len(clips):>8}{_minutes(clips):>10.1f}{counts}{ends[0]:>11.2f}{ends[1]:>9.2f}{ends[2]:>11.2f}"
 
 
-def shared_with_train(corpus: Corpus) -> dict[str, dict[str, set[str]]]:
-    """val and test → label → values that train has too, which flatters measures; nothing that is not shared."""
+def _shared(corpus: Corpus) -> str:
+    """What training has in common with what is held out, which flatters measures."""
     train = corpus.split("train")
-    found: dict[str, dict[str, set[str]]] = {}
+    told = []
     for kind in ("subject", "voice", "sentence"):
         known = {getattr(info, kind) for info in train} - {""}
         for split in SPLITS[1:]:
             both = known & {getattr(info, kind) for info in corpus.split(split)}
             if both:
-                found.setdefault(split, {})[kind] = both
-    return found
-
-
-def _shared(corpus: Corpus) -> str:
-    found = shared_with_train(corpus)
-    told = [
-        f"{split} has {len(found[split][kind])} {kind}{'s' if len(found[split][kind]) > 1 else ''}"
-        for kind in ("subject", "voice", "sentence")
-        for split in found
-        if kind in found[split]
-    ]
+                told.append(f"{split} has {len(both)} {kind}{'s' if len(both) > 1 else ''}")
     return f"shared with train: {', '.join(told)}" if told else "shared with train: no subject, voice or sentence"
 
 

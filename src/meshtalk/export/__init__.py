@@ -7,74 +7,40 @@ from pathlib import Path
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.export.alembic import write_abc
-from meshtalk.export.arrays import write_npy, write_pc2
-from meshtalk.export.blendshapes import write_weights
-from meshtalk.export.gif import write_gif
 from meshtalk.export.glb import write_glb
 from meshtalk.export.html import write_html, write_player
 from meshtalk.export.mp4 import write_mp4
 from meshtalk.export.npz import write_npz
-from meshtalk.export.sequence import check_pattern, write_obj, write_ply
-from meshtalk.export.sheet import write_png
-from meshtalk.export.usd import write_usd
-from meshtalk.files import check_folder, check_writable
-from meshtalk.render import Look
+from meshtalk.files import check_writable
 
 __all__ = ["EXPORTERS", "export", "write_glb", "write_html", "write_mp4", "write_npz", "write_player"]
 
-EXPORTERS: dict[str, Callable[..., None]] = {
+EXPORTERS: dict[str, Callable[[Clip, Path], None]] = {
     ".mp4": write_mp4,
     ".glb": write_glb,
     ".html": write_html,
     ".npz": write_npz,
-    ".gif": write_gif,
-    ".png": write_png,
-    ".usdc": write_usd,
-    ".usda": write_usd,
-    ".abc": write_abc,
-    ".pc2": write_pc2,
-    ".obj": write_obj,
-    ".ply": write_ply,
-    ".npy": write_npy,
-    ".csv": write_weights,
-    ".json": write_weights,
 }
-"""File name suffix → writer of (clip, path), those in DRAWN of (clip, path, look)."""
-DRAWN = (".mp4", ".gif")
-"""Suffixes of pictures and films, which a camera and a light are for."""
-SEQUENCES = (".obj", ".ply")
-"""Suffixes with a file for each frame: `face/%05d.obj`."""
+"""File name suffix → writer."""
 
 
-def check_output(path: str | Path, look: Look | None = None) -> Path:
+def check_output(path: str | Path) -> Path:
     """Refuse an output that could not be written, before hours of work go into it; returns it as a Path.
 
     Raises:
-        InputError: unknown suffix, missing or read-only folder, `path` is a folder, or a look came for what is not drawn.
+        InputError: unknown suffix, missing or read-only folder, or `path` is a folder.
     """
     path = Path(path)
     if path.suffix.lower() not in EXPORTERS:
         raise InputError(
             f"cannot write {path}: {path.suffix or 'no suffix'} is no known format : use {', '.join(EXPORTERS)}"
         )
-    if look is not None and path.suffix.lower() not in DRAWN:
-        raise InputError(
-            f"a camera or a light came for {path.name}; they are for pictures and films : leave them out, or write {', '.join(DRAWN)}"
-        )
-    if path.suffix.lower() in SEQUENCES:
-        check_pattern(path)
-        check_folder(path.parent)
-    else:
-        check_writable(path)
+    check_writable(path)
     return path
 
 
-def export(clip: Clip, path: str | Path, look: Look | None = None) -> Path:
+def export(clip: Clip, path: str | Path) -> Path:
     """Write a clip in the format its suffix names (see EXPORTERS); the file appears whole or not at all.
-
-    Args:
-        look: camera and light of pictures and films; None is the front in the studio.
 
     Returns:
         The path.
@@ -82,7 +48,6 @@ def export(clip: Clip, path: str | Path, look: Look | None = None) -> Path:
     Raises:
         InputError: see `check_output`; or the clip fails `Clip.validate`; or an extra that the format needs is missing.
     """
-    path = check_output(path, look)
-    suffix = path.suffix.lower()
-    EXPORTERS[suffix](clip.validate(), path, *([look] if suffix in DRAWN else []))
+    path = check_output(path)
+    EXPORTERS[path.suffix.lower()](clip.validate(), path)
     return path

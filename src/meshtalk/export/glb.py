@@ -1,12 +1,11 @@
 """glTF binary: one mesh with morph targets and an animation of their weights, for any 3D program or web page.
 
-glTF has no place for sound (no ratified extension carries it): it stands beside the file as `NAME_sound.wav`, and both start at
-the same time. glTF's axes and units are ours: metres, +Y up, +Z out of the face.
+glTF has no place for sound: write the audio beside it (a WAV, or the MP4) and start both at the same time. glTF's axes
+and units are ours: metres, +Y up, +Z out of the face.
 """
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,15 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.export.components import components, error_m
-from meshtalk.export.frames import keys, normals, outputs, sound_of, write_sound
+from meshtalk.export.components import components
+from meshtalk.files import atomic
 from meshtalk.render.scene import looks
 from meshtalk.topology import Topology
 
 _FLOAT, _UINT16, _UINT32 = 5126, 5123, 5125
 _VERTEX_DATA, _INDEX_DATA = 34962, 34963
 _TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3"}
-NORMAL_STEP = 2e-3
+_NORMAL_STEP = 2e-3
 """Smaller changes of a unit normal (a tenth of a degree) are left out of morph targets."""
 
 
@@ -31,8 +30,7 @@ def write_glb(clip: Clip, path: Path) -> None:
 
     A linear clip keeps its basis: one target for each shape that is ever used, under its own name (ARKit's names make
     the file drive other ARKit heads too). A dense clip is written through principal components, enough of them to
-    keep every vertex of every frame within 0.05 mm; the largest error there really is is told as a warning and stands in the
-    mesh's extras as `maxErrorMm`. Frames the capture missed have no key.
+    keep every vertex of every frame within 0.05 mm. Frames the capture missed have no key.
 
     Raises:
         InputError: an unwritable path, an empty clip, or the `media` extra is missing.
@@ -41,19 +39,26 @@ def write_glb(clip: Clip, path: Path) -> None:
         import pygltflib as gltf
     except ImportError:
         raise InputError("GLB needs pygltflib, which is not installed : pip install 'meshtalk[media]'") from None
-    kept = keys(clip)
-    with outputs(path, sound_of(clip)) as [temporary, *sound]:
+    keys = np.arange(clip.n_frames) if clip.valid is None else np.flatnonzero(clip.valid)
+    if len(keys) == 0:
+        raise InputError("the clip has no frames, so there is no animation to write")
+    with atomic(path) as temporary:
         topology = clip.topology
-        linear = clip.weights is not None
-        weights, shapes, names = used_shapes(clip) if linear else _principal(clip)
-        error_mm = 0.0 if linear else 1e3 * error_m(clip, kept, weights, shapes)
+        if clip.weights is not None and clip.basis is not None:
+            weights = np.asarray(clip.weights, np.float32)[keys]
+            used = np.flatnonzero(np.any(weights != 0, axis=0))
+            weights, shapes = weights[:, used], np.asarray(clip.basis, np.float32)[used]
+            names = [clip.basis_names[k] if k < len(clip.basis_names) else f"shape_{k:03d}" for k in used]
+        else:
+            weights, shapes = components(clip, keys)
+            names = [f"component_{k:03d}" for k in range(len(shapes))]
         source, uvs, corners = split_seams(topology)
         template = np.asarray(clip.template, np.float32)
-        at_rest = normals(template, topology.faces)
+        normals = _normals(template, topology.faces)
         pack = _Packer(gltf)
         attributes: dict[str, int] = {
             "POSITION": pack.array(template[source], _VERTEX_DATA, bounds=True),
-            "NORMAL": pack.array(at_rest[source], _VERTEX_DATA),
+            "NORMAL": pack.array(normals[source], _VERTEX_DATA),
         }
         surface = gltf.PbrMetallicRoughness(metallicFactor=0.0, roughnessFactor=0.55)
         if topology.texture_png is not None and uvs is not None:
@@ -66,8 +71,8 @@ def write_glb(clip: Clip, path: Path) -> None:
             attributes["COLOR_0"] = pack.array(looks(topology, clip.tint)[source, :3], _VERTEX_DATA)
         targets = []
         for shape in shapes:
-            turned = normals(template + shape, topology.faces) - at_rest
-            turned[np.abs(turned).max(1) < NORMAL_STEP] = 0.0
+            turned = _normals(template + shape, topology.faces) - normals
+            turned[np.abs(turned).max(1) < _NORMAL_STEP] = 0.0
             targets.append({"POSITION": pack.morph(shape[source], True), "NORMAL": pack.morph(turned[source], False)})
         faces = corners.astype(np.uint16 if len(source) < 65535 else np.uint32)
         primitive = gltf.Primitive(
@@ -84,8 +89,8 @@ def write_glb(clip: Clip, path: Path) -> None:
         document.scene = 0
         if targets:
             mesh.weights = [0.0] * len(targets)
-            mesh.extras = {"targetNames": names} | ({} if linear else {"maxErrorMm": round(error_mm, 5)})
-            times = (kept * float(1 / clip.fps)).astype(np.float32)
+            mesh.extras = {"targetNames": names}
+            times = (keys * float(1 / clip.fps)).astype(np.float32)
             sampler = gltf.AnimationSampler(
                 input=pack.array(times[:, None], None, bounds=True),
                 output=pack.array(weights.reshape(-1, 1), None),
@@ -95,29 +100,6 @@ def write_glb(clip: Clip, path: Path) -> None:
             name = clip.sentence or "speech"
             document.animations = [gltf.Animation(name=name, samplers=[sampler], channels=[channel])]
         pack.save(temporary)
-        for companion in sound:
-            write_sound(clip, companion)
-    if not linear:
-        warnings.warn(
-            f"{path.name} moves by {len(shapes)} principal components; no vertex of any frame is farther than"
-            f" {error_mm:.3f} mm from the clip",
-            stacklevel=2,
-        )
-
-
-def used_shapes(clip: Clip) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Of a linear clip: (n,K) float32 weights of the frames that were captured, (K,V,3) shapes that are ever used, their names."""
-    assert clip.weights is not None
-    assert clip.basis is not None
-    weights = np.asarray(clip.weights, np.float32)[keys(clip)]
-    used = np.flatnonzero(np.any(weights != 0, axis=0))
-    names = [clip.basis_names[k] if k < len(clip.basis_names) else f"shape_{k:03d}" for k in used]
-    return weights[:, used], np.asarray(clip.basis, np.float32)[used], names
-
-
-def _principal(clip: Clip) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    weights, shapes = components(clip, keys(clip))
-    return weights, shapes, [f"component_{k:03d}" for k in range(len(shapes))]
 
 
 def split_seams(topology: Topology) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
@@ -131,6 +113,16 @@ def split_seams(topology: Topology) -> tuple[np.ndarray, np.ndarray | None, np.n
     pairs = np.stack([np.asarray(topology.faces).ravel(), np.asarray(topology.uv_faces).ravel()], 1)
     unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
     return unique[:, 0], np.asarray(topology.uvs, np.float32)[unique[:, 1]], inverse.reshape(-1, 3)
+
+
+def _normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(V,3) float32 unit normals, area-weighted; vertices in no triangle point up."""
+    corner = vertices.astype(np.float64)[faces]
+    across = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    each = np.repeat(across, 3, axis=0)
+    total = np.stack([np.bincount(faces.ravel(), each[:, k], len(vertices)) for k in range(3)], 1)
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    return np.where(length > 1e-20, total / np.maximum(length, 1e-20), (0.0, 1.0, 0.0)).astype(np.float32)
 
 
 class _Packer:

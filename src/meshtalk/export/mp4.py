@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,21 +12,21 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.export.frames import gain, held
 from meshtalk.files import atomic
-from meshtalk.render import Look, Renderer
+from meshtalk.render import Renderer
 
 SIZE = (640, 640)
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _AAC_BLOCK = 1024
+_MESHES_AT_ONCE = 32
 
 
 def write_mp4(
     clip: Clip,
     path: Path,
-    look: Look | None = None,
     *,
     size: tuple[int, int] = SIZE,
+    yaw_deg: float = 0.0,
     threads: int | None = None,
     progress: bool = False,
 ) -> None:
@@ -35,8 +36,8 @@ def write_mp4(
     the last one that was there.
 
     Args:
-        look: camera and light; None is the front in the studio.
         size: width and height in pixels, both even.
+        yaw_deg: turns the head to its own left.
         threads: for drawing; None means one for each processor core.
         progress: count frames on stderr.
 
@@ -53,7 +54,7 @@ def write_mp4(
     if clip.n_frames == 0:
         raise InputError("the clip has no frames, so there is no film to write")
     with atomic(path) as temporary:
-        renderer = Renderer(clip.topology, clip.template, width, height, look, tint=clip.tint)
+        renderer = Renderer(clip.topology, clip.template, width, height, yaw_deg=yaw_deg, tint=clip.tint)
         with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container:
             video: Any = container.add_stream("libx264", rate=clip.fps, options={"crf": "17", "preset": "medium"})
             video.width, video.height, video.pix_fmt = width, height, "yuv420p"
@@ -62,7 +63,7 @@ def write_mp4(
             video.codec_context.color_range, video.codec_context.colorspace = 1, 1
             video.codec_context.color_primaries = video.codec_context.color_trc = 1
             sound = _Sound(av, container, clip.audio, clip.sample_rate) if len(clip.audio) else None
-            for k, image in enumerate(renderer.frames(held(clip), threads)):
+            for k, image in enumerate(renderer.frames(_meshes(clip), threads)):
                 if sound:  # a second ahead: streams are interleaved, players need not seek
                     sound.write_until(k / clip.fps + 1)
                 frame = av.VideoFrame.from_ndarray(image, format="rgb24")
@@ -77,6 +78,17 @@ def write_mp4(
                 sound.finish()
 
 
+def _meshes(clip: Clip) -> Iterator[np.ndarray]:
+    """(V,3) of every frame, missing ones replaced by the last that was there."""
+    last, k = clip.template, 0
+    for chunk in clip.chunks(_MESHES_AT_ONCE):
+        for mesh in chunk:
+            if clip.valid is None or clip.valid[k]:
+                last = mesh
+            k += 1
+            yield last
+
+
 class _Sound:
     """The audio track, encoded piece by piece; the container records the encoder's delay, so that it starts at 0."""
 
@@ -86,7 +98,9 @@ class _Sound:
 
             audio, sample_rate = soxr.resample(audio, sample_rate, 48000), 48000
         self._av, self._container, self._rate, self._at = av, container, sample_rate, 0
-        self._audio, self._gain = audio, gain(audio)
+        # the ringing of clipped sound passes full scale a little; much louder are integers written as floating point
+        loudest = max(float(audio.max()), -float(audio.min()))
+        self._audio, self._gain = audio, 1 / loudest if loudest > 2 else 1.0
         self._stream = container.add_stream("aac", rate=sample_rate, layout="mono")
         self._stream.bit_rate = 96_000 if sample_rate >= 24000 else 64_000
 

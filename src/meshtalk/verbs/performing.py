@@ -9,14 +9,12 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from meshtalk.verbs.options import Flat, FlatLooking, Looking, Output, Performing, load_animator
+from meshtalk.verbs.options import Flat, Output, Performing, load_animator
 
-_AS_IT_IS, _AS_USUAL = Performing(), Looking()
+_AS_IT_IS = Performing()
 
 
-def animate(
-    audio: Positional[Path], /, output: Output, how: Flat = _AS_IT_IS, looking: FlatLooking = _AS_USUAL
-) -> None:
+def animate(audio: Positional[Path], /, output: Output, how: Flat = _AS_IT_IS) -> None:
     """Animate a face with a voice recording.
 
     Args:
@@ -25,10 +23,9 @@ def animate(
     """
     from meshtalk.export import check_output
 
-    look = looking.look()
-    check_output(output, look)
+    check_output(output)
     options = how.options()
-    print(how.animator().animate(audio, seed=how.seed, **options).save(output, look))
+    print(how.animator().animate(audio, seed=how.seed, **options).save(output))
 
 
 def stream(
@@ -92,14 +89,7 @@ def takes(
     print(write_takes(output, ranked))
 
 
-def again(
-    take: Positional[Path],
-    /,
-    output: Output,
-    model: Path | None = None,
-    device: str = "cpu",
-    looking: FlatLooking = _AS_USUAL,
-) -> None:
+def again(take: Positional[Path], /, output: Output, model: Path | None = None, device: str = "cpu") -> None:
     """Make a take once more from what it tells of itself: the same motion, bit for bit.
 
     Args:
@@ -113,8 +103,7 @@ def again(
     from meshtalk.edit import same_motion
     from meshtalk.export import check_output
 
-    look = looking.look()
-    check_output(output, look)
+    check_output(output)
     clip = Clip.load(take)
     made = run(load_animator(model, device), clip)
     if not same_motion(made, clip):
@@ -122,4 +111,4 @@ def again(
             "meshtalk: the motion differs in its last digits: another version or kind of machine made it",
             file=sys.stderr,
         )
-    print(made.save(output, look))
+    print(made.save(output))
