@@ -102,23 +102,23 @@ def reach(within, at, begin, end, base, history, top, past, slot, first, stop):
         within, at, base, history, top, past, slot: as of `choose`; here are (rows, begin) weights.
     """
     layers, takes, width = history.shape
-    rows_before = width + layers * width
-    scores = base.shape[1] - rows_before
+    logits_base = width + layers * width
+    scores = base.shape[1] - logits_base
     for layer in range(layers + 1):
-        top_rows = layer == layers
-        row_begin = layer * (end - begin)
-        row_end = row_begin + (scores * (end - begin) // width if top_rows else end - begin)
-        last = min(stop, row_end)
-        for row in range(max(first, row_begin), last, TILE):
+        is_logits = layer == layers
+        rows_before = layer * (end - begin)
+        rows_until = rows_before + (scores * (end - begin) // width if is_logits else end - begin)
+        last = min(stop, rows_until)
+        for row in range(max(first, rows_before), last, TILE):
             rows = min(TILE, last - row)
             for take in range(takes):
-                x = top[take] if top_rows else past[layer, slot, take]
+                x = top[take] if is_logits else past[layer, slot, take]
                 sums = tile(within, at + row * begin, rows, x, begin)
                 for i in range(rows):
-                    if top_rows:
-                        base[take, rows_before + scores * begin // width + row - row_begin + i] += sums[i]
+                    if is_logits:
+                        base[take, logits_base + scores * begin // width + row - rows_before + i] += sums[i]
                     else:
-                        history[layer, take, begin + row - row_begin + i] += sums[i]
+                        history[layer, take, begin + row - rows_before + i] += sums[i]
 
 
 @compiled(fastmath=FAST)

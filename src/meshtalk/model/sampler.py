@@ -82,18 +82,19 @@ class Sampler:
 
         history = [layer.history.weight for layer in layers if layer.history is not None]
         self._far, self._near = (pack([weight[..., tap] for weight in history]) for tap in (0, 1))
-        parallel = self._near.size + self._far.size >= PARALLEL_WEIGHTS
-        self._threads = torch.get_num_threads if parallel else lambda: 1
-        size = GROUP if parallel else self.heads
+        self._parallel = self._near.size + self._far.size >= PARALLEL_WEIGHTS
         self._groups: list[_Group] = []
-        within, at = [], 0
+        within: list[Tensor] = []
+        at = 0
+        size = GROUP if self._parallel else self.heads
         for first in range(0, self.heads, size):
             stop = min(first + size, self.heads)
             shared = list(self._shared([*layers, prior.logits], first, stop))
-            within += [*shared, *self._visible([*layers, prior.logits], first, stop)]
-            rows, weights = sum(len(w) for w in shared), sum(w.numel() for w in shared)
-            self._groups.append(_Group(first, stop, rows, at, at + weights))
-            at = sum(w.numel() for w in within)
+            visible = list(self._visible([*layers, prior.logits], first, stop))
+            shared_at, at = at, at + sum(w.numel() for w in shared)
+            self._groups.append(_Group(first, stop, sum(len(w) for w in shared), shared_at, at))
+            at += sum(w.numel() for w in visible)
+            within += [*shared, *visible]
         self._within = pack(within)
         embedding = prior.embedding
         self._embedding = (embedding.masked_linear.weight * embedding.mask).detach().T.contiguous().numpy()
@@ -141,7 +142,7 @@ class Sampler:
         layers, width = len(self.dilations), self.heads * self.channels
         history = np.empty((layers, takes, width), np.float32)
         top, memory = np.empty((takes, width), np.float32), np.empty((takes, width), np.float32)
-        threads = self._threads()
+        threads = torch.get_num_threads() if self._parallel else 1
         for index in range(frames):
             frame = state.frame + index
             recall = partial(
@@ -153,17 +154,8 @@ class Sampler:
                 begin, end = group.first * self.channels, group.stop * self.channels
                 if begin:
                     shared = partial(
-                        kernels.reach,
-                        self._within,
-                        group.shared_at,
-                        begin,
-                        end,
-                        base[index],
-                        history,
-                        top,
-                        state.past,
-                        slot,
-                    )
+                        kernels.reach, self._within, group.shared_at, begin, end, base[index], history, top, state.past, slot
+                    )  # fmt: skip
                     _in_parts(shared, group.rows, threads)
                 kernels.choose(
                     self._within, group.at, group.first, group.stop, self._embedding, self._own, self.strict, base[index],
