@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from meshtalk.convert.arkit import read_csv, read_json, spelled, timecode_s
+from meshtalk.arkit.names import spelled
+from meshtalk.convert.arkit import read_csv, read_json, timecode_s
 from meshtalk.convert.maya import read_cache
 from meshtalk.convert.pickles import read_pickle
 from meshtalk.convert.plan import name_of, numbered

@@ -35,7 +35,10 @@ RULES = {
     "model": ("config", "errors", "model", "compiled"),
     "losses": (),
     "evaluation": ("clip", "topology", "errors", "files", "evaluation", "audio"),
-    "export": ("clip", "topology", "errors", "files", "export", "render"),
+    # a rig's units are found as a data set's are
+    "arkit": ("clip", "topology", "errors", "template", "compiled", "arkit", "convert"),
+    # weights are text made of a clip, and the solve that finds them knows no more than a clip
+    "export": ("clip", "topology", "errors", "files", "export", "render", "arkit"),
     "render": ("clip", "topology", "errors", "files", "render", "compiled"),
 }
 """Package or module → the only roots of ours that it may import."""

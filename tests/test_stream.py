@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream_rig import ANIMATOR, ROUNDED, Kept, Packets, as_float, documented, pcm16
 
+from meshtalk.arkit.solve import Solver
 from meshtalk.audio import to_mono
 from meshtalk.errors import InputError
 from meshtalk.stream import Summary, stream
@@ -105,12 +107,28 @@ def test_documented_reader_of_vertices():
     np.testing.assert_allclose(np.stack(vertices), clip.vertices, atol=2e-6)
 
 
-def test_a_model_without_blendshapes_streams_vertices_only():
+def test_a_model_that_moves_vertices_streams_the_weights_of_its_mesh():
     animator = rig.random_animator(rig.TINY_DENSE)
+    sound = pcm16()
+    clip = animator.animate(as_float(sound), 16_000)
+    assert clip.weights is None
+    solver, before, wanted = Solver(animator.topology), None, []
+    for asked in solver.asked(clip):
+        wanted.append(before := solver.step(asked, before))
+    assert np.ptp(wanted, axis=0).max() > 0.01
+    for sizes in ([777], [5000, 2400]):
+        sink = Kept(animator)
+        stream(animator, animator.start(), Packets(sound.tobytes(), sizes), [sink])
+        np.testing.assert_allclose(sink.weights, wanted, atol=1e-3)
+
+
+def test_a_mesh_without_blendshapes_streams_vertices_only():
+    animator = rig.random_animator(rig.TINY_DENSE)
+    animator.topology = replace(animator.topology, shapes=None, shape_names=())
     state, output = animator.start(), io.BytesIO()
-    with pytest.raises(InputError, match="blendshapes"):
+    with pytest.raises(InputError, match="no blendshapes"):
         JsonLines(animator, state, output)
-    with pytest.raises(InputError, match="blendshapes"):
+    with pytest.raises(InputError, match="no blendshapes"):
         VmcSender(animator, state, "127.0.0.1", 39539)
     stream(animator, state, io.BytesIO(pcm16().tobytes()), [Vertices(animator, state, output)])
     assert len(output.getvalue()) == 28 + 30 * (4 + 96 * 12)

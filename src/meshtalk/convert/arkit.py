@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from meshtalk.arkit.names import FEWEST_SHAPES, NAMES, spelled
 from meshtalk.convert.plan import Job, Options, Plan, Take, name_of, read_sound, sound_beside
 from meshtalk.convert.space import find_space, find_topology
 from meshtalk.convert.vertices import spread
@@ -24,9 +25,8 @@ TIMES = ("time", "timestamp", "time_s", "seconds")
 """Columns of seconds."""
 TIMECODE = "timecode"
 DAY_S = 24 * 3600
-WITHOUT_NAMES = 51
-"""Weights of a BEAT frame: ARKit's in the order of the alphabet, without tongueOut."""
-FEWEST_SHAPES = 5
+WITHOUT_NAMES = tuple(sorted(set(NAMES) - {"tongueOut"}))
+"""Of a BEAT frame's 51 weights."""
 Rows = tuple[Sequence[str], np.ndarray, np.ndarray]
 """(N names, (n,N) weights, (n,) frame number of each row, rising from 0)."""
 
@@ -78,10 +78,7 @@ def _plan(kind: str, source: Path, options: Options, readers: dict[str, Callable
         gains = {"face": np.ones(len(topology.shape_names), np.float32)}
         space_note = "the given mesh moves"
     shapes = topology.shape_names
-    if (
-        len({spelled(name) for name in shapes} & {spelled(name) for name in load_head().topology.shape_names})
-        < FEWEST_SHAPES
-    ):
+    if len({spelled(name) for name in shapes} & {spelled(name) for name in NAMES}) < FEWEST_SHAPES:
         raise InputError(f"the given mesh has no ARKit shapes; it has: {', '.join(shapes)[:100] or 'none'}")
     jobs = []
     for path in paths:
@@ -129,12 +126,6 @@ def _read(
     return Take(spread(motion, index), *read_sound(sound, path.stem))
 
 
-def spelled(name: str) -> str:
-    """A shape's name as all spellings of it have it: EyeBlinkLeft, eyeBlink_L and eye_blink_left are one."""
-    name = re.sub(r"_(l|r)$", lambda side: {"l": "left", "r": "right"}[side[1].lower()], name.strip(), flags=re.I)
-    return re.sub(r"[^a-z]", "", name.lower())
-
-
 def read_json(path: Path, fps: Fraction, names: Sequence[str] | None = None) -> Rows:
     """{"names": […], "frames": [{"weights": […], "time": seconds}, …]}; without times, frame after frame.
 
@@ -164,9 +155,7 @@ def read_json(path: Path, fps: Fraction, names: Sequence[str] | None = None) -> 
 
 
 def _read_beat(path: Path, fps: Fraction) -> Rows:
-    arkit = sorted(name for name in load_head().topology.shape_names if name != "tongueOut")
-    assert len(arkit) == WITHOUT_NAMES
-    return read_json(path, fps, arkit)
+    return read_json(path, fps, WITHOUT_NAMES)
 
 
 def read_csv(path: Path, fps: Fraction) -> Rows:

@@ -14,6 +14,7 @@ from torch import Tensor
 from meshtalk.animate import Animator, AnimatorState
 from meshtalk.errors import InputError
 from meshtalk.stream.pipes import write_all
+from meshtalk.stream.weights import LiveWeights
 
 MAGIC, VERSION = b"meshtalk", 1
 VERTEX_HEADER = struct.Struct("<8sIIIIf")
@@ -54,29 +55,34 @@ class JsonLines:
     """ARKit weights, a line a frame after a line that names the shapes: docs/streaming.md.
 
     Raises:
-        InputError: the model's motion is not made of blendshapes.
+        InputError: the model's mesh has no blendshapes.
     """
 
     name = "standard output"
     lost = 0
 
     def __init__(self, animator: Animator, state: AnimatorState, output: Any) -> None:
-        self._animator, self._output, self._fps = animator, output, state.take.fps
-        self._names = check_shapes(animator, state)
+        self._output, self._fps = output, state.take.fps
+        self._weights = LiveWeights(animator, state)
 
     def begin(self, lookahead_s: float) -> None:
         fps = f"{self._fps.numerator}/{self._fps.denominator}"
-        header = {"format": "meshtalk-stream-1", "fps": fps, "lookahead_s": round(lookahead_s, 4), "names": self._names}
+        header = {
+            "format": "meshtalk-stream-1",
+            "fps": fps,
+            "lookahead_s": round(lookahead_s, 4),
+            "names": self._weights.names,
+        }
         write_all(self._output, json.dumps(header).encode() + b"\n")
 
     def values(self, motion: Tensor) -> np.ndarray:
-        return arkit_weights(self._animator, motion)
+        return self._weights(motion)
 
     def write(self, frames: Sequence[Frame]) -> None:
         write_all(self._output, b"".join(self._line(frame) for frame in frames))
 
     def _line(self, frame: Frame) -> bytes:
-        weights = dict(zip(self._names, [round(value, 4) for value in frame.values.tolist()], strict=True))
+        weights = dict(zip(self._weights.names, [round(value, 4) for value in frame.values.tolist()], strict=True))
         time_s = round(float(frame.number / self._fps), 6)
         return json.dumps({"frame": frame.number, "time_s": time_s, "weights": weights}).encode() + b"\n"
 
@@ -116,14 +122,3 @@ def check_format(name: str) -> None:
     """InputError if there is no format `name`."""
     if name not in FORMATS:
         raise InputError(f"there is no format {name!r} : choose one of {', '.join(FORMATS)}")
-
-
-def check_shapes(animator: Animator, state: AnimatorState) -> tuple[str, ...]:
-    """Names of the blendshapes in the order of the weights, or InputError if the model has none."""
-    animator.shape_weights(animator.advance(np.zeros(0, np.float32), state)[0])
-    return tuple(animator.topology.shape_names)
-
-
-def arkit_weights(animator: Animator, motion: Tensor) -> np.ndarray:
-    """(t,n_motion) → (t,S) weights in [0,1], as ARKit's are."""
-    return np.clip(animator.shape_weights(motion), 0, 1)

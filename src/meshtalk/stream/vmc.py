@@ -11,8 +11,10 @@ import numpy as np
 from torch import Tensor
 
 from meshtalk.animate import Animator, AnimatorState
+from meshtalk.arkit.names import clip_name
 from meshtalk.errors import InputError
-from meshtalk.stream.sinks import Frame, arkit_weights, check_shapes
+from meshtalk.stream.sinks import Frame
+from meshtalk.stream.weights import LiveWeights
 
 MAX_DATAGRAM_BYTES = 1400
 """Fits an Ethernet packet with its headers: a datagram in pieces is lost if any piece is."""
@@ -30,11 +32,6 @@ def parse_endpoint(text: str) -> tuple[str, int]:
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise InputError(f"{text!r} came for VMC; HOST:PORT is needed, e.g. 127.0.0.1:39539")
     return host, int(port)
-
-
-def clip_name(shape: str) -> str:
-    """What VRM models call an ARKit shape (the "Perfect Sync" clips): jawOpen → JawOpen. VMC names are case-sensitive."""
-    return shape[:1].upper() + shape[1:]
 
 
 def datagrams(names: Sequence[str], weights: Sequence[float], time_s: float) -> list[bytes]:
@@ -117,7 +114,7 @@ class VmcSender:
         sleep: seconds.
 
     Raises:
-        InputError: python-osc is missing, the host is unknown, or the model's motion is not made of blendshapes.
+        InputError: python-osc is missing, the host is unknown, or the model's mesh has no blendshapes.
     """
 
     def __init__(
@@ -132,8 +129,9 @@ class VmcSender:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         check_osc()
-        self._animator, self._fps, self._clock, self._sleep = animator, state.take.fps, clock, sleep
-        self._names = [clip_name(name) for name in check_shapes(animator, state)]
+        self._fps, self._clock, self._sleep = state.take.fps, clock, sleep
+        self._weights = LiveWeights(animator, state)
+        self._names = [clip_name(name) for name in self._weights.names]  # VMC tells upper from lower case
         self._socket, self._address = _udp(host, port)
         self._pacer = Pacer(state.take.fps, live)
         self.name, self.lost = f"VMC to {host}:{port}", 0
@@ -142,7 +140,7 @@ class VmcSender:
         pass
 
     def values(self, motion: Tensor) -> np.ndarray:
-        return arkit_weights(self._animator, motion)
+        return self._weights(motion)
 
     def write(self, frames: Sequence[Frame]) -> None:
         for frame in frames:
