@@ -25,7 +25,7 @@ from meshtalk.topology import Topology
 
 SMOOTHING = 0.005
 REST = 1e-5
-SPARSE = 1e-4
+SPARSE = 2e-5
 FOCUS = {"lips": 4.0, "eyelids": 4.0}
 """Region → how much more than others its vertices count."""
 EYES, EYES_FOCUS = ("eye_left", "eye_right"), 16.0
