@@ -79,6 +79,8 @@ def test_what_is_written_is_read_back(tmp_path, name, fps):
     clip, path = head_clip(fps=fps), tmp_path / name
     clip.valid = np.isin(np.arange(40), [7, 20, 21], invert=True)
     clip.save(path)
+    once = path.read_bytes()
+    assert clip.save(path).read_bytes() == once
     read = {"a.csv": read_csv, "a.livelink.csv": _read_livelink, "a.json": read_json}[name]
     names, weights, index = read(path, clip.fps)
     column = {spelled(name): k for k, name in enumerate(names)}

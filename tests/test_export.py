@@ -290,7 +290,7 @@ def test_mp4_without_sound_and_with_progress(tmp_path, capsys):
     assert "frame 3 of 3" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("suffix", sorted(EXPORTERS))
+@pytest.mark.parametrize("suffix", sorted(set(EXPORTERS) - {".csv", ".json"}))  # a ball has no ARKit weights
 def test_the_same_clip_gives_the_same_file(tmp_path, suffix):
     clip = make_clip(n_frames=4)
     one, other = (export(clip, tmp_path / (name + suffix)).read_bytes() for name in "ab")

@@ -14,6 +14,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, Suppress, subcommand
 
 from meshtalk.errors import InputError
+from meshtalk.verbs import arkit as arkit_weights
 from meshtalk.verbs import corpus as corpora
 from meshtalk.verbs import editing, performing
 from meshtalk.verbs.options import Output, check_device
@@ -124,6 +125,7 @@ VERBS: dict[str, Callable[..., Any] | Mapping[str, Callable[..., Any]]] = {
     "redub": editing.redub,
     "swap": editing.swap,
     "heads": editing.heads,
+    "arkit": arkit_weights.arkit,
     "demo": demo,
     "evaluate": evaluate,
     "train": train,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
+from meshtalk.export.blendshapes import write_weights
 from meshtalk.export.glb import write_glb
 from meshtalk.export.html import write_html, write_player
 from meshtalk.export.mp4 import write_mp4
@@ -20,6 +21,8 @@ EXPORTERS: dict[str, Callable[[Clip, Path], None]] = {
     ".glb": write_glb,
     ".html": write_html,
     ".npz": write_npz,
+    ".csv": write_weights,
+    ".json": write_weights,
 }
 """File name suffix → writer."""
 
