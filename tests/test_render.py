@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from meshtalk.errors import InputError
-from meshtalk.render import Renderer, kernels, scene
+from meshtalk.render import LIGHTS, Look, Renderer, View, kernels, scene
 from meshtalk.topology import Topology
 
 
@@ -139,7 +140,7 @@ def test_a_ball_is_round_centred_and_fits(ball, renderer):
 
 def test_edges_are_smooth(ball):
     """Against a black backdrop an untextured ball has intermediate values along its outline."""
-    renderer = Renderer(*ball, 160, 160, backdrop=(0.0, 0.0, 0.0))
+    renderer = Renderer(*ball, 160, 160, Look(light=replace(LIGHTS["studio"], backdrop=(0.0, 0.0, 0.0))))
     row = renderer.frame(ball[1])[:, 80].sum(1).astype(float)
     inner = row[row > 0]
     assert inner[0] < 0.9 * inner[3]
@@ -202,23 +203,23 @@ def test_a_turned_head_shows_its_other_side(ball):
     image = np.zeros((8, 64, 3), np.uint8)
     image[:, :32] = 255  # longitudes 0..180: the ball's +X half
     textured = with_texture(topology, image)
-    front, turned = (Renderer(textured, vertices, 96, 96, yaw_deg=yaw).frame(vertices)[48] for yaw in (0, -80))
+    front, turned = (Renderer(textured, vertices, 96, 96, Look(View(yaw))).frame(vertices)[48] for yaw in (0, -80))
     assert front[20].sum() < front[75].sum()
     assert turned[40].sum() > front[40].sum() + 100
 
 
-@pytest.mark.parametrize("close_up", [False, True])
-def test_the_chin_landmark_frames_the_portrait(ball, close_up):
+@pytest.mark.parametrize("crop", ["portrait", "face", "mouth"])
+def test_the_chin_landmark_frames_the_portrait(ball, crop):
     topology, vertices = ball
     chin = np.array([np.argmin(np.abs(vertices[:, 1] + 0.06) + np.abs(vertices[:, 0]) - vertices[:, 2])])
     topology = Topology(faces=topology.faces, n_vertices=topology.n_vertices, landmarks={"chin": chin})
-    camera = scene.fit_camera(vertices, topology, 100, 100, 0, 0, close_up)
+    camera = scene.fit_camera(vertices, topology, 100, 100, View(crop=crop))
     screen = np.empty(vertices.shape)
     view = np.array([camera.focal_px, camera.cx, camera.cy])
     kernels.project(vertices, camera.rotation, camera.centre, camera.distance_m, view, screen)
     assert 50 < screen[chin[0], 1] < 97
     assert screen[:, 1].max() > 100, "the lower edge of the mesh is out of the picture"
-    assert (screen[:, 1].min() < 0) == close_up
+    assert (screen[:, 1].min() < 0) == (crop != "portrait")
 
 
 def test_bad_input_is_told(ball, renderer):

@@ -27,7 +27,7 @@ from meshtalk.evaluation import tracks
 from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.head_map import draw, heads_of, influence_mm
 from meshtalk.measured import MeasuredAnimator
-from meshtalk.render import Renderer
+from meshtalk.render import Look, Renderer
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 PERFORMED, SAID = "librivox_0870", "librivox_0890"
@@ -64,7 +64,7 @@ def said_at(phones: Sequence[Phone], second: float) -> str:
 
 
 def faces(clip: Clip, frames: Sequence[int], height_px: int = FACE_PX) -> list[np.ndarray]:
-    renderer = Renderer(clip.topology, clip.template, FACE_PX, FACE_PX, close_up=True, tint=clip.tint)
+    renderer = Renderer(clip.topology, clip.template, FACE_PX, FACE_PX, Look("face"), tint=clip.tint)
     return [renderer.frame(clip.frames(k, k + 1)[0])[:height_px] for k in frames]
 
 

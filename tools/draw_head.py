@@ -14,7 +14,7 @@ from _paint import SIZE, Canvas, encode, fill_gutters, mix
 from PIL import Image
 
 from meshtalk.corpus.head import Head, Person, load_head
-from meshtalk.render import Renderer
+from meshtalk.render import Look, Renderer, View
 from meshtalk.topology import Topology
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
@@ -69,12 +69,12 @@ def draw(output: Path = IMAGES) -> None:
     faces = []
     for k, person in enumerate(head.people):
         yaw = (-28.0, 22.0, 0.0)[k % 3]
-        renderer = Renderer(head.topology, person.template, 200, 220, yaw_deg=yaw, tint=person.tint)
+        renderer = Renderer(head.topology, person.template, 200, 220, Look(View(yaw)), tint=person.tint)
         faces.append(renderer.frame(person.template))
     sheet(faces, 8, output / "head_people.png")
     default = head.person("default")
     views = [
-        Renderer(head.topology, default.template, 260, 260, yaw_deg=yaw, close_up=True, tint=default.tint)
+        Renderer(head.topology, default.template, 260, 260, Look(View(yaw, crop="face")), tint=default.tint)
         for yaw in (0.0, 30.0)
     ]
     pictures = [views[k % 4 == 3].frame(pose(head, default, weights)) for k, weights in enumerate(POSES)]
@@ -82,7 +82,7 @@ def draw(output: Path = IMAGES) -> None:
     maps = []
     for yaw in (0.0, 50.0):
         for region in ("mouth", "upper_face", "eyelids", "lips"):
-            renderer = Renderer(heat(head.topology, region), default.template, 260, 280, yaw_deg=yaw)
+            renderer = Renderer(heat(head.topology, region), default.template, 260, 280, Look(View(yaw)))
             maps.append(renderer.frame(default.template))
     sheet(maps, 4, output / "head_regions.png")
 

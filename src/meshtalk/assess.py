@@ -31,7 +31,7 @@ from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.files import check_writable
 from meshtalk.measured import MeasuredAnimator
 from meshtalk.model.phonetic_trunk import HOPS, PhoneticTrunk
-from meshtalk.render import Renderer
+from meshtalk.render import Look, Renderer
 
 OURS = "meshtalk"
 STRIPS, MOMENTS, PICTURE_PX = 3, 6, 320
@@ -155,7 +155,7 @@ def worst_strips(ours: MeasuredAnimator, corpus: Corpus | _AtRate, report: Repor
         true = corpus.load(infos[report.clips[place]["id"]])
         seed = seed_of(report.seed, place, 0)
         clip = ours.animate(true.audio, true.sample_rate, template=true.template, seed=seed)
-        renderer = Renderer(true.topology, true.template, PICTURE_PX, PICTURE_PX, close_up=True, tint=true.tint)
+        renderer = Renderer(true.topology, true.template, PICTURE_PX, PICTURE_PX, Look("face"), tint=true.tint)
         frames = telling_frames(report.curves[place], MOMENTS)
         rows = []
         for shown in (true, clip):

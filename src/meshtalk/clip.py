@@ -195,11 +195,15 @@ class Clip:
             )
         return self
 
-    def save(self, path: str | Path) -> Path:
-        """Write the clip in the format its suffix names (see `meshtalk.export.EXPORTERS`); returns the path."""
+    def save(self, path: str | Path, look: Any = None) -> Path:
+        """Write the clip in the format its suffix names (see `meshtalk.export.EXPORTERS`); returns the path.
+
+        Args:
+            look: a `meshtalk.render.Look`, camera and light of pictures and films.
+        """
         from meshtalk.export import export
 
-        return export(self, path)
+        return export(self, path, look)
 
     def save_npz(self, path: str | Path) -> None:
         """Write everything into one `.npz`, without pickle; `Clip.load` is the inverse.

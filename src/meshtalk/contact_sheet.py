@@ -11,7 +11,7 @@ import numpy as np
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
-from meshtalk.render import Renderer
+from meshtalk.render import Look, Renderer
 
 PHONE_GROUPS = (
     ("p", "b", "m"),
@@ -77,7 +77,7 @@ def contact_sheet(
             about = f"{clip.duration_s:.2f} s   {float(clip.fps):g} fps"
             about = "   ".join(part for part in (clip.subject, clip.emotion, about) if part)
             draw.text((width - _MARGIN, top + 6), about, _FAINT, text, anchor="ra")
-            renderer = Renderer(clip.topology, clip.template, frame_px, frame_px, close_up=True, tint=clip.tint)
+            renderer = Renderer(clip.topology, clip.template, frame_px, frame_px, Look("face"), tint=clip.tint)
             instants = _instants(clip, columns)
             for column, (k, phone) in enumerate(instants):
                 left = _MARGIN + column * (frame_px + _GAP)

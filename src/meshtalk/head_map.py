@@ -14,7 +14,7 @@ from meshtalk.errors import InputError
 from meshtalk.evaluation import metrics
 from meshtalk.files import atomic, check_writable
 from meshtalk.measured import MeasuredAnimator
-from meshtalk.render import Renderer
+from meshtalk.render import Look, Renderer
 from meshtalk.render.scene import to_linear
 
 MOST = 0.5
@@ -109,7 +109,7 @@ def draw(influence: np.ndarray, animator: MeasuredAnimator, path: str | Path) ->
 
     plain = dataclasses.replace(animator.topology, texture_png=None)
     template = animator.checkpoint.template
-    renderer = Renderer(plain, template, _FACE_PX, _FACE_PX, close_up=True)
+    renderer = Renderer(plain, template, _FACE_PX, _FACE_PX, Look("face"))
     renderer.surface[:, 5] = 0.0
     columns, rows = min(_COLUMNS, len(influence)), -(-len(influence) // _COLUMNS)
     shares = region_shares(influence, animator)

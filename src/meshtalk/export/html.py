@@ -21,7 +21,7 @@ from meshtalk.export.glb import split_seams
 from meshtalk.export.html_motion import encode_motion
 from meshtalk.export.html_payload import Payload
 from meshtalk.files import atomic
-from meshtalk.render import Renderer, scene
+from meshtalk.render import Look, Renderer, scene
 from meshtalk.topology import Topology
 
 PAGE = files("meshtalk") / "assets" / "player.html"
@@ -184,10 +184,11 @@ def _light() -> dict[str, Any]:
     """Lamps and skin of the pictures and films, for the page's shader."""
     from meshtalk.render.kernels import BLEED, INSIDE
 
+    lighting = Look().lighting
     return {
-        "lamps": [{"towards": list(towards), "colour": list(colour)} for towards, colour in scene.LIGHTS],
-        "sky": list(scene.SKY),
-        "ground": list(scene.GROUND),
+        "lamps": [{"towards": list(towards), "colour": list(colour)} for towards, colour in lighting.lamps],
+        "sky": list(lighting.sky),
+        "ground": list(lighting.ground),
         "wrap": list(scene.WRAP),
         "bleed": list(BLEED),
         "inside": INSIDE,

@@ -1,4 +1,4 @@
-"""What stands around the mesh: camera, lights, surface properties, texture pyramid, backdrop. numpy only."""
+"""What stands around the mesh: camera, surface properties, texture pyramid, backdrop. numpy only."""
 
 from __future__ import annotations
 
@@ -8,17 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from meshtalk.errors import InputError
+from meshtalk.render.look import Lighting, View
 from meshtalk.topology import Topology
 
-KEY, FILL, RIM_LEFT, RIM_RIGHT = (-0.55, 0.55, 0.75), (0.85, 0.10, 0.60), (-0.80, 0.35, -0.55), (0.85, 0.45, -0.60)
-LIGHTS = (
-    # direction towards the light in camera space (+X right, +Y up, +Z to the viewer), linear colour
-    (KEY, (1.10, 1.02, 0.93)),
-    (FILL, (0.13, 0.16, 0.20)),
-    (RIM_LEFT, (0.30, 0.42, 0.55)),
-    (RIM_RIGHT, (0.62, 0.58, 0.55)),
-)
-SKY, GROUND = (0.30, 0.33, 0.37), (0.13, 0.105, 0.095)
 WRAP = (0.38, 0.20, 0.14)
 """A cheap stand-in for light scattered under the skin: how far beyond the terminator red, green and blue still glow."""
 
@@ -38,6 +30,8 @@ SKIN_SHINE = (0.17, 0.0)
 
 FIELD_OF_VIEW = 0.30
 """Height of the picture divided by the distance to the face: a portrait lens."""
+NEAREST = 0.6
+"""Of a head's height: whoever looks at less of it than this takes a longer lens, and does not step nearer."""
 
 
 def to_linear(srgb: np.ndarray) -> np.ndarray:
@@ -79,43 +73,39 @@ def rotation_of(yaw_deg: float, pitch_deg: float) -> np.ndarray:
     return nod @ turn
 
 
-def fit_camera(
-    template: np.ndarray,
-    topology: Topology,
-    width: int,
-    height: int,
-    yaw_deg: float,
-    pitch_deg: float,
-    close_up: bool,
-) -> Camera:
+def fit_camera(template: np.ndarray, topology: Topology, width: int, height: int, view: View) -> Camera:
     """A portrait of the template: the crown near the top, the neck leaving through the lower edge.
 
-    A close-up shows the face from the chin to the forehead. Without a `chin` landmark the whole mesh is fitted.
+    Without a `chin` landmark the whole mesh is fitted, whatever the view's crop.
     """
-    rotation = rotation_of(yaw_deg, pitch_deg)
+    rotation = rotation_of(view.yaw_deg, view.pitch_deg)
     points = template.astype(np.float64)
     bottom, top = float(points[:, 1].min()), float(points[:, 1].max())
     margin = 0.06 * (top - bottom)
     low, high = bottom - margin, top + margin
+    whole = True
     if "chin" in topology.landmarks:
         chin = float(points[topology.landmarks["chin"], 1].mean())
-        if close_up:
+        whole = view.crop == "portrait"
+        if view.crop == "face":
             low, high = chin - 0.14 * (top - chin), chin + 0.72 * (top - chin)
+        elif view.crop == "mouth":
+            low, high = chin - 0.05 * (top - chin), chin + 0.36 * (top - chin)
         elif chin - bottom > 0.1 * (top - bottom):
             # the cut edge of a neck is no pretty sight: let some of the neck, but not the edge, into the picture
             low = chin - 0.5 * (chin - bottom)
     seen = points[(points[:, 1] >= low) & (points[:, 1] <= high)]
     across = (seen @ rotation.T)[:, 0]
     span = high - low
-    if not close_up:
+    if whole:
         span = max(span, 1.12 * float(np.ptp(across)) * height / width)
     centre = (points.min(0) + points.max(0)) / 2
     # what is spare goes above the crown, so that a neck still leaves the picture
     centre[1] = (low + high) / 2 if low < bottom else low + span / 2
-    view = (seen - centre) @ rotation.T
-    centre = centre + rotation[0] * (view[:, 0].max() + view[:, 0].min()) / 2
-    front = float(view[:, 2].max())
-    distance = span / FIELD_OF_VIEW + front
+    turned = (seen - centre) @ rotation.T
+    centre = centre + rotation[0] * (turned[:, 0].max() + turned[:, 0].min()) / 2
+    front = float(turned[:, 2].max())
+    distance = max(span, NEAREST * (top - bottom)) / FIELD_OF_VIEW + front
     # to scale half-way between the nose and the middle of the head
     focal = height / span * (distance - front / 2)
     return Camera(rotation, centre, distance, focal, width / 2, height / 2)
@@ -128,6 +118,16 @@ def directions(count: int) -> np.ndarray:
     angle = k * (np.pi * (3 - 5**0.5))
     ring = np.sqrt(1 - z * z)
     return np.stack([ring * np.cos(angle), ring * np.sin(angle), z], 1)
+
+
+def light_table(lighting: Lighting) -> np.ndarray:
+    """(M,6) direction (unit, camera space) and colour of each lamp, then two rows with the sky's and the ground's colour."""
+    towards = np.array([direction for direction, _ in lighting.lamps])
+    table = np.zeros((len(towards) + 2, 6))
+    table[:-2, :3] = towards / np.linalg.norm(towards, axis=1, keepdims=True)
+    table[:-2, 3:] = [colour for _, colour in lighting.lamps]
+    table[-2:, 3:] = lighting.sky, lighting.ground
+    return table
 
 
 def looks(topology: Topology, tint: tuple[float, float, float]) -> np.ndarray:

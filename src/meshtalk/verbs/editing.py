@@ -10,6 +10,8 @@ from meshtalk.errors import InputError
 from meshtalk.verbs.options import (
     Directing,
     FlatDirecting,
+    FlatLooking,
+    Looking,
     Numbers,
     Output,
     Words,
@@ -18,7 +20,7 @@ from meshtalk.verbs.options import (
     parse_strength,
 )
 
-_AS_IT_IS = Directing()
+_AS_IT_IS, _AS_USUAL = Directing(), Looking()
 
 
 def redub(
@@ -31,6 +33,7 @@ def redub(
     model: Path | None = None,
     device: str = "cpu",
     directing: FlatDirecting = _AS_IT_IS,
+    looking: FlatLooking = _AS_USUAL,
 ) -> None:
     """Give an existing performance new speech: the mouth from the sound, upper face and emotion from the clip.
 
@@ -47,11 +50,12 @@ def redub(
     from meshtalk.edit import redub as run
     from meshtalk.export import check_output
 
-    check_output(output)
+    look = looking.look()
+    check_output(output, look)
     direction, factors = directing.direction(), parse_strength(strength)
     performance = Clip.load(clip)
     made = run(load_animator(model, device), performance, audio, fit=fit, strength=factors, direction=direction)  # type: ignore[arg-type]
-    print(made.save(output))
+    print(made.save(output, look))
 
 
 def swap(
@@ -62,6 +66,7 @@ def swap(
     heads: Numbers = (),
     region: str | None = None,
     model: Path | None = None,
+    looking: FlatLooking = _AS_USUAL,
 ) -> None:
     """Exchange codes of some heads of a clip for another clip's, in latent space.
 
@@ -83,13 +88,14 @@ def swap(
     numbers = joined(heads)
     if bool(numbers) == (region is not None):
         raise InputError("give --heads or --region, one of them")
-    check_output(output)
+    look = looking.look()
+    check_output(output, look)
     animator = load_measured(model)
     mine, theirs = (at_rate(Clip.load(path), animator.config.fps) for path in (clip, other))
     chosen = list(numbers) if region is None else heads_of(influence_mm(animator, [mine, theirs]), animator, region)
     made = run(animator, mine, theirs, chosen)
     print(f"heads {', '.join(map(str, chosen))}")
-    print(made.save(output))
+    print(made.save(output, look))
 
 
 def heads(

@@ -110,7 +110,29 @@ class Performing:
         return load_animator(self.model, self.device)
 
 
+@dataclass(frozen=True)
+class Looking:
+    """How pictures and films are taken."""
+
+    camera: str | None = None
+    """of .mp4: front (default), three-quarter, profile, face or mouth."""
+    light: str | None = None
+    """of .mp4: studio (default), soft or dramatic."""
+
+    def look(self) -> Any:
+        """The library's `Look`, or None if nothing was asked for.
+
+        Raises:
+            InputError: a camera or light that is not there.
+        """
+        from meshtalk.render import Look
+
+        named = {name: value for name, value in vars(self).items() if value is not None}
+        return Look(**named) if named else None
+
+
 Flat = Annotated[Performing, arg(name="")]
+FlatLooking = Annotated[Looking, arg(name="")]
 FlatDirecting = Annotated[Directing, arg(name="")]
 
 

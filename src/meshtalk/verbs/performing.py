@@ -9,12 +9,14 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from meshtalk.verbs.options import Flat, Output, Performing, load_animator
+from meshtalk.verbs.options import Flat, FlatLooking, Looking, Output, Performing, load_animator
 
-_AS_IT_IS = Performing()
+_AS_IT_IS, _AS_USUAL = Performing(), Looking()
 
 
-def animate(audio: Positional[Path], /, output: Output, how: Flat = _AS_IT_IS) -> None:
+def animate(
+    audio: Positional[Path], /, output: Output, how: Flat = _AS_IT_IS, looking: FlatLooking = _AS_USUAL
+) -> None:
     """Animate a face with a voice recording.
 
     Args:
@@ -23,9 +25,10 @@ def animate(audio: Positional[Path], /, output: Output, how: Flat = _AS_IT_IS) -
     """
     from meshtalk.export import check_output
 
-    check_output(output)
+    look = looking.look()
+    check_output(output, look)
     options = how.options()
-    print(how.animator().animate(audio, seed=how.seed, **options).save(output))
+    print(how.animator().animate(audio, seed=how.seed, **options).save(output, look))
 
 
 def stream(
@@ -89,7 +92,14 @@ def takes(
     print(write_takes(output, ranked))
 
 
-def again(take: Positional[Path], /, output: Output, model: Path | None = None, device: str = "cpu") -> None:
+def again(
+    take: Positional[Path],
+    /,
+    output: Output,
+    model: Path | None = None,
+    device: str = "cpu",
+    looking: FlatLooking = _AS_USUAL,
+) -> None:
     """Make a take once more from what it tells of itself: the same motion, bit for bit.
 
     Args:
@@ -103,7 +113,8 @@ def again(take: Positional[Path], /, output: Output, model: Path | None = None, 
     from meshtalk.edit import same_motion
     from meshtalk.export import check_output
 
-    check_output(output)
+    look = looking.look()
+    check_output(output, look)
     clip = Clip.load(take)
     made = run(load_animator(model, device), clip)
     if not same_motion(made, clip):
@@ -111,4 +122,4 @@ def again(take: Positional[Path], /, output: Output, model: Path | None = None, 
             "meshtalk: the motion differs in its last digits: another version or kind of machine made it",
             file=sys.stderr,
         )
-    print(made.save(output))
+    print(made.save(output, look))
