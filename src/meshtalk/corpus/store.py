@@ -18,7 +18,7 @@ import soundfile
 
 from meshtalk.clip import Clip, Phone
 from meshtalk.errors import InputError
-from meshtalk.files import atomic
+from meshtalk.files import atomic, write_json
 from meshtalk.topology import Topology
 
 FORMAT = "meshtalk corpus"
@@ -61,13 +61,7 @@ def _sha256(path: Path) -> str:
         return hashlib.sha256(stream.read()).hexdigest()
 
 
-def _write_json(path: Path, value: object) -> None:
-    with atomic(path) as temporary:
-        text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
-
-
-def _check_name(name: str, what: str) -> str:
+def check_name(name: str, what: str) -> str:
     """A name that becomes a file name must not leave its folder."""
     if not name or name.startswith(".") or not all(c.isalnum() or c in "-_.+" for c in name):
         raise InputError(f"{what} {name!r} cannot name a file : use letters, digits and -_.+")
@@ -103,7 +97,7 @@ class Corpus:
                 the manifest's.
         """
         root = Path(path)
-        manifest = _read_manifest(root)
+        manifest = read_manifest(root)
         try:
             fps = Fraction(manifest["fps"])
             clips = tuple(ClipInfo(**entry) for entry in manifest["clips"])
@@ -116,7 +110,7 @@ class Corpus:
                 f"{root / 'manifest.json'} is damaged ({type(error).__name__}: {error}) : {_AGAIN}"
             ) from None
         for info in clips:
-            _check_name(info.id, "the clip id")
+            check_name(info.id, "the clip id")
             if info.split not in SPLITS:
                 raise InputError(f"clip {info.id} has split {info.split!r}; {', '.join(SPLITS)} are allowed")
         topology = Topology.load(root / "topology.npz")
@@ -154,8 +148,8 @@ class Corpus:
             )
         return self._templates.setdefault(subject, template.astype(np.float32))
 
-    def load(self, info: ClipInfo) -> Clip:
-        """The clip behind `info`: audio and phones read, motion memory-mapped.
+    def load(self, info: ClipInfo, sound: bool = True) -> Clip:
+        """The clip behind `info`: audio and phones read (unless `sound` is False: then there are none), motion memory-mapped.
 
         Linear clips come with `basis = topology.shapes` and the subject's gains already in the weights; dense
         ones with a float16 displacement.
@@ -171,9 +165,11 @@ class Corpus:
         if motion.shape != (info.n_frames, *tail):
             needed = (info.n_frames, *tail)
             raise InputError(f"clip {info.id} has motion of shape {motion.shape}; {needed} is needed")
+        audio, sample_rate = np.zeros(0, np.float32), info.sample_rate
         try:
-            audio, sample_rate = soundfile.read(folder / AUDIO, dtype="float32")
-            listed = json.loads((folder / PHONES).read_text())
+            if sound:
+                audio, sample_rate = soundfile.read(folder / AUDIO, dtype="float32")
+            listed = json.loads((folder / PHONES).read_text()) if sound else ()
             phones = tuple(Phone(str(n), float(a), float(b)) for n, a, b in listed)
         except (soundfile.SoundFileError, OSError, ValueError, TypeError) as error:
             raise InputError(f"clip {info.id} cannot be read ({error}) : {_AGAIN}") from None
@@ -227,7 +223,12 @@ class Corpus:
         return mixed_clip(said, speech.seed, expression.emotion, expression.n_frames, expression.seed, face.subject)
 
 
-def _read_manifest(root: Path) -> dict[str, Any]:
+def read_manifest(root: Path) -> dict[str, Any]:
+    """The manifest as it is written, its clips unchecked.
+
+    Raises:
+        InputError: there is none, or it is damaged or of another version.
+    """
     path = root / "manifest.json"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -279,7 +280,7 @@ class CorpusWriter:
 
     def add_subject(self, name: str, template: np.ndarray) -> None:
         """Store a person's neutral face, (V,3) metres."""
-        path = self.root / "subjects" / f"{_check_name(name, 'the subject')}.npy"
+        path = self.root / "subjects" / f"{check_name(name, 'the subject')}.npy"
         with atomic(path) as temporary, open(temporary, "wb") as stream:
             np.save(stream, np.asarray(template, np.float32))
 
@@ -308,8 +309,8 @@ class CorpusWriter:
             raise InputError(f"clip {id} has {clip.fps} frames a second; this corpus has {self.fps}")
         if split not in SPLITS:
             raise InputError(f"clip {id} has split {split!r}; {', '.join(SPLITS)} are allowed")
-        folder = self.root / "clips" / _check_name(id, "the clip id")
-        if not (self.root / "subjects" / f"{_check_name(clip.subject, 'the subject')}.npy").exists():
+        folder = self.root / "clips" / check_name(id, "the clip id")
+        if not (self.root / "subjects" / f"{check_name(clip.subject, 'the subject')}.npy").exists():
             self.add_subject(clip.subject, clip.template)
         temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
         try:
@@ -330,7 +331,7 @@ class CorpusWriter:
                 official=official,
                 note=note,
             )
-            _write_json(temporary / RECORD, asdict(info))
+            write_json(temporary / RECORD, asdict(info))
             temporary.chmod(0o755)
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(temporary, folder)
@@ -376,7 +377,7 @@ class CorpusWriter:
             "licences": list(self.licences),
             "clips": [asdict(info) for info in clips],
         }
-        _write_json(self.root / "manifest.json", manifest)
+        write_json(self.root / "manifest.json", manifest)
         return Corpus.open(self.root)
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,14 +20,15 @@ from torch import Tensor
 from meshtalk.audio import MelFrontend, frame_hops, to_mono
 from meshtalk.clip import Clip
 from meshtalk.config import HOP_RATE, ModelConfig, to_json
-from meshtalk.corpus.store import VALID, ClipInfo, Corpus
+from meshtalk.corpus.clip_rows import ClipRows
+from meshtalk.corpus.store import AUDIO, DENSE, LINEAR, VALID, ClipInfo, Corpus
 from meshtalk.errors import InputError
-from meshtalk.files import atomic
 from meshtalk.model.audio_encoder import AudioEncoder
 from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry
 from meshtalk.model.phonetic_trunk import FeatureExtractor
 from meshtalk.resample import seen_at
 from meshtalk.training.augment import augmented_mel
+from meshtalk.training.window_store import Rows, RowStore, Shard, plan, shard_lengths, write_shard
 
 Progress = Callable[[str], None]
 AUGMENTATION_SEED = 0
@@ -57,14 +57,47 @@ _encoder = cache(AudioEncoder)
 """What a worker process needs for every clip and reads once."""
 
 
-def _features_job(job: tuple[str, str, int, ModelConfig]) -> list[np.ndarray]:
-    root, clip_id, versions, config = job
+def _features_job(job: tuple[str, ModelConfig, int, Rows, Shard]) -> None:
+    """Write a shard of the features of its clips' sound: clean, then `versions` times augmented."""
+    root, config, versions, rows, shard = job
     corpus = _open(root)
-    info = next(info for info in corpus.clips if info.id == clip_id)
-    clip = corpus.load(info)
-    key = int(hashlib.sha256(clip_id.encode()).hexdigest()[:12], 16)
-    rngs = [None, *(np.random.default_rng([AUGMENTATION_SEED, key, version]) for version in range(versions))]
-    return [clip_features(clip, config, rng) for rng in rngs]
+
+    def features(info: ClipInfo) -> np.ndarray:
+        key = int(hashlib.sha256(info.id.encode()).hexdigest()[:12], 16)
+        rngs = [None, *(np.random.default_rng([AUGMENTATION_SEED, key, version]) for version in range(versions))]
+        clip = corpus.load(info)
+        return np.stack([clip_features(clip, config, rng) for rng in rngs])
+
+    write_shard(shard, rows, map(features, shard.clips))
+
+
+def _motion_job(job: tuple[str, Fraction, np.ndarray, Rows, Shard]) -> None:
+    """Write a shard of its clips' coefficients in a basis (K,V,3), mm, at the model's frame rate."""
+    root, fps, basis, rows, shard = job
+    corpus = _open(root)
+
+    def coefficients(info: ClipInfo) -> np.ndarray:
+        stored = corpus.load(info, sound=False).project(basis) * MM
+        if corpus.fps == fps:
+            return stored[None]
+        low, share = positions(info, corpus.fps, fps)
+        return (stored[low] * (1 - share) + stored[low + 1] * share).astype(np.float32)[None]
+
+    write_shard(shard, rows, map(coefficients, shard.clips))
+
+
+def length(info: ClipInfo, corpus_fps: Fraction, fps: Fraction) -> int:
+    """Frames of a clip at the model's rate."""
+    return int((info.n_frames - 1) * fps / corpus_fps) + 1
+
+
+def positions(
+    info: ClipInfo, corpus_fps: Fraction, fps: Fraction, start: int = 0, stop: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """((T,) frame of the corpus before each of the model's frames start..stop, (T,1) share of the next one)."""
+    times = np.arange(length(info, corpus_fps, fps))[start:stop] * float(corpus_fps / fps)
+    low = np.minimum(times.astype(int), info.n_frames - 2)
+    return low, (times - low)[:, None]
 
 
 @dataclass
@@ -86,7 +119,10 @@ class Batch:
 
 
 class WindowData:
-    """The clips of one split: motion at the model's rate in memory, features mapped from disk."""
+    """The clips of one split: windows of their motion at the model's rate, and of their sound's features, read from disk.
+
+    Memory holds some numbers a clip and none of its frames, however long the corpus is.
+    """
 
     def __init__(
         self,
@@ -107,22 +143,23 @@ class WindowData:
         self.start_grid = step.denominator
         """Windows start at multiples of this many frames, where a hop and a frame coincide."""
         self.encoder = AudioEncoder(config.audio)
-        self.features, self.feature_starts = self._load_features(cache, split, versions, progress)
-        self._motion: list[np.ndarray] | None = None
+        self.lengths = np.array([length(info, corpus.fps, config.fps) for info in self.infos])
+        """(clips,) frames of each, at the model's rate."""
+        self.features, self._coefficients = self._stores(cache, split, versions, progress)
+        """Each clip's features, (versions+1) parts of them; and its motion, of a basis geometry."""
+        self._stored = ClipRows(corpus)
         device = next(geometry.buffers()).device
-        templates = [torch.from_numpy(corpus.template(info.subject)).float().to(device) for info in self.infos]
-        self.template = torch.stack([geometry.template_input(t[None])[0] for t in templates])
-        if isinstance(geometry, BasisGeometry):
-            self._motion = [self._coefficients(geometry, i) for i in range(len(self.infos))]
-        self.lengths = np.array([self._n_frames(info) for info in self.infos])
+        subjects = sorted({info.subject for info in self.infos})
+        templates = [torch.from_numpy(corpus.template(subject)).float().to(device) for subject in subjects]
+        self._faces = torch.stack([geometry.template_input(t[None])[0] for t in templates])
+        places = {subject: place for place, subject in enumerate(subjects)}
+        self._face_of = torch.tensor([places[info.subject] for info in self.infos])
         self._seen = {k: self._seen_frames(k) for k, info in enumerate(self.infos) if VALID in info.files}
         """Clips with missing frames → (T,) bool, at the model's rate."""
-
-    def _n_frames(self, info: ClipInfo) -> int:
-        return int((info.n_frames - 1) * self.config.fps / self.corpus.fps) + 1
+        self._usable = lru_cache(None)(self._find_usable)
 
     def _seen_frames(self, index: int) -> np.ndarray:
-        valid = self.corpus.load(self.infos[index]).valid
+        valid = self.corpus.load(self.infos[index], sound=False).valid
         assert valid is not None
         return seen_at(valid, self.corpus.fps, self.config.fps, int(self.lengths[index]))
 
@@ -134,53 +171,63 @@ class WindowData:
         missing = np.concatenate([[0], np.cumsum(~self._seen[index])])
         return starts[missing[starts + frames] == missing[starts]]
 
-    def _coefficients(self, geometry: BasisGeometry, index: int) -> np.ndarray:
-        """(T,K) motion of a whole clip in the basis, mm, at the model's frame rate."""
-        clip = self.corpus.load(self.infos[index])
-        fields = geometry.basis.cpu().numpy().reshape(geometry.n_motion, -1, 3)
-        coefficients = clip.project(fields) * MM
-        if self.corpus.fps == self.config.fps:
-            return coefficients
-        low, share = self._positions(index, 0, None)
-        return (coefficients[low] * (1 - share) + coefficients[low + 1] * share).astype(np.float32)
+    def templates(self, clips: Tensor) -> Tensor:
+        """(B,n_template) network input of the people of clips (B,)."""
+        return self._faces[self._face_of[clips]]
 
-    def _dense_motion(self, index: int, start: int, stop: int | None) -> Tensor:
-        """(T,V·3) vertices of frames start..stop, mm, read from disk."""
-        clip = self.corpus.load(self.infos[index])
+    def motion(self, index: int, start: int = 0, stop: int | None = None) -> Tensor:
+        """(T,n_motion) motion of clip `index`, frames start..stop, mm."""
+        if self._coefficients is not None:
+            return torch.from_numpy(self._coefficients.read(index, 0, start, stop))
+        info = self.infos[index]
         if self.corpus.fps == self.config.fps:
-            displacement = clip.displacements(start, stop)
+            start, stop, _ = slice(start, stop).indices(info.n_frames)
+            displacement = self._stored.displacements(info, start, stop)
         else:
-            low, share = self._positions(index, start, stop)
-            frames = clip.displacements(int(low[0]), int(low[-1]) + 2)
+            low, share = positions(info, self.corpus.fps, self.config.fps, start, stop)
+            frames = self._stored.displacements(info, int(low[0]), int(low[-1]) + 2)
             low = low - low[0]
             displacement = (frames[low] * (1 - share[..., None]) + frames[low + 1] * share[..., None]).astype(
                 np.float32
             )
         device = next(self.geometry.buffers()).device
-        template = torch.from_numpy(clip.template).to(device)
+        template = torch.from_numpy(self.corpus.template(info.subject)).to(device)
         return self.geometry.to_motion(torch.from_numpy(displacement).to(device), template).cpu()
-
-    def _positions(self, index: int, start: int, stop: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """((T,) frame of the corpus before each of the model's frames start..stop, (T,1) share of the next one)."""
-        info = self.infos[index]
-        times = np.arange(self._n_frames(info))[start:stop] * float(self.corpus.fps / self.config.fps)
-        low = np.minimum(times.astype(int), info.n_frames - 2)
-        return low, (times - low)[:, None]
-
-    def motion(self, index: int, start: int = 0, stop: int | None = None) -> Tensor:
-        """(T,n_motion) motion of clip `index`, mm."""
-        if self._motion is not None:
-            return torch.from_numpy(self._motion[index][start:stop])
-        return self._dense_motion(index, start, stop)
 
     def clip_window(self, index: int, version: int = 0) -> tuple[Tensor, Tensor]:
         """((1,L,F) features of a whole clip, (T,) hops of its frames)."""
-        begin, end = self.feature_starts[index], self.feature_starts[index + 1]
-        features = torch.from_numpy(self.features[version][begin:end].astype(np.float32))[None]
+        features = torch.from_numpy(self.features.read(index, version).astype(np.float32))[None]
         return features, frame_hops(self.config.fps, 0, int(self.lengths[index]))
 
     def batch(self, rng: np.random.Generator, size: int, frames: int) -> Batch:
         """`size` random windows of `frames` frames; long clips are drawn more often."""
+        usable, share = self._usable(frames)
+        clips = usable[share.searchsorted(rng.random(size), side="right")]
+        if len(np.unique(clips)) == 1:  # the cross-modality loss needs another clip in the batch
+            clips[-1] = usable[usable != clips[0]][rng.integers(len(usable) - 1)]
+        allowed = [self.starts(c, frames) for c in clips.tolist()]
+        starts = np.array([several[rng.integers(len(several))] for several in allowed])
+        hops = frame_hops(self.config.fps, 0, frames)
+        span = int(hops[-1]) + 1 + self.encoder.stack_reach + self.encoder.stack_lookahead
+        versions = rng.integers(self.features.rows.parts, size=size)
+        step = HOP_RATE / self.config.fps
+
+        features = self.features.room(size, span)
+        for row, version, clip, start in zip(features, versions.tolist(), clips.tolist(), starts.tolist(), strict=True):
+            self.features.read_into(row, clip, version, int(start * step))
+        return Batch(
+            features=torch.from_numpy(features.astype(np.float32)),
+            hops=hops,
+            motion=torch.stack(
+                [self.motion(c, s, s + frames) for c, s in zip(clips.tolist(), starts.tolist(), strict=True)]
+            ),
+            template=self.templates(torch.from_numpy(clips)),
+            clip_ids=torch.from_numpy(clips),
+            starts=starts,
+        )
+
+    def _find_usable(self, frames: int) -> tuple[np.ndarray, np.ndarray]:
+        """((n,) clips that have a window of so many frames, (n,) share of all their frames up to each, its own included)."""
         whole = self.lengths >= frames
         for index in self._seen:
             whole[index] = len(self.starts(index, frames)) > 0
@@ -190,68 +237,49 @@ class WindowData:
                 f"{len(usable)} clips have {frames} frames or more without a gap; training needs at least two : give longer clips"
             )
         weight = self.lengths[usable].astype(float)
-        clips = rng.choice(usable, size, p=weight / weight.sum())
-        if len(np.unique(clips)) == 1:  # the cross-modality loss needs another clip in the batch
-            clips[-1] = usable[usable != clips[0]][rng.integers(len(usable) - 1)]
-        allowed = [self.starts(c, frames) for c in clips.tolist()]
-        starts = np.array([several[rng.integers(len(several))] for several in allowed])
-        hops = frame_hops(self.config.fps, 0, frames)
-        span = int(hops[-1]) + 1 + self.encoder.stack_reach + self.encoder.stack_lookahead
-        versions = rng.integers(len(self.features), size=size)
-        step = HOP_RATE / self.config.fps
+        share = np.cumsum(weight / weight.sum())
+        return usable, share / share[-1]
 
-        def window(version: int, clip: int, start: int) -> np.ndarray:
-            first = self.feature_starts[clip] + int(start * step)
-            return self.features[version][first : first + span]
+    def _stores(self, cache: Path, split: str, versions: int, progress: Progress) -> tuple[RowStore, RowStore | None]:
+        """Shards of features and, for a basis geometry, of coefficients; those that `cache` lacks are made, by processes."""
+        root, fps, geometry = str(self.corpus.root), self.config.fps, self.geometry
+        rows = Rows("features", np.dtype("<f2"), self.encoder.n_features, versions + 1)
+        source = [to_json(self.config.audio), to_json(fps), AUGMENTATION_SEED]
+        shards = plan(cache, self.infos, rows, source, lambda info: [info.id, info.files[AUDIO]])
+        jobs = [(_features_job, (root, self.config, versions, rows, shard)) for shard in _missing(shards, rows)]
+        motion_rows, motion_shards = None, []
+        if isinstance(geometry, BasisGeometry):
+            basis = geometry.basis.cpu().numpy().reshape(geometry.n_motion, -1, 3)
+            motion_rows = Rows("motion", np.dtype("<f4"), geometry.n_motion)
+            used = [basis] if self.corpus.topology.shapes is None else [basis, self.corpus.topology.shapes]
+            source = [to_json(fps), to_json(self.corpus.fps), *(hashlib.sha256(a.tobytes()).hexdigest() for a in used)]
+            motion_shards = plan(
+                cache, self.infos, motion_rows, source, lambda i: [i.id, i.files.get(LINEAR) or i.files[DENSE]]
+            )
+            missing = _missing(motion_shards, motion_rows)
+            jobs += [(_motion_job, (root, fps, basis, motion_rows, shard)) for shard in missing]
+        if jobs:
+            cache.mkdir(parents=True, exist_ok=True)
+            with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+                for done, _ in enumerate(pool.map(_do, jobs), 1):
+                    progress(f"features and motion of the {split} split: {done}/{len(jobs)} shards")
+        return RowStore(shards, rows), RowStore(motion_shards, motion_rows) if motion_rows is not None else None
 
-        features = np.stack([window(v, c, s) for v, c, s in zip(versions, clips, starts, strict=True)])
-        return Batch(
-            features=torch.from_numpy(features.astype(np.float32)),
-            hops=hops,
-            motion=torch.stack(
-                [self.motion(c, s, s + frames) for c, s in zip(clips.tolist(), starts.tolist(), strict=True)]
-            ),
-            template=self.template[torch.from_numpy(clips)],
-            clip_ids=torch.from_numpy(clips),
-            starts=starts,
-        )
 
-    def _load_features(
-        self, cache: Path, split: str, versions: int, progress: Progress
-    ) -> tuple[list[np.ndarray], np.ndarray]:
-        """Every version's features of all clips on end, made once and mapped afterwards; and the clips' offsets."""
-        key_source = [
-            to_json(self.config.audio),
-            AUGMENTATION_SEED,
-            versions,
-            [(i.id, dict(i.files)) for i in self.infos],
-        ]
-        key = hashlib.sha256(json.dumps(key_source, sort_keys=True).encode()).hexdigest()[:12]
-        folder = cache / f"{split}-{key}"
-        paths = [folder / f"{version}.f16" for version in range(versions + 1)]
-        if not (folder / "offsets.npy").exists():  # written last: without it an interrupted run starts over
-            folder.mkdir(parents=True, exist_ok=True)
-            jobs = [(str(self.corpus.root), info.id, versions, self.config) for info in self.infos]
-            offsets = [0]
-            with ExitStack() as stack:
-                files = [stack.enter_context(open(path, "wb")) for path in paths]
-                pool = stack.enter_context(ProcessPoolExecutor(mp_context=get_context("spawn")))
-                for done, results in enumerate(pool.map(_features_job, jobs, chunksize=4), 1):
-                    offsets.append(offsets[-1] + len(results[0]))
-                    for file, result in zip(files, results, strict=True):
-                        file.write(result.tobytes())
-                    if done % 50 == 0 or done == len(jobs):
-                        progress(f"audio features of the {split} split: {done}/{len(jobs)} clips")
-            with atomic(folder / "offsets.npy") as temporary:
-                np.save(temporary, np.array(offsets))
-        offsets = np.load(folder / "offsets.npy")
-        shape = (int(offsets[-1]), self.encoder.n_features)
-        return [np.memmap(path, np.float16, "r", shape=shape) for path in paths], offsets
+def _missing(shards: list[Shard], rows: Rows) -> list[Shard]:
+    return [shard for shard in shards if shard_lengths(shard, rows) is None]
+
+
+def _do(work: tuple[Callable[[Any], None], Any]) -> None:
+    job, arguments = work
+    job(arguments)
 
 
 def feature_statistics(data: WindowData) -> tuple[Tensor, Tensor]:
     """(n_features,) mean and standard deviation over clean and augmented training audio."""
-    rows = np.concatenate([version[:: max(1, len(version) // 20000)].astype(np.float32) for version in data.features])
+    stride = max(1, int(data.features.lengths.sum()) // 20000)
+    parts = range(data.features.rows.parts)
+    rows = np.concatenate([data.features.every(part, stride).astype(np.float32) for part in parts])
     return torch.from_numpy(rows.mean(0)), torch.from_numpy(np.maximum(rows.std(0), 1e-2))
 
 

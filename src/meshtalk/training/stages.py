@@ -164,7 +164,8 @@ def to_device(batch: Batch, like: Tensor) -> Batch:
 def whole_clip(data: WindowData, index: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A clip on its own: (1,L,F) clean features, (T,) hops, (1,T,n) motion, (1,m) template."""
     features, hops = data.clip_window(index)
-    return features.to(device), hops, data.motion(index)[None].to(device), data.template[index : index + 1].to(device)
+    template = data.templates(torch.tensor([index]))
+    return features.to(device), hops, data.motion(index)[None].to(device), template.to(device)
 
 
 @torch.no_grad()
