@@ -115,3 +115,25 @@ class ClipRows:
             assert self._basis is not None
             rows = rows @ self._basis
         return rows.reshape(len(rows), -1, 3)
+
+
+class Projection:
+    """`Clip.project` of many clips of one corpus with the same fields: what the corpus's own shapes give is worked out once."""
+
+    def __init__(self, corpus: Corpus, fields: np.ndarray) -> None:
+        """Args: fields (K,V,3) displacement fields, metres."""
+        self.corpus, self.fields = corpus, fields
+        shapes, flat = corpus.topology.shapes, fields.reshape(len(fields), -1).astype(np.float32)
+        self._of_shapes = None if shapes is None else shapes.reshape(len(shapes), -1) @ flat.T
+
+    def __call__(self, info: ClipInfo) -> np.ndarray:
+        """(T,K) inner products of every frame's displacement with the fields.
+
+        Raises:
+            InputError: the clip's motion is missing, damaged or does not fit the manifest.
+        """
+        clip = self.corpus.load(info, sound=False)
+        if clip.weights is None:
+            return clip.project(self.fields)
+        assert self._of_shapes is not None
+        return clip.weights.astype(np.float32) @ self._of_shapes

@@ -20,7 +20,7 @@ from torch import Tensor
 from meshtalk.audio import MelFrontend, frame_hops, to_mono
 from meshtalk.clip import Clip
 from meshtalk.config import HOP_RATE, ModelConfig, to_json
-from meshtalk.corpus.clip_rows import ClipRows
+from meshtalk.corpus.clip_rows import ClipRows, Projection
 from meshtalk.corpus.store import AUDIO, DENSE, LINEAR, VALID, ClipInfo, Corpus
 from meshtalk.errors import InputError
 from meshtalk.model.audio_encoder import AudioEncoder
@@ -75,9 +75,10 @@ def _motion_job(job: tuple[str, Fraction, np.ndarray, Rows, Shard]) -> None:
     """Write a shard of its clips' coefficients in a basis (K,V,3), mm, at the model's frame rate."""
     root, fps, basis, rows, shard = job
     corpus = _open(root)
+    project = Projection(corpus, basis)
 
     def coefficients(info: ClipInfo) -> np.ndarray:
-        stored = corpus.load(info, sound=False).project(basis) * MM
+        stored = project(info) * MM
         if corpus.fps == fps:
             return stored[None]
         low, share = positions(info, corpus.fps, fps)

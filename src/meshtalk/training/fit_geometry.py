@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from meshtalk.clip import Clip
+from meshtalk.clip import CHUNK, Clip
 from meshtalk.config import GeometryConfig
-from meshtalk.corpus.store import ClipInfo, Corpus
+from meshtalk.corpus.clip_rows import Projection
+from meshtalk.corpus.store import LINEAR, ClipInfo, Corpus
 from meshtalk.errors import InputError
 from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry, Identity
 from meshtalk.topology import Topology
@@ -59,15 +62,15 @@ def fit_geometry(corpus: Corpus, config: GeometryConfig) -> tuple[BasisGeometry 
     infos = corpus.split("train")
     if config.kind == "dense":
         return _fit_dense(corpus, infos), None
-    clips = [corpus.load(info) for info in infos]
-    if all(clip.weights is not None and clip.basis is corpus.topology.shapes for clip in clips):
-        basis, mix = _rig_basis(corpus.topology, clips, config)
+    if all(LINEAR in info.files for info in infos):
+        basis, mix = _rig_basis(corpus, infos, config)
     else:
-        basis, mix = _sampled_basis(clips, config), None
+        basis, mix = _sampled_basis(corpus, infos, config), None
     squares, count = np.zeros(len(basis)), 0
-    for clip in clips:
-        squares += ((clip.project(basis) * MM) ** 2).sum(0)
-        count += clip.n_frames
+    project = Projection(corpus, basis)
+    for info in infos:
+        squares += ((project(info) * MM) ** 2).sum(0)
+        count += info.n_frames
     std = np.sqrt(squares / max(count, 1))
     # rare small components must not be amplified to the size of the jaw
     scale = np.maximum(std, 0.02 * std.max())
@@ -75,32 +78,52 @@ def fit_geometry(corpus: Corpus, config: GeometryConfig) -> tuple[BasisGeometry 
     return BasisGeometry(basis, scale, identity, region_arrays(corpus.topology), opening_pairs(corpus.topology)), mix
 
 
-def _rig_basis(topology: Topology, clips: list[Clip], config: GeometryConfig) -> tuple[np.ndarray, np.ndarray]:
+def _rig_basis(corpus: Corpus, infos: tuple[ClipInfo, ...], config: GeometryConfig) -> tuple[np.ndarray, np.ndarray]:
     """Principal components of all frames of a linear rig, in vertex space, from the S×S moment of the weights."""
-    assert topology.shapes is not None
-    shapes_mm = topology.shapes.reshape(len(topology.shapes), -1).astype(np.float64) * MM
-    weights = np.concatenate([np.asarray(clip.weights) for clip in clips]).astype(np.float64)
-    moment = weights.T @ weights / len(weights)
-    root = np.linalg.cholesky(moment + 1e-10 * np.eye(len(moment)))
+    shapes = corpus.topology.shapes
+    assert shapes is not None
+    shapes_mm = shapes.reshape(len(shapes), -1).astype(np.float64) * MM
+    count = sum(info.n_frames for info in infos)
+    probed = np.linspace(0, count - 1, min(count, SAMPLE_FRAMES)).astype(int)
+    moment, probe = np.zeros((len(shapes), len(shapes))), []
+    for begin, clip in _on_end(corpus, infos):
+        weights = np.asarray(clip.weights, np.float64)
+        moment += weights.T @ weights
+        first, last = np.searchsorted(probed, [begin, begin + len(weights)])
+        probe.append(weights[probed[first:last] - begin])
+    root = np.linalg.cholesky(moment / count + 1e-10 * np.eye(len(moment)))
     u, s, vt = np.linalg.svd(root.T @ shapes_mm, full_matrices=False)
     keep = s > 1e-6 * s[0]
     mix = (u[:, keep] / s[keep]).T @ root.T  # rows: basis in terms of shapes in mm
-    probe = weights[np.linspace(0, len(weights) - 1, min(len(weights), SAMPLE_FRAMES)).astype(int)]
+    rows = np.concatenate(probe)
     # few frames at a time: a frame is a whole mesh
-    size = max(_enough(probe[i : i + 200] @ shapes_mm, vt[keep], config) for i in range(0, len(probe), 200))
+    size = max(_enough(rows[i : i + 200] @ shapes_mm, vt[keep], config) for i in range(0, len(rows), 200))
     return vt[keep][:size].reshape(size, -1, 3).astype(np.float32), mix[:size] * MM
 
 
-def _sampled_basis(clips: list[Clip], config: GeometryConfig) -> np.ndarray:
+def _sampled_basis(corpus: Corpus, infos: tuple[ClipInfo, ...], config: GeometryConfig) -> np.ndarray:
     """Principal components of evenly sampled frames of dense clips."""
-    total = sum(clip.n_frames for clip in clips)
-    stride = max(1, total // SAMPLE_FRAMES)
-    rows = np.concatenate([clip.displacements()[::stride].reshape(-1, clip.topology.n_vertices * 3) for clip in clips])
-    rows = rows.astype(np.float64) * MM
+    stride = max(1, sum(info.n_frames for info in infos) // SAMPLE_FRAMES)
+    kept = [
+        clip.displacements(start, start + CHUNK)[-(begin + start) % stride :: stride].reshape(
+            -1, corpus.topology.n_vertices * 3
+        )
+        for begin, clip in _on_end(corpus, infos)
+        for start in range(0, clip.n_frames, CHUNK)
+    ]
+    rows = np.concatenate(kept).astype(np.float64) * MM
     _, s, vt = np.linalg.svd(rows, full_matrices=False)
     vt = vt[s > 1e-6 * s[0]]
     size = _enough(rows, vt, config)
     return vt[:size].reshape(size, -1, 3).astype(np.float32)
+
+
+def _on_end(corpus: Corpus, infos: tuple[ClipInfo, ...]) -> Iterator[tuple[int, Clip]]:
+    """(frames before it, clip without its sound) of one clip after the other; none but the present one is open."""
+    begin = 0
+    for info in infos:
+        yield begin, corpus.load(info, sound=False)
+        begin += info.n_frames
 
 
 def _enough(frames_mm: np.ndarray, basis: np.ndarray, config: GeometryConfig) -> int:
@@ -133,7 +156,7 @@ def _fit_identity(corpus: Corpus, infos: tuple[ClipInfo, ...], components: int) 
 def _fit_dense(corpus: Corpus, infos: tuple[ClipInfo, ...]) -> DenseGeometry:
     total, squares, count = 0.0, 0.0, 0
     for info in infos:
-        for chunk in corpus.load(info).chunks():
+        for chunk in corpus.load(info, sound=False).chunks():
             frames = chunk.astype(np.float64) * MM
             total, squares, count = total + frames.sum(0), squares + (frames**2).sum(0), count + len(frames)
     mean = np.asarray(total / count)
