@@ -13,7 +13,7 @@ import numpy as np
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
-from meshtalk.render import Renderer
+from meshtalk.render import Look, Renderer
 
 SIZE = (640, 640)
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -24,9 +24,9 @@ _MESHES_AT_ONCE = 32
 def write_mp4(
     clip: Clip,
     path: Path,
+    look: Look | None = None,
     *,
     size: tuple[int, int] = SIZE,
-    yaw_deg: float = 0.0,
     threads: int | None = None,
     progress: bool = False,
 ) -> None:
@@ -36,8 +36,8 @@ def write_mp4(
     the last one that was there.
 
     Args:
+        look: camera and light; None is the front in the studio.
         size: width and height in pixels, both even.
-        yaw_deg: turns the head to its own left.
         threads: for drawing; None means one for each processor core.
         progress: count frames on stderr.
 
@@ -54,7 +54,7 @@ def write_mp4(
     if clip.n_frames == 0:
         raise InputError("the clip has no frames, so there is no film to write")
     with atomic(path) as temporary:
-        renderer = Renderer(clip.topology, clip.template, width, height, yaw_deg=yaw_deg, tint=clip.tint)
+        renderer = Renderer(clip.topology, clip.template, width, height, look, tint=clip.tint)
         with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container:
             video: Any = container.add_stream("libx264", rate=clip.fps, options={"crf": "17", "preset": "medium"})
             video.width, video.height, video.pix_fmt = width, height, "yuv420p"
