@@ -22,7 +22,8 @@ from meshtalk.cli import main
 from meshtalk.clip import Clip
 from meshtalk.direction import Direction
 from meshtalk.edit import again, redub
-from meshtalk.verbs.options import Directing, Performing
+from meshtalk.render import Look
+from meshtalk.verbs.options import Directing, Looking, Performing
 
 SOUND = pcm16(1.0)
 CLIP = rig.make_clip(3, 0.8)
@@ -133,10 +134,53 @@ def test_every_option_of_a_performance_reaches_the_library(monkeypatch, told, ve
 def test_no_option_is_left_out():
     assert options_of(Performing) == set(PERFORMED)
     assert options_of(Directing) == set(DIRECTED)
-    for verb, own in (("animate", {"-o", "--output"}), ("takes", {"-o", "--output", "-n", "--n"})):
+    looking = options_of(Looking)
+    assert looking == {"--camera", "--light"}
+    for verb, own in (("animate", {"-o", "--output"} | looking), ("takes", {"-o", "--output", "-n", "--n"})):
         assert OPTIONS[verb] == set(PERFORMED) | own
-    assert OPTIONS["redub"] == set(DIRECTED) | {"-o", "--output", "--fit", "--strength", "--model", "--device"}
+    assert OPTIONS["redub"] == set(DIRECTED) | looking | {
+        "-o",
+        "--output",
+        "--fit",
+        "--strength",
+        "--model",
+        "--device",
+    }
     assert set(PERFORMED) <= OPTIONS["stream"]
+
+
+@pytest.mark.parametrize("verb", ["animate line.wav", "redub acted.npz line.wav", "again acted.npz"])
+@pytest.mark.usefixtures("here")
+def test_a_film_is_taken_as_it_was_asked(monkeypatch, verb):
+    shot: list[Any] = []
+
+    def perform(*_: object, **__: object) -> Clip:
+        return CLIP
+
+    class Film(Asked):
+        animate = perform
+
+    monkeypatch.setattr(Clip, "save", lambda _, path, look=None: shot.append((path, look)))
+    for module in ("performing", "editing", "options"):
+        monkeypatch.setattr(f"meshtalk.verbs.{module}.load_animator", lambda *_: Film({}))
+    for name in ("redub", "again"):
+        monkeypatch.setattr(f"meshtalk.edit.{name}", perform)
+    main([*verb.split(), "-o", "x.mp4", "--camera", "profile", "--light", "soft"])
+    main([*verb.split(), "-o", "x.mp4"])
+    assert shot == [(Path("x.mp4"), Look("profile", "soft")), (Path("x.mp4"), None)]
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "sentence"),
+    [
+        (["-o", "x.npz", "--camera", "front"], "only films have them : leave them out, or write .mp4"),
+        (["-o", "x.mp4", "--camera", "above"], "front, three-quarter, profile, face, mouth"),
+        (["-o", "x.mp4", "--light", "disco"], "studio, soft, dramatic"),
+    ],
+)
+def test_what_no_film_can_have_is_refused(capsys, here, told, asked_for, sentence):
+    assert sentence in refused(capsys, here, "animate", "line.wav", *asked_for)
+    assert not told
 
 
 @pytest.mark.usefixtures("here")
