@@ -17,7 +17,7 @@ from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
 from meshtalk.export import EXPORTERS, export, write_mp4
 from meshtalk.export.components import TOLERANCE_M, components
-from meshtalk.render import Renderer
+from meshtalk.render import Look, Renderer
 from meshtalk.topology import Topology
 
 RATE = 16000
@@ -364,3 +364,14 @@ def test_a_skin_tone_is_drawn_and_exported(tmp_path):
     assert primitive.attributes.COLOR_0 is not None
     plain = Renderer(head.topology, clip.template, 64, 64).frame(clip.template).mean()
     assert Renderer(head.topology, clip.template, 64, 64, tint=clip.tint).frame(clip.template).mean() < plain
+
+
+def test_a_look_is_for_what_is_drawn(tmp_path):
+    clip = make_clip(n_frames=1)
+    clip.save(tmp_path / "side.mp4", Look("profile"))
+    clip.save(tmp_path / "front.mp4")
+    side, front = (read_film(tmp_path / f"{name}.mp4")[0][0][1].astype(int) for name in ("side", "front"))
+    assert np.abs(side - front).max() > 30, "the lamp is elsewhere on the ball"
+    with pytest.raises(InputError, match=r"camera or a light .* write \.mp4"):
+        clip.save(tmp_path / "a.glb", Look("profile"))
+    assert not (tmp_path / "a.glb").exists()

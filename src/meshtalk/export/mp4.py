@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
+from meshtalk.export.frames import gain, held
 from meshtalk.files import atomic
 from meshtalk.render import Look, Renderer
 
 SIZE = (640, 640)
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _AAC_BLOCK = 1024
-_MESHES_AT_ONCE = 32
 
 
 def write_mp4(
@@ -63,7 +62,7 @@ def write_mp4(
             video.codec_context.color_range, video.codec_context.colorspace = 1, 1
             video.codec_context.color_primaries = video.codec_context.color_trc = 1
             sound = _Sound(av, container, clip.audio, clip.sample_rate) if len(clip.audio) else None
-            for k, image in enumerate(renderer.frames(_meshes(clip), threads)):
+            for k, image in enumerate(renderer.frames(held(clip), threads)):
                 if sound:  # a second ahead: streams are interleaved, players need not seek
                     sound.write_until(k / clip.fps + 1)
                 frame = av.VideoFrame.from_ndarray(image, format="rgb24")
@@ -78,17 +77,6 @@ def write_mp4(
                 sound.finish()
 
 
-def _meshes(clip: Clip) -> Iterator[np.ndarray]:
-    """(V,3) of every frame, missing ones replaced by the last that was there."""
-    last, k = clip.template, 0
-    for chunk in clip.chunks(_MESHES_AT_ONCE):
-        for mesh in chunk:
-            if clip.valid is None or clip.valid[k]:
-                last = mesh
-            k += 1
-            yield last
-
-
 class _Sound:
     """The audio track, encoded piece by piece; the container records the encoder's delay, so that it starts at 0."""
 
@@ -98,9 +86,7 @@ class _Sound:
 
             audio, sample_rate = soxr.resample(audio, sample_rate, 48000), 48000
         self._av, self._container, self._rate, self._at = av, container, sample_rate, 0
-        # the ringing of clipped sound passes full scale a little; much louder are integers written as floating point
-        loudest = max(float(audio.max()), -float(audio.min()))
-        self._audio, self._gain = audio, 1 / loudest if loudest > 2 else 1.0
+        self._audio, self._gain = audio, gain(audio)
         self._stream = container.add_stream("aac", rate=sample_rate, layout="mono")
         self._stream.bit_rate = 96_000 if sample_rate >= 24000 else 64_000
 
