@@ -23,6 +23,8 @@ NAMES = (
 """In the order of Live Link Face's columns. Left is the face's own left."""
 FEWEST_SHAPES = 5
 """A rig with fewer of them is none of ARKit's."""
+BELOW, ABOVE = "_below0", "_above1"
+"""Ends of the names of targets that carry what goes below 0 and above 1 of a shape, in files whose weights stay in [0,1]."""
 _SIDES = {"l": "left", "r": "right"}
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from meshtalk.arkit.names import ABOVE, BELOW
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.template import read_mesh
@@ -155,7 +156,10 @@ def _read_mesh(document: Any, mesh: Any) -> _Found:
         faces.append(corners.reshape(-1, 3).astype(np.int64) + start)
         points.append(position)
         start += len(position)
-    return _Found(np.concatenate(points), np.concatenate(faces), names, np.concatenate(moves, 1))
+    # a clip's own file: what carries its weights beyond 0 and 1 is no shape of the rig
+    kept = [k for k, name in enumerate(names) if not name.endswith((BELOW, ABOVE))]
+    shapes = np.concatenate(moves, 1)[kept]
+    return _Found(np.concatenate(points), np.concatenate(faces), tuple(names[k] for k in kept), shapes)
 
 
 def _accessor(document: Any, index: int) -> np.ndarray:

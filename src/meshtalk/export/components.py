@@ -54,6 +54,13 @@ def components(clip: Clip, keys: np.ndarray, tolerance_m: float = TOLERANCE_M) -
     return (weights / scale).astype(np.float32), shapes.astype(np.float32)
 
 
+def error_m(clip: Clip, keys: np.ndarray, weights: np.ndarray, shapes: np.ndarray) -> float:
+    """Metres: the longest way of a vertex of the frames in `keys` (n,) from weights (n,K) · shapes (K,V,3) to where it was."""
+    flat = shapes.reshape(len(shapes), clip.topology.n_vertices * 3)
+    pieces = zip(_pieces(clip, keys), np.array_split(weights, _cuts(len(keys))), strict=True)
+    return max(_error_m(piece - w @ flat) for piece, w in pieces)
+
+
 def _cuts(n_frames: int) -> np.ndarray:
     return np.arange(_FRAMES_AT_ONCE, n_frames, _FRAMES_AT_ONCE)
 
