@@ -17,6 +17,7 @@ from meshtalk.errors import InputError
 from meshtalk.verbs import arkit as arkit_weights
 from meshtalk.verbs import corpus as corpora
 from meshtalk.verbs import editing, performing
+from meshtalk.verbs import regions as face_regions
 from meshtalk.verbs.options import Output, check_device
 
 
@@ -130,6 +131,7 @@ VERBS: dict[str, Callable[..., Any] | Mapping[str, Callable[..., Any]]] = {
     "evaluate": evaluate,
     "train": train,
     "corpus": corpora.VERBS,
+    "regions": face_regions.VERBS,
     "import-official": import_official,
 }
 """A mapping is a group of verbs: `meshtalk corpus build`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,9 @@ from meshtalk.files import atomic
 
 REGIONS = ("mouth", "upper_face", "eyelids", "lips")
 """Regions every talking topology names. The first two weigh eq. 4, the third eq. 5; "lips" is for measures."""
+INNER_LIPS = ("lip_inner_upper", "lip_inner_lower")
+"""Landmarks that pair up where the lips meet."""
+ADVICE = "make regions and inner lips with `meshtalk regions` (docs/regions.md)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +93,18 @@ class Topology:
         if weights is None or not np.any(weights > 0):
             raise InputError(
                 f"region {name!r} is empty or missing for topology {self.hash}; it has: {', '.join(self.regions) or 'none'}"
-                " : give the topology weights for it"
+                f" : {ADVICE}"
             )
         return weights
+
+    def lacks(self, names: Iterable[str] = REGIONS) -> list[str]:
+        """Those of the regions that it does not name, or only as empty."""
+        return [name for name in names if not np.any(self.regions.get(name, 0))]
+
+    @property
+    def names_inner_lips(self) -> bool:
+        """Whether there are pairs of vertices whose distance is the lip opening."""
+        return all(len(self.landmarks.get(name, ())) for name in INNER_LIPS)
 
     def indices(self, region: str) -> np.ndarray:
         """(n,) int indices of the vertices with weight above one half."""
@@ -193,10 +205,8 @@ def lip_opening_m(
     Raises:
         InputError: the topology does not name its inner lips.
     """
-    if not {"lip_inner_upper", "lip_inner_lower"} <= set(topology.landmarks):
-        raise InputError(
-            f"topology {topology.hash} does not say where its lips meet : give it landmarks lip_inner_upper and lip_inner_lower"
-        )
+    if not topology.names_inner_lips:
+        raise InputError(f"topology {topology.hash} does not say where its lips meet : {ADVICE}")
     upper = vertices[..., topology.landmarks["lip_inner_upper"], 1]
     lower = vertices[..., topology.landmarks["lip_inner_lower"], 1]
     return (upper - lower).mean(-1)

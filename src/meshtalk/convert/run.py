@@ -22,7 +22,6 @@ from meshtalk.corpus.store import SPLITS, VALID, ClipInfo, Corpus, CorpusWriter
 from meshtalk.corpus.workers import in_order, pool
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
-from meshtalk.topology import REGIONS
 
 REPORT = "conversion.json"
 BAR = 24
@@ -198,10 +197,10 @@ def _report(plan: Plan, corpus: Corpus, dropped: dict[str, str]) -> Report:
     notes = [*plan.notes, f"neutral faces are {tall_m[0]:.3f} to {tall_m[-1]:.3f} m tall"]
     if plan.space is not None:
         notes.insert(0, f"a unit is {plan.space.metres:g} m; left, up and out of the face are {plan.space.axes}")
-    lacking = [name for name in REGIONS if not np.any(plan.topology.regions.get(name, 0))]
-    if lacking:
+    if lacking := plan.topology.lacks():
         notes.append(
-            f"the mesh names no {', '.join(lacking)}: training and measures need them; run again with --topology FACE.npz"
+            f"the mesh names no {', '.join(lacking)}: training and measures need them; make them with `meshtalk regions`"
+            " (docs/regions.md) and run again with --topology FACE.npz"
         )
     return Report(
         kind=plan.kind,

@@ -27,11 +27,11 @@ LIP_EMPHASIS = 2.0
 
 def check_regions(topology: Topology) -> None:
     """Raise InputError unless the topology names all regions that the losses weigh."""
-    lacking = [name for name in LOSS_REGIONS if not np.any(topology.regions.get(name, 0))]
-    if lacking:
+    if lacking := topology.lacks(LOSS_REGIONS):
         raise InputError(
-            f"the corpus's mesh names no {', '.join(lacking)}, which the losses weigh : convert the data again with"
-            " --topology FACE.npz, a Topology of the same mesh with these regions"
+            f"the corpus's mesh names no {', '.join(lacking)}, which the losses weigh : make them with"
+            " `meshtalk regions landmarks MESH POINTS -o FACE.npz`, or as docs/regions.md says, and convert again with"
+            " --topology FACE.npz"
         )
 
 
@@ -47,7 +47,7 @@ def region_arrays(topology: Topology) -> dict[str, np.ndarray]:
 
 def opening_pairs(topology: Topology) -> tuple[np.ndarray, np.ndarray] | None:
     """Index arrays of the inner lips, or None where the topology has no such landmarks."""
-    if not {"lip_inner_upper", "lip_inner_lower"} <= set(topology.landmarks):
+    if not topology.names_inner_lips:
         return None
     return topology.landmarks["lip_inner_upper"], topology.landmarks["lip_inner_lower"]
 

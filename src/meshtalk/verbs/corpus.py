@@ -50,7 +50,7 @@ def convert(
         source: the data set's folder.
         output: corpus folder to make, or to go on with.
         template: mesh with the data's vertices in their order (.ply, .obj): triangles, and a face at rest where the data has none.
-        topology: triangles, regions and landmarks (.npz of Topology.save); training and measures need the regions.
+        topology: triangles, regions and landmarks (.npz of `meshtalk regions`); training and measures need the regions.
         fps: frames a second, where the files do not say.
         unit: of the vertices: m, dm, cm, mm, or metres in a unit.
         axes: the data's axes that are left, up and out of the face, such as x,z,-y where z is up (--axes=-x,… if a minus is first).

@@ -1,0 +1,104 @@
+"""A mesh at rest with what is known about it, from anything that holds one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from meshtalk.convert.space import parse_axes
+from meshtalk.corpus.head import load_head
+from meshtalk.errors import InputError
+from meshtalk.template import read_mesh
+from meshtalk.topology import Topology
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A topology with its vertices at rest."""
+
+    topology: Topology
+    vertices: np.ndarray
+    """(V,3) float64, in the mesh's own order."""
+
+
+def read_mesh_face(path: Path, axes: str | None = None) -> Face:
+    """A mesh file (.obj, .ply, .glb) or a clip (.npz), as it is; `axes` as `corpus convert` takes them.
+
+    Raises:
+        InputError: missing or unreadable, without triangles or vertices, NaN, a mesh of no size, or no such axes.
+    """
+    if path.suffix.lower() == ".npz":
+        return read_face(path)
+    vertices, faces = read_mesh(path)
+    vertices = np.asarray(vertices, np.float64)
+    if vertices.ndim != 2 or vertices.shape[1:] != (3,) or len(vertices) < 4:
+        raise InputError(f"{path} has vertices of shape {vertices.shape}; a face (V,3) is needed")
+    if not len(faces):
+        raise InputError(f"{path} carries no triangles, and regions lie on a surface : give a .ply, .obj or .glb mesh")
+    if not np.isfinite(vertices).all():
+        raise InputError(f"{path} holds NaN or infinite vertices : repair the mesh")
+    if not np.ptp(vertices, axis=0).min() > 1e-6 * np.ptp(vertices, axis=0).max():
+        raise InputError(f"{path} is flat or a point; a face has width, height and depth")
+    if axes is not None:
+        columns, signs = parse_axes(axes)
+        vertices = vertices[:, columns] * signs
+    return Face(Topology(faces=np.asarray(faces, np.int32), n_vertices=len(vertices)), vertices)
+
+
+def read_face(path: Path, mesh: Path | None = None, axes: str | None = None) -> Face:
+    """The topology and a face at rest of a corpus (the mean of its people), a model, a clip, or a topology with its mesh.
+
+    Args:
+        path: folder of a corpus or a model, or .npz of a clip or of `Topology.save`.
+        mesh: where the vertices are, for a topology other than the packaged head's.
+
+    Raises:
+        InputError: nothing of these, damaged, or a topology without a mesh.
+    """
+    if path.is_dir():
+        return _of_folder(path)
+    if not path.is_file():
+        raise InputError(f"no topology, clip, model or corpus at {path}")
+    if _holds_template(path):
+        from meshtalk.clip import Clip
+
+        clip = Clip.load(path)
+        return Face(clip.topology, np.asarray(clip.template, np.float64))
+    topology = Topology.load(path)
+    if mesh is not None:
+        vertices = read_mesh_face(mesh, axes).vertices
+        if len(vertices) != topology.n_vertices:
+            raise InputError(
+                f"{mesh} has {len(vertices)} vertices, {path} {topology.n_vertices} : give the mesh it was made for"
+            )
+        return Face(topology, vertices)
+    head = load_head()
+    if topology.hash != head.topology.hash:
+        raise InputError(f"{path} says which vertices, but not where they are : give --mesh FACE.ply, its mesh at rest")
+    return Face(topology, np.asarray(head.neutral, np.float64))
+
+
+def _of_folder(path: Path) -> Face:
+    if (path / "config.json").is_file():
+        from meshtalk.checkpoint import load_checkpoint
+
+        model = load_checkpoint(path)
+        return Face(model.topology, np.asarray(model.template, np.float64))
+    if (path / "manifest.json").is_file():
+        from meshtalk.corpus.store import Corpus
+
+        corpus = Corpus.open(path)
+        if not corpus.subjects:
+            raise InputError(f"the corpus {path} has no people, so no face to draw on")
+        return Face(corpus.topology, np.stack([corpus.template(name) for name in corpus.subjects]).mean(0, np.float64))
+    raise InputError(f"{path} is neither a model nor a corpus : it must hold config.json or manifest.json")
+
+
+def _holds_template(path: Path) -> bool:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return "template" in archive.files
+    except Exception:  # whatever it is, `Topology.load` says so
+        return False

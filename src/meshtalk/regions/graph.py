@@ -1,0 +1,60 @@
+"""A mesh as a graph: edges, averages over neighbours, distances along the surface, pieces, normals."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from meshtalk.errors import InputError
+
+try:
+    from scipy.sparse import coo_array, csr_array
+    from scipy.sparse.csgraph import connected_components, dijkstra
+    from scipy.spatial import KDTree
+except ImportError:
+    raise InputError('regions need scipy (not installed) : pip install "meshtalk[convert]"') from None
+
+__all__ = ["KDTree", "distances", "edges_of", "pieces", "smoothed", "vertex_normals"]
+
+
+def edges_of(faces: np.ndarray) -> np.ndarray:
+    """(E,2) every edge of (F,3) triangles once in each direction."""
+    faces = np.asarray(faces, np.int64)
+    half = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    half = np.unique(np.sort(half, 1), axis=0)
+    half = half[half[:, 0] != half[:, 1]]
+    return np.concatenate([half, half[:, ::-1]])
+
+
+def smoothed(values: np.ndarray, edges: np.ndarray, rounds: int) -> np.ndarray:
+    """(V,) half of each vertex's own value and half of its neighbours' mean, `rounds` times."""
+    count = np.bincount(edges[:, 0], minlength=len(values))
+    for _ in range(rounds):
+        around = np.bincount(edges[:, 0], values[edges[:, 1]], minlength=len(values)) / np.maximum(count, 1)
+        values = np.where(count > 0, 0.5 * values + 0.5 * around, values)
+    return values
+
+
+def distances(vertices: np.ndarray, edges: np.ndarray, sources: np.ndarray) -> np.ndarray:
+    """(V,) length of the shortest way along edges to the nearest of the `sources` (indices), inf where there is none."""
+    # an edge between two vertices at one place is no gap in the way
+    lengths = np.maximum(np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1), 1e-12)
+    return dijkstra(_graph(len(vertices), edges, lengths), indices=sources, min_only=True)
+
+
+def pieces(n_vertices: int, edges: np.ndarray) -> np.ndarray:
+    """(V,) number of the connected piece that each vertex belongs to."""
+    return connected_components(_graph(n_vertices, edges, np.ones(len(edges))), directed=False)[1]
+
+
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(V,3) unit normals, weighted by area, outwards where triangles are counter-clockwise; zero without a triangle."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    across = np.cross(b - a, c - a)
+    normals = np.zeros((len(vertices), 3))
+    for k in range(3):
+        np.add.at(normals, faces[:, k], across)
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
+
+
+def _graph(n_vertices: int, edges: np.ndarray, lengths: np.ndarray) -> csr_array:
+    return coo_array((lengths, (edges[:, 0], edges[:, 1])), (n_vertices, n_vertices)).tocsr()

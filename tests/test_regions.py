@@ -1,0 +1,383 @@
+"""Regions from landmarks and paint: the packaged head finds its own again in other guises, and bad input is one sentence."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import convert_rig
+import numpy as np
+import pytest
+import rig
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshtalk.cli import main
+from meshtalk.corpus.head import load_head
+from meshtalk.errors import InputError
+from meshtalk.landmarks import REQUIRED, head_landmarks
+from meshtalk.regions.face import Face
+from meshtalk.regions.graph import distances, edges_of, pieces
+from meshtalk.regions.painted import by_colour, parse_list
+from meshtalk.regions.result import report
+from meshtalk.regions.slit import inner_lips
+from meshtalk.regions.warp import bend, regions_from_landmarks, similarity
+from meshtalk.topology import REGIONS, Topology, lip_opening_m
+
+HEAD = load_head()
+TURN = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]
+TURN *= np.linalg.det(TURN)
+"""Any turn in space."""
+
+
+def run(command: str) -> None:
+    main(command.split())
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a > 0.5, b > 0.5
+    return float((a & b).sum() / (a | b).sum())
+
+
+def foreign(person: str, seed: int = 0):
+    """(Another person in centimetres, turned anyhow, vertices in another order; its landmarks; new number of each old vertex)."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(HEAD.topology.n_vertices)  # new → old
+    new = np.argsort(order)
+    vertices = (100 * HEAD.person(person).template.astype(np.float64) @ TURN.T + [3.0, -70, 12])[order]
+    faces = rng.permutation(new[HEAD.topology.faces]).astype(np.int32)
+    points = {name: vertices[new[vertex]] for name, vertex in head_landmarks().items()}
+    return Face(Topology(faces, len(order)), vertices), points, new
+
+
+@pytest.fixture(scope="module")
+def carried():
+    face, points, new = foreign("p12")
+    return face, regions_from_landmarks(face, points), new
+
+
+@pytest.mark.parametrize(("region", "least"), [("mouth", 0.95), ("upper_face", 0.95), ("eyelids", 0.8), ("lips", 0.8)])
+def test_another_person_finds_the_heads_regions(carried, region, least):
+    _, found, new = carried
+    assert iou(found.topology.regions[region][new], HEAD.topology.regions[region]) >= least
+
+
+def decimated(vertices: np.ndarray, faces: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """((V,) number of the vertex that each one becomes, (F,3) triangles that are left): edges collapse to their middles.
+
+    Only along the surface: lips that touch stay two.
+    """
+    edges = edges_of(faces)
+    into = np.arange(len(vertices))
+    taken = np.zeros(len(vertices), bool)
+    for a, b in edges[np.random.default_rng(seed).permutation(len(edges))]:
+        if not taken[a] and not taken[b]:
+            taken[[a, b]] = True
+            into[b] = a
+    into = np.unique(into, return_inverse=True)[1]
+    left = into[faces]
+    return into, left[(left[:, 0] != left[:, 1]) & (left[:, 1] != left[:, 2]) & (left[:, 2] != left[:, 0])]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_coarser_mesh_finds_the_heads_regions(times):
+    """Mouth and upper face are broad; of lids and lips, a few vertices wide, part of the rim falls on either side of one half."""
+    face, points, new = foreign("p12")
+    vertices, faces, into = face.vertices, face.topology.faces, new
+    for _ in range(times):
+        merged, faces = decimated(vertices, faces)
+        count = np.bincount(merged)
+        vertices = np.stack([np.bincount(merged, axis) / count for axis in vertices.T], 1)
+        into = merged[into]
+    assert len(vertices) < HEAD.topology.n_vertices * 0.62**times
+    found = regions_from_landmarks(Face(Topology(faces.astype(np.int32), len(vertices)), vertices), points)
+    for region, least in (("mouth", 0.95), ("upper_face", 0.95), ("eyelids", 0.8), ("lips", 0.8)):
+        true = np.bincount(into, HEAD.topology.regions[region]) / np.bincount(into)
+        assert iou(found.topology.regions[region], true) >= least, region
+    assert len(found.topology.landmarks["lip_inner_upper"]) >= 3
+
+
+def test_inner_lips_open_like_the_heads(carried):
+    face, found, new = carried
+    upper, lower = (found.topology.landmarks[f"lip_inner_{side}"] for side in ("upper", "lower"))
+    assert len(upper) >= 5
+    assert len({*upper, *lower}) == 2 * len(upper)
+    order = np.argsort(new)
+    person = HEAD.person("p12")
+    shapes = HEAD.topology.shapes[:, order]
+    for jaw, shut in ((0.0, 0), (0.2, 0), (0.5, 0), (1.0, 0), (0.4, 0.4)):
+        weights = np.zeros(len(shapes))
+        weights[[HEAD.topology.shape_names.index(name) for name in ("jawOpen", "mouthClose")]] = jaw, shut
+        posed = person.template[order] + np.tensordot(weights, shapes, 1)
+        true = lip_opening_m(posed[new], HEAD.topology)
+        assert lip_opening_m(posed, found.topology) == pytest.approx(true, rel=0.07, abs=1e-3)
+    assert found.topology.faces is face.topology.faces
+
+
+def test_upper_teeth_are_the_heads(carried):
+    _, found, new = carried
+    teeth = HEAD.topology.part_names.index("upper_teeth")
+    assert set(HEAD.topology.parts[np.argsort(new)][found.topology.landmarks["upper_teeth"]]) == {teeth}
+
+
+def test_what_is_drawn_stands_in_metres_and_upright(carried):
+    _, found, _ = carried
+    np.testing.assert_allclose(np.ptp(found.vertices, axis=0), np.ptp(HEAD.neutral, axis=0), rtol=0.15)
+    nose = found.topology.landmarks["nose_tip"]
+    assert found.vertices[nose, 2].item() > found.vertices[:, 2].mean() + 0.05
+
+
+def test_winding_and_few_landmarks_do_not_matter():
+    face, points, new = foreign("p03")
+    inside_out = Face(replace(face.topology, faces=face.topology.faces[:, ::-1]), face.vertices)
+    found = regions_from_landmarks(inside_out, {name: points[name] for name in REQUIRED})
+    for region, least in (("mouth", 0.85), ("upper_face", 0.85), ("lips", 0.6), ("eyelids", 0.4)):
+        assert iou(found.topology.regions[region][new], HEAD.topology.regions[region]) >= least, region
+    assert len(found.topology.landmarks["lip_inner_upper"]) >= 5
+
+
+def test_other_things_in_the_file_get_nothing():
+    face, points, _ = foreign("p12")
+    body = face.vertices[:200] + np.array([0, 0, 400])  # four metres away
+    faces = np.concatenate([face.topology.faces, face.topology.n_vertices + np.arange(198).reshape(-1, 3)])
+    whole = Face(Topology(faces.astype(np.int32), len(face.vertices) + 200), np.concatenate([face.vertices, body]))
+    found = regions_from_landmarks(whole, points).topology
+    assert all(not found.regions[name][-200:].any() for name in REGIONS)
+
+
+# --- pieces of it ------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 10_000))
+def test_a_similarity_is_found_again(seed):
+    rng = np.random.default_rng(seed)
+    points = rng.normal(size=(6, 3))
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    turn *= np.linalg.det(turn) * rng.uniform(0.01, 100)
+    found, shift = similarity(points @ turn.T + 5, points)
+    np.testing.assert_allclose((points @ turn.T + 5) @ found.T + shift, points, atol=1e-6)
+
+
+def test_bending_goes_through_landmarks_and_ends():
+    rng = np.random.default_rng(0)
+    here = rng.uniform(-0.1, 0.1, (12, 3))
+    there = here + rng.normal(size=(12, 3)) * 0.005
+    assert np.abs(bend(here, here, there) - there).max() < 5e-4
+    far = np.array([[0.0, -2.0, 0.0]])
+    np.testing.assert_allclose(bend(far, here, there), far, atol=1e-6)
+
+
+def test_ways_along_a_surface():
+    edges = edges_of(rig.TOPOLOGY.faces)
+    found = distances(rig.NEUTRAL.astype(np.float64), edges, np.array([0]))
+    assert found[0] == 0
+    assert found[1] == pytest.approx(np.linalg.norm(rig.NEUTRAL[1] - rig.NEUTRAL[0]))
+    assert (found >= np.linalg.norm(rig.NEUTRAL - rig.NEUTRAL[0], axis=1) - 1e-7).all()
+    assert len(set(pieces(96, edges))) == 1
+
+
+def test_pairs_stand_in_columns_across_the_slit():
+    upper, lower = inner_lips(
+        rig.NEUTRAL.astype(np.float64), edges_of(rig.TOPOLOGY.faces), rig.TOPOLOGY.regions["lips"]
+    )
+    assert len(upper) >= 3
+    np.testing.assert_array_equal(upper - lower, 8)  # a row apart
+    assert {*upper.tolist()} <= set(range(32, 40))
+
+
+# --- paint -------------------------------------------------------------------------------------------------------
+
+RED, MAGENTA, GREEN, CYAN, YELLOW, GREY, BLUE = np.array(
+    [[1, 0, 0], [1, 0, 1], [0, 1, 0], [0, 1, 1], [1, 1, 0], [0.7, 0.7, 0.7], [0, 0, 1]], float
+)
+
+
+def test_colours_mean_regions():
+    told = by_colour(np.stack([RED, MAGENTA, GREEN, CYAN, YELLOW, GREY, BLUE, 0.5 * RED + 0.5]))
+    np.testing.assert_array_equal(told["mouth"], [1, 1, 0, 0, 1, 0, 0, 0.5])
+    np.testing.assert_array_equal(told["lips"], [0, 1, 0, 0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(told["upper_face"], [0, 0, 1, 1, 1, 0, 0, 0])
+    np.testing.assert_array_equal(told["eyelids"], [0, 0, 0, 1, 0, 0, 0, 0])
+
+
+def write_painted(path: Path, colours: np.ndarray) -> Path:
+    """The rig as .ply or .obj with vertex colours."""
+    if path.suffix == ".obj":
+        lines = [f"v {' '.join(map(str, [*p, *c]))}" for p, c in zip(rig.NEUTRAL, colours, strict=True)]
+        lines += [f"f {a} {b} {c}" for a, b, c in rig.TOPOLOGY.faces + 1]
+    else:
+        lines = ["ply", "format ascii 1.0", f"element vertex {len(colours)}"]
+        lines += [f"property float {axis}" for axis in "xyz"] + [
+            f"property uchar {c}" for c in ("red", "green", "blue")
+        ]
+        lines += [f"element face {len(rig.TOPOLOGY.faces)}", "property list uchar int vertex_indices", "end_header"]
+        bytes_ = np.round(colours * 255).astype(int)
+        lines += [f"{x} {y} {z} {r} {g} {b}" for (x, y, z), (r, g, b) in zip(rig.NEUTRAL, bytes_, strict=True)]
+        lines += [f"3 {a} {b} {c}" for a, b, c in rig.TOPOLOGY.faces]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def paint(regions) -> np.ndarray:
+    """(V,3) colours of regions of which no vertex has lids without the upper face, or lips without the mouth."""
+    fine = np.maximum(
+        np.minimum(regions["lips"], regions["mouth"]), np.minimum(regions["eyelids"], regions["upper_face"])
+    )
+    return np.stack([regions["mouth"], regions["upper_face"], fine], 1)
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".obj"])
+def test_paint_becomes_regions(tmp_path, monkeypatch, capsys, suffix):
+    monkeypatch.chdir(tmp_path)
+    write_painted(Path(f"face{suffix}"), paint(rig.TOPOLOGY.regions))
+    main(["regions", "painted", f"face{suffix}", "-o", "out.npz"])
+    out = capsys.readouterr().out
+    made = Topology.load("out.npz")
+    assert made.hash == rig.TOPOLOGY.hash
+    for name in REGIONS:
+        np.testing.assert_allclose(made.regions[name], rig.TOPOLOGY.regions[name], atol=0.01)
+    assert "out.png" in out
+    assert Path("out.png").read_bytes()[:4] == b"\x89PNG"
+    clip = rig.make_clip(1)
+    truth = clip.lip_opening_mm()
+    assert np.corrcoef(replace(clip, topology=made).lip_opening_mm(), truth)[0, 1] > 0.999
+
+
+def test_a_file_a_region(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    convert_rig.write_mesh(Path("face.obj"))
+    regions = rig.TOPOLOGY.regions
+    np.save("mouth.npy", regions["mouth"])
+    Path("upper.txt").write_text("# weights\n" + "\n".join(map(str, regions["upper_face"])))
+    Path("lids.csv").write_text(",".join(map(str, np.flatnonzero(regions["eyelids"]))))
+    write_painted(Path("lips.obj"), np.where(regions["lips"][:, None] > 0, CYAN, GREY))
+    files = "--mouth mouth.npy --upper-face upper.txt --eyelids lids.csv --lips lips.obj"
+    run(f"regions painted face.obj -o out.npz {files}")
+    made = Topology.load("out.npz")
+    for name in REGIONS:
+        np.testing.assert_allclose(made.regions[name], regions[name], atol=1e-3)
+    assert "lip_inner_upper" in made.landmarks
+    assert "apart at rest" in capsys.readouterr().out
+
+
+def test_a_report_says_what_training_lacks():
+    topology = replace(rig.TOPOLOGY, regions={"mouth": rig.TOPOLOGY.regions["mouth"]}, landmarks={})
+    told = report(Face(topology, rig.NEUTRAL.astype(np.float64)))
+    assert "eyelids: nothing; training needs it" in told
+    assert "inner lips: nothing" in told
+
+
+@given(st.lists(st.integers(0, 19), min_size=1, max_size=19))
+def test_vertex_numbers(numbers):
+    weights = parse_list(np.array(numbers), 20, "x")
+    assert set(np.flatnonzero(weights)) == set(numbers)
+
+
+@given(st.lists(st.floats(0, 1), min_size=20, max_size=20))
+def test_weights(weights):
+    np.testing.assert_array_equal(parse_list(np.array(weights), 20, "x"), weights)
+
+
+def test_lists_that_fit_nothing():
+    for numbers, words in (([0.5, 0.2], "2 numbers with fractions"), ([3, 20], "vertex 20"), ([-1], "vertex -1"),
+                           ([np.nan], "no plain numbers")):  # fmt: skip
+        with pytest.raises(InputError, match=words):
+            parse_list(np.array(numbers), 20, "x")
+
+
+# --- the verbs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """A folder with the packaged head as a mesh and its landmarks, and much that is wrong."""
+    monkeypatch.chdir(tmp_path)
+    convert_rig.write_mesh(Path("face.obj"), HEAD.neutral, HEAD.topology.faces)
+    marked = head_landmarks()
+    mirrored = {n: marked[n.replace("left", "x").replace("right", "left").replace("x", "right")] for n in marked}
+    line = {name: [float(k), 0.0, 0.0] for k, name in enumerate(REQUIRED)}
+    for name, told in {
+        "good": marked, "mirrored": mirrored, "line": line, "unknown": marked | {"ear": 3}, "far": marked | {"chin": 99999},
+        "few": {"chin": 1704}, "odd": marked | {"chin": "here"},
+    }.items():  # fmt: skip
+        Path(f"{name}.json").write_text(json.dumps(told))
+    np.save("points.npy", HEAD.neutral)
+    convert_rig.write_mesh(Path("flat.obj"), HEAD.neutral * [1, 1, 0], HEAD.topology.faces)
+    convert_rig.write_mesh(Path("nan.obj"), np.where(np.arange(3) == 1, np.nan, rig.NEUTRAL))
+    convert_rig.write_mesh(Path("plain.ply"))
+    write_painted(Path("grey.ply"), np.tile(GREY, (96, 1)))
+    write_painted(Path("all.ply"), np.tile(RED, (96, 1)))
+    write_painted(Path("bright.obj"), np.tile(RED * 255, (96, 1)))
+    Path("words.txt").write_text("mouth and nose")
+    Path("empty.txt").write_text("")
+    np.save("many.npy", np.array([5, 6, 96]))
+    rig.TOPOLOGY.save("rig.npz")
+    return tmp_path
+
+
+BAD = {
+    "no mesh": ("landmarks none.obj good.json -o x.npz", "no template mesh at none.obj"),
+    "no triangles": ("landmarks points.npy good.json -o x.npz", "carries no triangles"),
+    "flat": ("landmarks flat.obj good.json -o x.npz", "flat.obj is flat or a point"),
+    "NaN": ("landmarks nan.obj good.json -o x.npz", "NaN or infinite"),
+    "no landmarks": ("landmarks face.obj none.json -o x.npz", "no landmarks at none.json"),
+    "unknown": ("landmarks face.obj unknown.json -o x.npz", "names ear"),
+    "missing": ("landmarks face.obj few.json -o x.npz", "does not name eye_outer_left"),
+    "out of range": ("landmarks face.obj far.json -o x.npz", "chin is vertex 99999"),
+    "no point": ("landmarks face.obj odd.json -o x.npz", "chin is 'here'"),
+    "mirrored": ("landmarks face.obj mirrored.json -o x.npz", "only mirrored"),
+    "in a line": ("landmarks face.obj line.json -o x.npz", "in one line"),
+    "no .npz": ("landmarks face.obj good.json -o x.png", "ends in .npz"),
+    "no folder": ("landmarks face.obj good.json -o none/x.npz", "there is no folder none"),
+    "no colours": ("painted plain.ply -o x.npz", "plain.ply has no vertex colours"),
+    "nothing": ("painted grey.ply -o x.npz", "nothing is painted on grey.ply"),
+    "everything": ("painted all.ply -o x.npz", "mouth is painted on every vertex"),
+    "beyond 1": ("painted bright.obj -o x.npz", "colours outside 0 to 1"),
+    "not a list": ("painted plain.ply --mouth words.txt -o x.npz", "words.txt is no list of numbers"),
+    "empty": ("painted plain.ply --lips empty.txt -o x.npz", "empty.txt paints nothing"),
+    "too far": ("painted plain.ply --lips many.npy -o x.npz", "names vertex 96"),
+    "no list": ("painted plain.ply --lips none.txt -o x.npz", "no list of vertices at none.txt"),
+    "another kind": ("painted plain.ply --lips good.json -o x.npz", "good.json is no lips"),
+    "another mesh": ("painted face.obj --lips all.ply -o x.npz", "96 coloured vertices of 6322"),
+    "bad axes": ("painted all.ply --axes x,y -o x.npz", "axes 'x,y' came"),
+    "nowhere": ("show none -o x.png", "no topology, clip, model or corpus at none"),
+    "no place": ("show rig.npz -o x.png", "give --mesh"),
+    "another place": ("show rig.npz --mesh face.obj -o x.png", "face.obj has 6322 vertices, rig.npz 96"),
+    "an empty folder": ("show . -o x.png", "neither a model nor a corpus"),
+    "no topology": ("show words.txt -o x.png", "words.txt is not a meshtalk topology"),
+    "no picture": ("show rig.npz -o x.jpg", "ends in .png"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence(here, capsys, case):
+    command, words = BAD[case]
+    before = sorted(here.iterdir())
+    with pytest.raises(SystemExit) as end:
+        main(["regions", *command.split()])
+    out, err = capsys.readouterr()
+    assert end.value.code == 2
+    assert out == ""
+    assert words in err
+    assert len(err.strip().splitlines()) == 1
+    assert sorted(here.iterdir()) == before
+
+
+def test_the_head_itself_and_show(here, capsys):
+    from PIL import Image
+
+    run("regions landmarks face.obj good.json -o made.npz")
+    made = Topology.load("made.npz")
+    assert made.hash == HEAD.topology.hash
+    for name in REGIONS:
+        assert iou(made.regions[name], HEAD.topology.regions[name]) > 0.93
+    run("regions show rig.npz --mesh plain.ply -o rig.png")
+    told = capsys.readouterr().out
+    assert "inner lips: 2 pairs" in told
+    made_picture, rig_picture = (np.asarray(Image.open(name)).astype(int) for name in ("made.png", "rig.png"))
+    for picture in (made_picture, rig_picture):
+        for column, (strong, weak) in enumerate(((0, 1), (1, 0), (2, 0), (0, 1))):  # red, green, blue, magenta
+            tile = picture[:300, column * 300 : (column + 1) * 300]
+            assert (tile[..., strong] > tile[..., weak] + 60).sum() > 100
+    assert (np.abs(made_picture[:300, 1200:] - [255, 210, 40]).max(2) < 10).sum() > 5 * 9  # the upper lip's dots
