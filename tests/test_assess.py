@@ -9,6 +9,7 @@ from evaluation_rig import Page
 
 from meshtalk import assess
 from meshtalk.checkpoint import load_checkpoint, save_checkpoint
+from meshtalk.corpus import workers
 from meshtalk.errors import InputError
 
 
@@ -35,6 +36,18 @@ def test_every_system_stands_in_every_output(written):
     seen = Page(page)
     for name in names:
         assert name in seen.text
+
+
+def test_two_processes_measure_the_same(written, tiny_model, regressor, rig_corpus, tmp_path):
+    numbers = tmp_path / "numbers.json"
+    assess.evaluate_model(tiny_model, rig_corpus, baseline=regressor, json=numbers, n_workers=2)
+    assert json.loads(numbers.read_text(encoding="utf-8")) == written[2]
+
+
+def test_a_clip_whose_process_was_killed(tiny_model, rig_corpus, monkeypatch):
+    monkeypatch.setattr(workers, "as_done", lambda *_: iter([(0, workers.Lost())]))
+    with pytest.raises(InputError, match="killed, perhaps for want of memory : run again with --workers 1"):
+        assess.evaluate_model(tiny_model, rig_corpus, n_workers=2)
 
 
 def test_models_are_named_by_their_hashes(written, tiny_model, regressor):
@@ -81,10 +94,10 @@ def test_pictures_of_the_model_are_of_the_animation_that_was_measured(written, t
 
 def test_the_trunk_hears_in_pieces_what_it_hears_at_once(monkeypatch):
     samples = rig.speech(3, 2.5)[0]
-    whole = assess.phonetic_features()(samples)
+    whole = assess.PhoneticFeatures()(samples)
     monkeypatch.setattr(assess, "PIECE", 37)
     assert len(whole) == -(-len(samples) // 160)
-    assert assess.phonetic_features()(samples) == pytest.approx(whole, abs=1e-5)
+    assert assess.PhoneticFeatures()(samples) == pytest.approx(whole, abs=1e-5)
 
 
 @pytest.mark.parametrize("output", ["json", "html"])
@@ -110,7 +123,7 @@ def test_a_page_needs_pillow_and_says_so_at_once(tmp_path, rig_corpus, monkeypat
 def test_a_model_or_baseline_of_another_topology_is_refused_before_the_corpus_is_heard(
     tmp_path, tiny_model, rig_corpus, monkeypatch
 ):
-    monkeypatch.setattr(assess, "phonetic_features", lambda: pytest.fail("the work began"))
+    monkeypatch.setattr(assess, "PhoneticFeatures", lambda: pytest.fail("the work began"))
     save_checkpoint(tmp_path / "head", rig.head_checkpoint())
     with pytest.raises(InputError, match=r"meshtalk moves topology .* and the corpus has .*\(96 vertices\)"):
         assess.evaluate_model(tmp_path / "head", rig_corpus)

@@ -9,7 +9,7 @@ from evaluation_rig import TOPOLOGY, LittleCorpus, LoudnessAnimator, make_clip
 from meshtalk import evaluation as ev
 from meshtalk.errors import InputError
 from meshtalk.evaluation import baselines, metrics
-from meshtalk.evaluation.disentangle import Region, swap_pairs, swap_tables
+from meshtalk.evaluation.disentangle import Region, Swapping, swap_pairs, swap_tables
 
 
 @pytest.fixture(scope="module")
@@ -17,16 +17,21 @@ def corpus():
     return LittleCorpus()
 
 
+def swapped(systems, corpus, infos):
+    swapping = Swapping(systems, corpus, infos)
+    return swap_tables([swapping.changes(pair) for pair in swapping.pairs])
+
+
 def test_an_entangled_model_shows_in_the_table(corpus):
     class Deaf(LoudnessAnimator):
         def swap(self, audio_clip, expression_clip):
             return replace(expression_clip, template=audio_clip.template)
 
-    tables, truth = swap_tables({"deaf": Deaf()}, corpus, baselines.split_of(corpus, "test"))
+    tables, truth = swapped({"deaf": Deaf()}, corpus, baselines.split_of(corpus, "test"))
     assert tables["deaf"].table == pytest.approx(np.array([[0, 0], [1, 1]]), abs=1e-6)
     assert truth is not None
-    assert swap_tables({}, corpus, baselines.split_of(corpus, "test")) == ({}, None)
-    assert swap_tables({"deaf": Deaf()}, corpus, corpus.clips[:1]) == ({}, None)
+    assert swapped({}, corpus, baselines.split_of(corpus, "test")) == ({}, None)
+    assert swapped({"deaf": Deaf()}, corpus, corpus.clips[:1]) == ({}, None)
 
 
 def test_a_corpus_that_knows_its_composition_is_asked(corpus):
@@ -38,7 +43,7 @@ def test_a_corpus_that_knows_its_composition_is_asked(corpus):
             return self.load(speech)
 
     knowing = Knowing()
-    _, truth = swap_tables({"model": LoudnessAnimator()}, knowing, knowing.clips[:2])
+    _, truth = swapped({"model": LoudnessAnimator()}, knowing, knowing.clips[:2])
     assert asked[:3] == [("c1", "c1", "c0"), ("c1", "c0", "c0"), ("c0", "c1", "c0")]
     assert truth.table == pytest.approx(np.array([[1, 1], [0, 0]]))  # as this corpus claims
 
@@ -52,7 +57,7 @@ def test_a_dense_corpus_has_no_table_of_its_own():
             return replace(audio_clip, displacement=motion)
 
     dense = LittleCorpus(dense=True)
-    tables, truth = swap_tables({"perfect": Dense()}, dense, dense.clips[:4])
+    tables, truth = swapped({"perfect": Dense()}, dense, dense.clips[:4])
     assert truth is None
     assert tables["perfect"].table == pytest.approx(np.eye(2), abs=1e-6)
 

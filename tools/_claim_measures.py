@@ -12,7 +12,7 @@ from _claims import Experiment
 
 from meshtalk import evaluation
 from meshtalk.animate import Animator, load_model
-from meshtalk.assess import load_measured, phonetic_features
+from meshtalk.assess import PhoneticFeatures, load_measured
 from meshtalk.clip import Clip
 from meshtalk.corpus.store import Corpus
 from meshtalk.evaluation import metrics, tracks
@@ -129,7 +129,7 @@ def ways(model: Animator, corpus: Corpus) -> dict[str, Any]:
 
 def systems(model: MeasuredAnimator, regressor: Path, corpus: Corpus) -> dict[str, Any]:
     """(f) the model beside simple answers to the same sound: mean face, nearest training clip, regressor."""
-    answers: dict[str, Any] = evaluation.references(corpus, SPLIT, phonetic_features())
+    answers: dict[str, Any] = evaluation.references(corpus, SPLIT, PhoneticFeatures())
     answers |= {"regressor": load_model(regressor), "codes of the truth": evaluation.Oracle(model), "meshtalk": model}
     return _figures(answers, corpus)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import sys
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,15 @@ from meshtalk.assets import asset
 from meshtalk.audio import MelFrontend
 from meshtalk.checkpoint import load_checkpoint
 from meshtalk.clip import Clip
+from meshtalk.corpus import ray_workers, workers
 from meshtalk.corpus.head import load_head
 from meshtalk.corpus.motion import clip_from_recording
 from meshtalk.corpus.store import Corpus
+from meshtalk.corpus.workers import Lost, check_workers, one_thread
 from meshtalk.edit import at_rate
 from meshtalk.errors import InputError
 from meshtalk.evaluation import Report
-from meshtalk.evaluation.evaluate import seed_of
-from meshtalk.evaluation.nearest import Features
+from meshtalk.evaluation.evaluate import Bench, here, seed_of
 from meshtalk.evaluation.page import Strip, ranked, telling_frames
 from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.files import check_writable
@@ -57,12 +60,17 @@ def evaluate_model(
     samples: int = 1,
     limit: int | None = None,
     seed: int = 0,
+    n_workers: int = 1,
+    ray: bool = False,
 ) -> list[Report]:
     """Print the table of a model beside references, and write the numbers to `json` and a page to `html` if given.
 
     Args:
         baseline: regressor folder of a training run.
         real: folder with transcripts.tsv, or None.
+        n_workers: processes that measure clips of the corpus. The numbers do not depend on it: linear algebra runs on one
+            thread in each, as it does without others.
+        ray: give the clips to Ray Data, see `ray_workers.as_done`.
 
     Raises:
         InputError: a model, corpus, recording or output that cannot be used.
@@ -76,21 +84,35 @@ def evaluate_model(
             check_writable(output)
     if html is not None:
         _check_drawing()
-    ours = load_measured(model)
-    speaking: dict[str, Animator] = {OURS: ours}
-    if baseline is not None:
-        speaking["regressor"] = load_model(baseline)
+    check_workers(n_workers)
+    with one_thread():
+        return _evaluate(model, corpus, split, baseline, real, json, html, samples, limit, seed, n_workers, ray)
+
+
+def _evaluate(
+    model: Path | None, corpus: Corpus, split: str, baseline: Path | None, real: Path | None, json: Path | None,
+    html: Path | None, samples: int, limit: int | None, seed: int, n_workers: int, ray: bool,
+) -> list[Report]:  # fmt: skip
+    speaking = _speaking(model, baseline)
+    ours = speaking[OURS]
+    assert isinstance(ours, MeasuredAnimator)
     for name, system in speaking.items():
         _check_topology(name, system, corpus)
     if real is not None:
         _check_recordings(speaking, real)
     seen = at_model_rate(corpus, ours.config.fps)
-    systems: dict[str, Any] = evaluation.references(seen, split, phonetic_features(), _show_reading)
-    systems |= {name: speaking[name] for name in speaking if name != OURS}
-    systems |= {"encoder's codes": evaluation.Oracle(ours), OURS: ours}
+    references = evaluation.references(seen, split, PhoneticFeatures(), _show_reading)
+
+    def share(bench: Bench, jobs: Sequence[Any]) -> Iterable[tuple[int, Any]]:
+        if n_workers == 1 and not ray:
+            return here(bench, jobs)
+        measure = _Measure(model, baseline, references, seen, split, seed, samples, limit)
+        return _all_there((ray_workers if ray else workers).as_done(measure, jobs, n_workers))
+
     reports = evaluation.evaluate_all(
-        systems, seen, split, data=corpus.root.name, seed=seed, samples=samples, limit=limit, progress=_show
-    )
+        _systems(references, speaking), seen, split, data=corpus.root.name, seed=seed, samples=samples, limit=limit,
+        progress=_show, share=share,
+    )  # fmt: skip
     reports = _with_hashes(reports, speaking)
     print(evaluation.table(reports))
     spoken: list[Report] = []
@@ -102,6 +124,49 @@ def evaluate_model(
     if html is not None:
         evaluation.write_page(html, reports, OURS, real=spoken, strips=worst_strips(ours, seen, reports[-1]))
     return reports + spoken
+
+
+def _speaking(model: Path | None, baseline: Path | None) -> dict[str, Animator]:
+    """The systems that are models, loaded."""
+    regressor = {} if baseline is None else {"regressor": load_model(baseline)}
+    return {OURS: load_measured(model), **regressor}
+
+
+def _systems(references: Mapping[str, Any], speaking: Mapping[str, Animator]) -> dict[str, Any]:
+    """All systems, in the order of the table."""
+    ours = speaking[OURS]
+    assert isinstance(ours, MeasuredAnimator)
+    others = {name: system for name, system in speaking.items() if name != OURS}
+    return {**references, **others, "encoder's codes": evaluation.Oracle(ours), OURS: ours}
+
+
+@dataclass
+class _Measure:
+    """The bench of an evaluation, in another process: models are loaded there, references come along."""
+
+    model: Path | None
+    baseline: Path | None
+    references: dict[str, Any]
+    corpus: Corpus | _AtRate
+    split: str
+    seed: int
+    samples: int
+    limit: int | None
+
+    @cached_property
+    def _bench(self) -> Bench:
+        systems = _systems(self.references, _speaking(self.model, self.baseline))
+        return Bench(systems, self.corpus, self.split, self.seed, self.samples, self.limit)
+
+    def __call__(self, job: Any) -> Any:
+        return self._bench(job)
+
+
+def _all_there(results: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    for place, result in results:
+        if isinstance(result, Lost):
+            raise InputError(f"a clip could not be measured: {result.why} : run again with --workers 1")
+        yield place, result
 
 
 class _AtRate:
@@ -129,20 +194,22 @@ def measure_real(systems: dict[str, Animator], folder: Path, seed: int = 0) -> l
     return evaluation.evaluate_real(systems, recordings, data=folder.name, seeds=(seed, seed + 1, seed + 2))
 
 
-def phonetic_features() -> Features:
+class PhoneticFeatures:
     """How the nearest-clip baseline hears: the phonetic trunk, its reach of 0.4 s centred on each row."""
-    frontend, trunk = MelFrontend("phonetic"), PhoneticTrunk()
 
-    def features(samples: np.ndarray) -> np.ndarray:
+    def __init__(self) -> None:
+        self._frontend, self._trunk = MelFrontend("phonetic"), PhoneticTrunk()
+
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        """(S,) mono 16 kHz → (L,F), row j at j · 10 ms."""
         reach = ((HOPS // 2, HOPS - 1 - HOPS // 2), (0, 0))
-        mel = torch.from_numpy(np.pad(frontend.all(samples), reach, constant_values=frontend.silence))
+        silence = self._frontend.silence
+        mel = torch.from_numpy(np.pad(self._frontend.all(samples), reach, constant_values=silence))
         tails, parts = (), []
         for piece in mel.split(PIECE):
-            heard, tails = trunk.stream(piece[None], tails)
+            heard, tails = self._trunk.stream(piece[None], tails)
             parts.append(heard[0])
         return torch.cat(parts).numpy()
-
-    return features
 
 
 def worst_strips(ours: MeasuredAnimator, corpus: Corpus | _AtRate, report: Report) -> list[Strip]:

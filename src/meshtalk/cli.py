@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any, Union
 
 import tyro
-from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, Suppress, subcommand
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, Suppress, subcommand
 
 from meshtalk.errors import InputError
 from meshtalk.verbs import arkit as arkit_weights
+from meshtalk.verbs import batch as many
 from meshtalk.verbs import corpus as corpora
 from meshtalk.verbs import editing, performing
 from meshtalk.verbs import regions as face_regions
@@ -68,6 +69,8 @@ def evaluate(
     samples: int = 1,
     limit: int | None = None,
     seed: int = 0,
+    workers: int = 1,
+    ray: Annotated[bool, FlagCreatePairsOff] = False,
 ) -> None:
     """Measure a model on a corpus: one table, with the truth and simple baselines beside it.
 
@@ -82,13 +85,15 @@ def evaluate(
         samples: animations per clip; 2 or more add the measures of samplers.
         limit: measure only so many clips, spread over the split.
         seed: of the sampling.
+        workers: processes; the numbers do not depend on it.
+        ray: share the clips through Ray Data: on the cluster named by RAY_ADDRESS, or else on processes here.
     """
     from meshtalk.assess import evaluate_model
     from meshtalk.corpus.store import Corpus
 
     evaluate_model(
         None if str(model) == "-" else model, Corpus.open(corpus), split=split, baseline=baseline,
-        real=real, json=json, html=html, samples=samples, limit=limit, seed=seed,
+        real=real, json=json, html=html, samples=samples, limit=limit, seed=seed, n_workers=workers, ray=ray,
     )  # fmt: skip
 
 
@@ -120,6 +125,7 @@ def demo(output: Output = Path("demo")) -> None:
 
 VERBS: dict[str, Callable[..., Any] | Mapping[str, Callable[..., Any]]] = {
     "animate": performing.animate,
+    "batch": many.batch,
     "stream": performing.stream,
     "takes": performing.takes,
     "again": performing.again,
@@ -152,7 +158,7 @@ def grouped(verbs: Mapping[str, Callable[..., Any]]) -> Callable[..., None]:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Entry point: exit code 0, 2 with one sentence for bad input, 130 when interrupted."""
+    """Entry point: exit code 0, 1 when a batch failed in parts, 2 with one sentence for bad input, 130 when interrupted."""
     warnings.showwarning = lambda message, *_: print(f"meshtalk: {message}", file=sys.stderr)
     try:
         verbs = {name: grouped(verb) if isinstance(verb, Mapping) else verb for name, verb in VERBS.items()}

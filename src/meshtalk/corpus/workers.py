@@ -1,14 +1,19 @@
-"""Clips made by several processes, in the order of their plan."""
+"""Work shared out to several processes: the same results, whatever their number."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
-from multiprocessing import get_context
-from typing import TypeVar
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from threading import Thread
+from typing import Any, TypeVar
 
 from meshtalk.errors import InputError
 
@@ -16,12 +21,66 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True)
+class Lost:
+    """Stands for the result of a job whose process was killed, every time it was tried."""
+
+    why: str = "its process was killed, perhaps for want of memory"
+
+
 def _prepare() -> None:
     """Each worker is one core's work, where libraries that spread over all cores would fight for them, and ends with the
-    clip it is at: an interruption reaches all processes, but is for the one that gives out the work."""
+    clip it is at: an interruption reaches all processes, but is for the one that gives out the work. If that one was
+    killed, nobody would ever ask again, and they end at once."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+_task: Callable[[Any], Any] | None = None
+
+
+def _take(task: Callable[[Any], Any]) -> None:
+    global _task
+    _prepare()
+    _task = task
+
+
+def _do(job: Any) -> Any:
+    assert _task is not None
+    with one_thread():
+        return _task(job)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within, linear algebra runs on one thread: several round differently, so that bytes would depend on the machine."""
+    from threadpoolctl import threadpool_limits
+
+    torch: Any = sys.modules.get("torch")  # loaded later, in a worker, it follows the environment
+    threads = torch.get_num_threads() if torch else 1
+    if torch:
+        torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        if torch:
+            torch.set_num_threads(threads)
+
+
+def check_workers(workers: int) -> None:
+    """Raises InputError for fewer than one."""
+    if workers < 1:
+        raise InputError(f"workers is {workers}; at least 1 is needed")
 
 
 def pool(workers: int) -> AbstractContextManager[ProcessPoolExecutor | None]:
@@ -30,8 +89,7 @@ def pool(workers: int) -> AbstractContextManager[ProcessPoolExecutor | None]:
     Raises:
         InputError: fewer than one.
     """
-    if workers < 1:
-        raise InputError(f"workers is {workers}; at least 1 is needed")
+    check_workers(workers)
     if workers == 1:
         return nullcontext()
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_prepare)
@@ -56,3 +114,46 @@ def in_order(
     finally:
         for future in waiting:
             future.cancel()
+
+
+def as_done(
+    task: Callable[[Job], Result], jobs: Sequence[Job], workers: int
+) -> Generator[tuple[int, Result | Lost], None, None]:
+    """(place of the job, its result) in the order in which they get done, by so many processes even if it is one.
+
+    A job that kills its process costs nobody else's: what was under way then is tried again, each alone.
+
+    Args:
+        task: goes to each process once. What it opens or loads when it is first called, it keeps there.
+
+    Raises:
+        InputError: fewer than one worker.
+    """
+    check_workers(workers)
+    todo: deque[int] = deque(range(len(jobs)))
+    suspects: deque[int] = deque()
+    while todo or suspects:
+        waiting, most = (suspects, 1) if suspects else (todo, 2 * workers)
+        running: dict[Future[Result], int] = {}
+        with ProcessPoolExecutor(
+            min(workers, most), mp_context=get_context("spawn"), initializer=_take, initargs=(task,)
+        ) as executor:
+            try:
+                while waiting or running:
+                    while waiting and len(running) < most:
+                        running[executor.submit(_do, jobs[waiting[0]])] = waiting[0]
+                        waiting.popleft()
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        result = future.result()
+                        yield running.pop(future), result
+            except BrokenProcessPool:
+                if not running:  # it broke before it had anything to do
+                    running[Future()] = waiting.popleft()
+                hurt = sorted(running.values())
+                if most == 1:
+                    yield hurt[0], Lost()
+                else:
+                    suspects.extend(hurt)
+            finally:
+                for future in running:
+                    future.cancel()

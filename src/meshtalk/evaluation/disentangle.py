@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,53 +75,73 @@ class Region:
         return float(np.sqrt(max(squared, 0.0) / self.weights.sum()) * metrics.MM)
 
 
-def swap_tables(
-    systems: Mapping[str, baselines.Swaps],
-    corpus: baselines.ClipSource,
-    infos: Sequence[Any],
-) -> tuple[dict[str, SwapTables], SwapTables | None]:
-    """The tables of each system, and those of the corpus itself if its clips are linear.
+class Changes(NamedTuple):
+    """What swaps between one clip and its partner change, mm in each of mouth and upper face."""
 
-    For a pair (a, b) of equal length on a's template: the system's own decoding of a against a with the
-    sound of b, and against a with the expression of b. The natural change, the same for all, is from a's true
-    motion to b's as a's face would make it. The truth's swaps exchange the speech and the expression that its
-    clips were composed from (see `baselines.mixed`). No tables without systems or with fewer than two clips.
-    """
-    pairs = swap_pairs(infos)
-    if not systems or not pairs:
-        return {}, None
-    regions = [Region(corpus.topology, name) for name in ("mouth", "upper_face")]
+    of: Mapping[str, Sequence[Sequence[float]]]
+    """System → (2,2): sound swapped, expression swapped."""
+    natural: Sequence[float]
+    """(2,) from the clip's motion to the partner's."""
+    own: Sequence[Sequence[float]] | None
+    """(2,2) of the truth, if the corpus is linear."""
 
-    def changes(one: Clip, two: Clip) -> list[float]:
-        return [region.change_mm(one, two) for region in regions]
 
-    whole = _is_linear(corpus.load(infos[0]))
-    found: dict[str, list[list[list[float]]]] = {name: [] for name in systems}
-    natural: list[list[float]] = []
-    own: list[list[list[float]]] = []
-    for i, j in pairs:
-        a, b = common_length(corpus.load(infos[i]), corpus.load(infos[j]))
+class Swapping:
+    """Swaps between the clips of a corpus and their partners, one pair at a time."""
+
+    def __init__(
+        self, systems: Mapping[str, baselines.Swaps], corpus: baselines.ClipSource, infos: Sequence[Any]
+    ) -> None:
+        self.systems, self.corpus, self.infos = systems, corpus, infos
+        self.pairs = swap_pairs(infos) if systems else []
+        """Places in `infos`; none without systems or with fewer than two clips."""
+
+    @cached_property
+    def _regions(self) -> list[Region]:
+        return [Region(self.corpus.topology, name) for name in ("mouth", "upper_face")]
+
+    @cached_property
+    def _whole(self) -> bool:
+        return _is_linear(self.corpus.load(self.infos[0]))
+
+    def _between(self, one: Clip, two: Clip) -> list[float]:
+        return [region.change_mm(one, two) for region in self._regions]
+
+    def changes(self, pair: tuple[int, int]) -> Changes:
+        """For a pair (a, b) cut to equal length, on a's template.
+
+        The system's own decoding of a against a with the sound of b, and against a with the expression of b. The natural
+        change, the same for all, is from a's true motion to b's as a's face would make it. The truth's swaps exchange the
+        speech and the expression that its clips were composed from (see `baselines.mixed`).
+        """
+        first, second = (self.infos[place] for place in pair)
+        a, b = common_length(self.corpus.load(first), self.corpus.load(second))
         b_on_a = dataclasses.replace(b, template=a.template)
-        for name, system in systems.items():
+        found = {}
+        for name, system in self.systems.items():
             base = system.swap(a, a)
             swaps = [system.swap(b_on_a, a), system.swap(a, b)]
-            found[name].append([changes(*tracks.aligned(other, base, name)) for other in swaps])
-        if not whole:
-            natural.append(changes(b_on_a, a))
-            continue
-        first, second = infos[i], infos[j]
+            found[name] = [self._between(*tracks.aligned(other, base, name)) for other in swaps]
+        if not self._whole:
+            return Changes(found, self._between(b_on_a, a), None)
         other, heard, felt = (
-            tracks.crop(baselines.mixed(corpus, said, meant, first), a.n_frames)
+            tracks.crop(baselines.mixed(self.corpus, said, meant, first), a.n_frames)
             for said, meant in ((second, second), (second, first), (first, second))
         )
-        natural.append(changes(other, a))
-        own.append([changes(heard, a), changes(felt, a)])
+        return Changes(found, self._between(other, a), [self._between(heard, a), self._between(felt, a)])
 
-    def tables(changes: list[list[list[float]]]) -> SwapTables:
-        cells = np.array(changes)
-        return SwapTables(metrics.swap_table(cells, np.array(natural)), metrics.swap_shares(cells))
 
-    return {name: tables(changes) for name, changes in found.items()}, tables(own) if whole else None
+def swap_tables(changes: Sequence[Changes]) -> tuple[dict[str, SwapTables], SwapTables | None]:
+    """The tables of each system over all pairs, and those of the corpus itself if its clips are linear; none of no pairs."""
+    if not changes:
+        return {}, None
+    natural = np.array([change.natural for change in changes])
+
+    def tables(cells: Sequence[Any]) -> SwapTables:
+        return SwapTables(metrics.swap_table(np.array(cells), natural), metrics.swap_shares(np.array(cells)))
+
+    own = [change.own for change in changes if change.own is not None]
+    return {name: tables([c.of[name] for c in changes]) for name in changes[0].of}, tables(own) if own else None
 
 
 class Mixing(NamedTuple):

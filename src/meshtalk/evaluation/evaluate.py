@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.evaluation import baselines, metrics, score, tracks
 from meshtalk.evaluation.aggregate import MEASURES, Estimate, Part, estimates, mean_part
-from meshtalk.evaluation.disentangle import swap_tables
+from meshtalk.evaluation.disentangle import Changes, Swapping, swap_tables
 from meshtalk.evaluation.nearest import Features, NearestClip
 from meshtalk.evaluation.report import Report
 
@@ -49,6 +49,69 @@ def evaluate(system: object, corpus: baselines.ClipSource, split: str = "test", 
     return evaluate_all({name: system}, corpus, split, **options)[0]
 
 
+class Measured(NamedTuple):
+    """One clip's share of every system's figures."""
+
+    seconds: float
+    rows: dict[str, score.Row]
+    facts: dict[str, Facts]
+
+
+Job = tuple[Literal["clip"], int] | tuple[Literal["pair"], tuple[int, int]]
+Share = Callable[["Bench", Sequence[Any]], Iterable[tuple[int, Any]]]
+"""(a bench, jobs for it) → (place of a job, the bench's result for it), in any order."""
+
+
+class Bench:
+    """Systems over the clips of a split, one piece of work at a time: clips and pairs of them, in any order and process.
+
+    Args:
+        systems, corpus, split, seed, samples, limit: as for `evaluate_all`.
+
+    Raises:
+        InputError: the split is empty, or a system cannot animate.
+    """
+
+    def __init__(
+        self, systems: Mapping[str, object], corpus: baselines.ClipSource, split: str, seed: int, samples: int,
+        limit: int | None,
+    ) -> None:  # fmt: skip
+        self.systems, self.corpus, self.seed, self.samples = systems, corpus, seed, samples
+        self.infos = spread(baselines.split_of(corpus, split), limit)
+        self._predict = {name: baselines.predictor(system) for name, system in systems.items()}
+        swapping = {name: system for name, system in systems.items() if isinstance(system, baselines.Swaps)}
+        self._swapping = Swapping(swapping, corpus, self.infos)
+
+    @property
+    def jobs(self) -> list[Job]:
+        """All there is to do: first the clips, in order, then the pairs."""
+        return [*(("clip", index) for index in range(len(self.infos))), *(("pair", p) for p in self._swapping.pairs)]
+
+    def __call__(self, job: Job) -> Measured | Changes:
+        """The result of one of `jobs`, which depends on nothing else.
+
+        Raises:
+            InputError: a system answers with another topology, rate or length.
+        """
+        if job[0] == "pair":
+            return self._swapping.changes(job[1])
+        index = job[1]
+        info = self.infos[index]
+        true_clip = self.corpus.load(info)
+        true = score.Tracked(true_clip)
+        rows, facts = {}, {}
+        for name, system in self.systems.items():
+            clips = [self._predict[name](info, true_clip, seed_of(self.seed, index, i)) for i in range(self.samples)]
+            rows[name] = score_clip(clips, true, name)
+            facts[name] = facts_of(system, true_clip)
+        return Measured(true_clip.duration_s, rows, facts)
+
+
+def here(bench: Bench, jobs: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    """`Share` of all work to this process."""
+    return ((place, bench(job)) for place, job in enumerate(jobs))
+
+
 def evaluate_all(
     systems: Mapping[str, object],
     corpus: baselines.ClipSource,
@@ -59,6 +122,7 @@ def evaluate_all(
     samples: int = 1,
     limit: int | None = None,
     progress: Progress | None = None,
+    share: Share = here,
 ) -> list[Report]:
     """Measure systems over the clips of a split, clip by clip, so that only a few clips are in memory.
 
@@ -72,27 +136,25 @@ def evaluate_all(
         seed: every clip and sample draws its own seed from this one.
         samples: with 2 or more, the measures of samplers are added, from that many animations a clip.
         limit: measure only so many clips, spread evenly over the split.
+        share: who does the work, clip by clip; the reports do not depend on it.
 
     Raises:
         InputError: the split is empty, or a system answers with another topology, rate or length.
     """
-    infos = spread(baselines.split_of(corpus, split), limit)
-    predict = {name: baselines.predictor(system) for name, system in systems.items()}
-    rows: dict[str, list[score.Row]] = {name: [] for name in systems}
-    models = {name: Model() for name in systems}
-    seconds = 0.0
-    for index, info in enumerate(infos):
-        true_clip = corpus.load(info)
-        true = score.Tracked(true_clip)
-        seconds += true_clip.duration_s
-        for name, system in systems.items():
-            clips = [predict[name](info, true_clip, seed_of(seed, index, i)) for i in range(samples)]
-            rows[name].append(score_clip(clips, true, name))
-            models[name].add(system, true_clip)
-        if progress is not None:
-            progress(index + 1, len(infos))
-    swapping = {name: system for name, system in systems.items() if isinstance(system, baselines.Swaps)}
-    tables, truth = swap_tables(swapping, corpus, infos)
+    bench = Bench(systems, corpus, split, seed, samples, limit)
+    infos, jobs = bench.infos, bench.jobs
+    results: list[Any] = [None] * len(jobs)
+    clips = 0
+    for place, result in share(bench, jobs):
+        results[place] = result
+        clips += place < len(infos)
+        if progress is not None and place < len(infos):
+            progress(clips, len(infos))
+    measured: list[Measured] = results[: len(infos)]
+    rows = {name: [one.rows[name] for one in measured] for name in systems}
+    models = {name: Model([one.facts[name] for one in measured]) for name in systems}
+    seconds = sum(one.seconds for one in measured)
+    tables, truth = swap_tables(results[len(infos) :])
     return [
         Report(
             system=name,
@@ -138,21 +200,30 @@ def score_clip(samples: Sequence[Clip], true: score.Tracked, name: str) -> score
     )
 
 
+class Facts(NamedTuple):
+    """What a model with codes says about one true clip."""
+
+    n_frames: int
+    nll: np.ndarray | None
+    """(H,) mean −log p of its codes, nats."""
+    codes: np.ndarray | None
+    """(T,H) labels."""
+
+
+def facts_of(system: object, clip: Clip) -> Facts:
+    """Ask a system about a true clip, if it can answer."""
+    nll = np.asarray(system.held_out_nll([clip]), float) if isinstance(system, baselines.Likelihood) else None
+    codes = np.asarray(system.codes(clip)) if isinstance(system, baselines.Codes) else None
+    return Facts(clip.n_frames, nll, codes)
+
+
 class Model:
-    """Collects what only a model with codes has: the likelihood of true codes and how they are used."""
+    """What only a model with codes has: the likelihood of true codes and how they are used."""
 
-    def __init__(self) -> None:
-        self.nll: list[np.ndarray] = []
-        self.frames: list[int] = []
-        self.codes: list[np.ndarray] = []
-
-    def add(self, system: object, clip: Clip) -> None:
-        """Ask the system about one true clip, if it can answer."""
-        if isinstance(system, baselines.Likelihood):
-            self.nll.append(np.asarray(system.held_out_nll([clip]), float))
-            self.frames.append(clip.n_frames)
-        if isinstance(system, baselines.Codes):
-            self.codes.append(np.asarray(system.codes(clip)))
+    def __init__(self, facts: Sequence[Facts]) -> None:
+        self.nll = [each.nll for each in facts if each.nll is not None]
+        self.frames = [each.n_frames for each in facts if each.nll is not None]
+        self.codes = [each.codes for each in facts if each.codes is not None]
 
     def measures(self) -> dict[str, Estimate]:
         """NLL and perplexity with intervals over clips; code use of all clips together."""

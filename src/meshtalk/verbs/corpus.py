@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from meshtalk.verbs.options import Output
+from meshtalk.verbs.progress import one_line
 
 
 def build(output: Output, minutes: float = 60.0, seed: int = 0, workers: int = 2) -> None:
@@ -24,7 +23,7 @@ def build(output: Output, minutes: float = 60.0, seed: int = 0, workers: int = 2
     """
     from meshtalk.corpus.build import build_corpus
 
-    with _one_line() as show:
+    with one_line() as show:
         made = build_corpus(output, minutes=minutes, seed=seed, workers=workers, progress=show)
     print(f"{made.root}: {len(made.clips)} clips, {sum(c.duration_s for c in made.clips) / 60:.1f} minutes")
 
@@ -62,7 +61,7 @@ def convert(
     from meshtalk.convert.run import convert as run
 
     options = Options(template=template, topology=topology, fps=fps, unit=unit, axes=axes, rows=rows, flame=flame)
-    with _one_line() as show:
+    with one_line() as show:
         corpus, report = run(kind, source, output, options, workers=workers, progress=show)
     print(report)
     print(corpus.root)
@@ -80,7 +79,7 @@ def from_speech(source: Positional[Path], output: Positional[Path], /, seed: int
     """
     from meshtalk.corpus.from_speech import corpus_from_speech
 
-    with _one_line() as show:
+    with one_line() as show:
         corpus, report = corpus_from_speech(source, output, seed=seed, workers=workers, progress=show)
     print(report)
     print(corpus.root)
@@ -102,24 +101,6 @@ def info(corpus: Positional[Path], /, verify: Annotated[bool, FlagCreatePairsOff
     print(summary(opened))
     if verify:
         print("files: all are as the manifest says")
-
-
-@contextmanager
-def _one_line() -> Iterator[Callable[[object], None]]:
-    """Shows progress on standard error, each over the one before, and ends the line whatever happens."""
-    width = 0
-
-    def show(progress: object) -> None:
-        nonlocal width
-        text = str(progress)
-        print(f"\r{text:{width}}", end="", file=sys.stderr, flush=True)
-        width = len(text)
-
-    try:
-        yield show
-    finally:
-        if width:
-            print(file=sys.stderr)
 
 
 VERBS: Mapping[str, Callable[..., Any]] = {"build": build, "convert": convert, "from-speech": from_speech, "info": info}

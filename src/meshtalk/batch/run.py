@@ -1,0 +1,252 @@
+"""Animate recordings into a folder, in parallel; what is there already is left as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from meshtalk.animate import load_model
+from meshtalk.batch.ledger import Done, Ledger, sha256
+from meshtalk.batch.recordings import Recording, find_recordings
+from meshtalk.batch.task import Animate, Failed, output_of
+from meshtalk.corpus import ray_workers, workers
+from meshtalk.corpus.workers import Lost, check_workers, one_thread
+from meshtalk.errors import InputError
+from meshtalk.files import write_json
+
+REPORT, LOCK = "batch.json", ".batch.lock"
+BAR = 24
+TOLD = 20
+"""Failures that the printed report tells; the file has all."""
+MADE, KEPT, FAILED = "made", "kept", "failed"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a batch is; `str()` of it is one line."""
+
+    done: int
+    total: int
+    failed: int
+    sound_s: float
+    """Seconds of sound animated so far in this run."""
+    took_s: float
+
+    def __str__(self) -> str:
+        full = BAR * self.done // max(self.total, 1)
+        left_s = self.took_s * (self.total / self.done - 1)
+        return (
+            f"[{'#' * full}{'.' * (BAR - full)}] {self.done}/{self.total} recordings, {self.failed} failed,"
+            f" {self.sound_s / max(self.took_s, 1e-9):.1f} times as fast as speech, {left_s / 60:.1f} min left"
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one recording."""
+
+    recording: str
+    status: str
+    """made, kept (it was there already) or failed."""
+    output: str = ""
+    duration_s: float = 0.0
+    """Of the animation."""
+    took_s: float = 0.0
+    note: str = ""
+    """Why it failed, or what was odd about it."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of all recordings, in their order; the output folder keeps it as batch.json, and `str()` of it is for reading."""
+
+    folder: Path
+    outcomes: tuple[Outcome, ...]
+    took_s: float
+    settings: Mapping[str, Any]
+    """What the outputs were made with, as JSON."""
+
+    @property
+    def failed(self) -> tuple[Outcome, ...]:
+        return self._of(FAILED)
+
+    def _of(self, status: str) -> tuple[Outcome, ...]:
+        return tuple(outcome for outcome in self.outcomes if outcome.status == status)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types."""
+        counts = {status: len(self._of(status)) for status in (MADE, KEPT, FAILED)}
+        told = {"took_s": round(self.took_s, 3), "settings": self.settings}
+        return counts | told | {"recordings": [asdict(outcome) for outcome in self.outcomes]}
+
+    def __str__(self) -> str:
+        lines = [f"{'':6}  recordings  minutes of sound"]
+        for status in (MADE, KEPT, FAILED):
+            part = self._of(status)
+            minutes = f"{sum(outcome.duration_s for outcome in part) / 60:16.1f}" if status != FAILED else f"{'-':>16}"
+            lines.append(f"{status:6}  {len(part):10d}  {minutes}")
+        sound_s = sum(outcome.duration_s for outcome in self._of(MADE))
+        if sound_s:
+            lines.append(f"{self.took_s / 60:.1f} min, {sound_s / self.took_s:.1f} times as fast as speech")
+        odd = [outcome for outcome in self.outcomes if outcome.note]
+        for outcome in sorted(odd, key=lambda outcome: outcome.status != FAILED)[:TOLD]:
+            lines.append(f"  {'' if outcome.recording in outcome.note else outcome.recording + ': '}{outcome.note}")
+        if len(odd) > TOLD:
+            lines.append(f"  … and {len(odd) - TOLD} more in {self.folder / REPORT}")
+        # names of files need not be text
+        return "\n".join(lines).encode("utf-8", "backslashreplace").decode()
+
+
+def animate_all(
+    inputs: Sequence[str | Path],
+    folder: str | Path,
+    suffix: str = ".npz",
+    *,
+    model: Path | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    look: Any = None,
+    n_workers: int = 1,
+    ray: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Report:
+    """Animate every recording into `folder`, or go on with an interrupted run.
+
+    Each output has the bytes that `Animator.animate` and `Clip.save` give with these options on one thread, whatever the number of
+    workers. It is made anew if the recording, the model, an option or the version is another than it was made with, or
+    if it is no longer there. A recording that cannot be animated is told in the report, and the others go on.
+
+    Args:
+        inputs: see `find_recordings`.
+        suffix: of the outputs, see `meshtalk.export.EXPORTERS`.
+        model: model folder; None is the packaged one.
+        seed: of every recording's sampling.
+        options: of `Animator.animate`.
+        look: camera and light of pictures and films.
+        n_workers: processes, each with its own model and about one core's work.
+        ray: give the work to Ray Data, see `ray_workers.as_done`.
+        progress: called after every recording.
+
+    Raises:
+        InputError: inputs, options or outputs that cannot be used, a folder in which another batch is at work, or a full disk.
+    """
+    folder = Path(folder)
+    check_workers(n_workers)
+    recordings = find_recordings(inputs, folder)
+    task = Animate(folder.resolve(), suffix, model and model.resolve(), device, seed, _absolute(options or {}), look)
+    names = [output_of(recording, suffix) for recording in recordings]
+    if REPORT in names:
+        raise InputError(f"{recordings[names.index(REPORT)].path} would be written to {REPORT}, the report : rename it")
+    settings = _tried(task)
+    made_with = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"another batch is at work in {folder} : wait for its end, or choose another folder") from None
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror} : choose another output") from None
+    with lock:
+        _sweep(folder)
+        with closing(Ledger(folder)) as ledger:
+            return _run(task, recordings, names, ledger, made_with, settings, n_workers, ray, progress)
+
+
+def _run(
+    task: Animate,
+    recordings: Sequence[Recording],
+    names: Sequence[str],
+    ledger: Ledger,
+    made_with: str,
+    settings: Mapping[str, Any],
+    n_workers: int,
+    ray: bool,
+    progress: Callable[[Progress], None] | None,
+) -> Report:
+    began = time.monotonic()
+    outcomes: dict[int, Outcome] = {}
+    for place, (recording, name) in enumerate(zip(recordings, names, strict=True)):
+        if (entry := ledger.holds(name, recording.path, made_with)) is not None:
+            outcomes[place] = Outcome(str(recording.path), KEPT, name, entry.duration_s, entry.took_s, entry.note)
+    todo = [place for place in range(len(recordings)) if place not in outcomes]
+    for name in {Path(names[place]).parent for place in todo}:
+        _make(ledger.folder / name)
+    share = ray_workers.as_done if ray else workers.as_done
+    sound_s, failed = 0.0, 0
+    with closing(share(task, [recordings[place] for place in todo], n_workers)) as results:
+        for done, (index, result) in enumerate(results, 1):
+            place = todo[index]
+            path, name = str(recordings[place].path), names[place]
+            if isinstance(result, (Failed, Lost)):
+                outcomes[place] = Outcome(path, FAILED, note=result.why)
+                failed += 1
+            else:
+                stored = (ledger.folder / name).stat().st_size
+                ledger.add(Done(name, stored, path, made_with=made_with, **asdict(result)))
+                outcomes[place] = Outcome(path, MADE, name, result.duration_s, result.took_s, result.note)
+                sound_s += result.duration_s
+            if progress is not None:
+                progress(Progress(done, len(todo), failed, sound_s, time.monotonic() - began))
+    took_s = time.monotonic() - began
+    report = Report(ledger.folder, tuple(outcomes[place] for place in range(len(recordings))), took_s, settings)
+    write_json(ledger.folder / REPORT, report.to_dict())
+    return report
+
+
+def _absolute(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Paths that mean the same in any process's folder."""
+    return {name: value.resolve() if isinstance(value, Path) else value for name, value in options.items()}
+
+
+def _tried(task: Animate) -> dict[str, Any]:
+    """What the outputs are made with, after a moment of silence was animated and written: no option is found wrong later."""
+    animator = load_model(task.model, device=task.device)
+    with tempfile.TemporaryDirectory(prefix="meshtalk-") as folder, one_thread():
+        clip = animator.animate(np.zeros(1600, np.float32), 16000, seed=task.seed, **task.options)
+        clip.save(Path(folder) / output_of(Recording(Path("trial"), "trial"), task.suffix), task.look)
+    direction = task.options.get("direction")
+    return {
+        "meshtalk": version("meshtalk"),
+        "model": animator.checkpoint.hash,
+        "device": task.device,
+        "format": task.suffix,
+        "look": None if task.look is None else asdict(task.look),
+        "seed": task.seed,
+        "options": {
+            name: {"file": value.name, "sha256": sha256(value)} if isinstance(value, Path) else value
+            for name, value in task.options.items()
+            if name != "direction"
+        },
+        "direction": None if direction is None else _plain(vars(direction)),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return {name: _plain(each) for name, each in value.items()} if isinstance(value, Mapping) else value
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make {folder}: {error.strerror} : choose another output") from None
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed run was writing; nobody else writes here now."""
+    for path in folder.rglob(".meshtalk-*"):
+        if path.is_file():
+            path.unlink(missing_ok=True)

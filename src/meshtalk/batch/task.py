@@ -1,0 +1,86 @@
+"""One recording → one output, in whatever process."""
+
+from __future__ import annotations
+
+import errno
+import time
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from meshtalk.animate import Animator, load_model
+from meshtalk.batch.ledger import sha256
+from meshtalk.batch.recordings import Recording
+from meshtalk.errors import InputError
+
+_loaded = lru_cache(1)(load_model)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A recording that could not be animated."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """An output is there."""
+
+    recording_bytes: int
+    recording_mtime_ns: int
+    recording_sha256: str
+    duration_s: float
+    """Of the animation."""
+    took_s: float
+    note: str
+
+
+def output_of(recording: Recording, suffix: str) -> str:
+    """Where its output is, below the output folder."""
+    return recording.name + suffix
+
+
+@dataclass(frozen=True)
+class Animate:
+    """Animates recordings into `folder`."""
+
+    folder: Path
+    suffix: str
+    model: Path | None
+    device: str
+    seed: int
+    options: dict[str, Any]
+    """Of `Animator.animate`."""
+    look: Any
+
+    def __call__(self, recording: Recording) -> Made | Failed:
+        """Write the output, whole or not at all.
+
+        Raises:
+            InputError: the disk is full.
+        """
+        began = time.monotonic()
+        animator: Animator = _loaded(self.model, device=self.device)
+        try:
+            with warnings.catch_warnings(record=True) as odd:
+                warnings.simplefilter("always", UserWarning)
+                stat = recording.path.stat() if recording.path.exists() else None
+                clip = animator.animate(recording.path, seed=self.seed, **self.options)
+                clip.save(self.folder / output_of(recording, self.suffix), self.look)
+                digest = sha256(recording.path)
+        except InputError as error:
+            return Failed(str(error))
+        except Exception as error:  # files are damaged in many ways; the other recordings are none the worse for it
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise InputError(
+                    f"the disk of {self.folder} is full : make room, and the same command continues"
+                ) from None
+            return Failed(f"it cannot be animated ({type(error).__name__}: {error})")
+        assert stat is not None
+        note = "; ".join(str(warning.message) for warning in odd if issubclass(warning.category, UserWarning))
+        took_s = round(time.monotonic() - began, 3)
+        return Made(stat.st_size, stat.st_mtime_ns, digest, round(clip.duration_s, 3), took_s, note)
