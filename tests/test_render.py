@@ -56,7 +56,9 @@ def renderer(ball) -> Renderer:
 
 def drawn(screen: np.ndarray, faces: list, size: int = 64) -> np.ndarray:
     nearness, owner = np.empty((size, size, 4), np.float32), np.empty((size, size, 4), np.int32)
-    kernels.rasterise(np.array(screen, float), np.array(faces, np.uint32), nearness, owner)
+    kernels.rasterise(
+        np.array(screen, float), np.array(faces, np.uint32), np.zeros(len(faces), np.uint8), nearness, owner
+    )
     return owner
 
 

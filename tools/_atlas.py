@@ -17,13 +17,13 @@ RECTANGLES = {
 }
 """Island → left, bottom, right, top. Both eyes share one picture; the sockets, never seen, share a dark corner."""
 MARGIN = 0.004
-CENTRE_PULL = 4.0
-"""How strongly the middle of the face is enlarged at the cost of the back of the head."""
+CENTRE_PULL, FACE_PULL, FACE_DOWN = 6.0, 3.0, 0.56
+"""How strongly the middle of the face is enlarged across and down, and how far down MakeHuman's map it lies."""
 
 
-def stretch(x: np.ndarray) -> np.ndarray:
-    """Monotone map of [-1,1] onto itself, steep in the middle."""
-    return np.arcsinh(CENTRE_PULL * x) / np.arcsinh(CENTRE_PULL)
+def stretch(x: np.ndarray, pull: float) -> np.ndarray:
+    """Monotone map, steep at 0; [-1,1] onto itself."""
+    return np.arcsinh(pull * x) / np.arcsinh(pull)
 
 
 def lay_out(uvs: np.ndarray, uv_faces: np.ndarray, island: np.ndarray) -> np.ndarray:
@@ -42,8 +42,10 @@ def lay_out(uvs: np.ndarray, uv_faces: np.ndarray, island: np.ndarray) -> np.nda
         unit = (spots - low) / (high - low)
         if name == "skin":
             # MakeHuman's face lies on its side: its +u runs down the face
-            down, across = unit[:, 0], stretch(2 * unit[:, 1] - 1) / 2 + 0.5
-            unit = np.stack([across, 1 - down**1.35], axis=1)
+            across = stretch(2 * unit[:, 1] - 1, CENTRE_PULL) / 2 + 0.5
+            crown, neck = stretch(np.array([-FACE_DOWN, 1 - FACE_DOWN]), FACE_PULL)
+            down = (stretch(unit[:, 0] - FACE_DOWN, FACE_PULL) - crown) / (neck - crown)
+            unit = np.stack([across, 1 - down], axis=1)
         corner, size = np.array([left, bottom]) + MARGIN, np.array([right - left, top - bottom]) - 2 * MARGIN
         result[rows] = corner + unit * np.maximum(size, 1e-4)
     return result

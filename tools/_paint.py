@@ -9,18 +9,18 @@ import numpy as np
 from _regions import smoothstep
 
 SIZE = 1024
-SKIN = np.array([0.845, 0.660, 0.560])
+SKIN = np.array([0.840, 0.665, 0.575])
 BLUSH = np.array([0.820, 0.500, 0.445])
 SALLOW = np.array([0.845, 0.690, 0.555])
-SHADE = np.array([0.600, 0.440, 0.400])
+SHADE = np.array([0.620, 0.445, 0.420])
 LIP = np.array([0.735, 0.430, 0.405])
 HAIR = np.array([0.165, 0.118, 0.095])
 MOUTH = np.array([0.420, 0.155, 0.150])
 TONGUE = np.array([0.700, 0.365, 0.365])
 TOOTH = np.array([0.930, 0.900, 0.840])
 GUM = np.array([0.690, 0.380, 0.370])
-SCLERA = np.array([0.915, 0.900, 0.885])
-IRIS = np.array([0.360, 0.235, 0.135])
+SCLERA = np.array([0.885, 0.865, 0.850])
+IRIS = np.array([0.290, 0.205, 0.150])
 """sRGB colours, 0..1."""
 
 
@@ -114,20 +114,20 @@ def bump(points: np.ndarray, centre: np.ndarray, radii_m: tuple[float, float, fl
 def brows(points: np.ndarray, eye: np.ndarray) -> np.ndarray:
     """(n,) how much brow hair covers a spot; `eye` is the centre of the left eyeball."""
     x = np.abs(points[:, 0]) - eye[0]  # from the pupil outwards
-    along = (x + 0.0175) / 0.0405  # 0 at the inner end, 1 at the tail
-    ridge = eye[1] + 0.0165 + 0.0045 * np.sin(np.pi * np.clip(along, 0, 1) * 0.80) - 0.0042 * np.clip(along - 0.6, 0, 1)
-    ridge = ridge - 0.004 * np.clip(along - 0.55, 0, 1) ** 2 * 4
-    half = 0.0047 * (1 - 0.66 * np.clip(along, 0, 1) ** 1.5)
+    along = (x + 0.0185) / 0.0420  # 0 at the inner end, 1 at the tail
+    held = np.clip(along, 0, 1)
+    ridge = eye[1] + 0.0158 + 0.0052 * np.sin(np.pi * held * 0.80) - 0.017 * np.clip(along - 0.58, 0, 1) ** 2
+    half = 0.0040 * (1 - 0.70 * held**1.6) * (0.72 + 0.28 * smoothstep(along, 0.0, 0.22))
     across = (points[:, 1] - ridge) / half
-    body = smoothstep(along, -0.06, 0.26) * (1 - smoothstep(along, 0.80, 1.03)) * (points[:, 2] > eye[2] - 0.01)
-    body = body * (1 - smoothstep(np.abs(across), 0.45, 1.25))
+    body = smoothstep(along, -0.05, 0.30) * (1 - smoothstep(along, 0.86, 1.05)) * (points[:, 2] > eye[2] - 0.01)
+    body = body * (1 - smoothstep(np.abs(across + 0.10 * noise(points, 0.0016, 13)), 0.20, 1.30))
     # strokes: stretched noise, standing up at the inner end, lying along the brow at the tail
-    lean = np.radians(72 - 62 * np.clip(along, 0, 1))
+    lean = np.radians(74 - 66 * held**0.8)
     across_hair = x * np.sin(lean) - points[:, 1] * np.cos(lean)
     along_hair = x * np.cos(lean) + points[:, 1] * np.sin(lean)
-    sideways = np.stack([across_hair, 0.12 * along_hair, 0 * x], axis=1)
-    strokes = 0.74 + 0.34 * noise(sideways, 0.00075, 11) + 0.16 * noise(points, 0.0035, 12)
-    return body * np.clip(strokes, 0.12, 1)
+    sideways = np.stack([across_hair, 0.10 * along_hair, 0 * x], axis=1)
+    strokes = 0.70 + 0.42 * noise(sideways, 0.00060, 11) + 0.16 * noise(points, 0.0035, 12)
+    return body * np.clip(strokes, 0.10, 1)
 
 
 HAIRLINE_MM = (
@@ -150,52 +150,71 @@ def hair(points: np.ndarray, eye: np.ndarray, ear: np.ndarray) -> np.ndarray:
     return cover * grain * (1 - smoothstep(ear, 0.2, 0.6))
 
 
-def skin(points: np.ndarray, fields: Mapping[str, np.ndarray], marks: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(n,3) colours. `fields`: texel values of `lip_ring`, `lid_ring`, `ear`; `marks`: eye, nose, chin, lips spots."""
+def skin(
+    points: np.ndarray, fields: Mapping[str, np.ndarray], marks: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(n,3) colours, (n,) how much of each is hair, (n,) how strongly the spot mirrors, 1 being usual.
+
+    Args:
+        fields: texel values of `lip_ring`, `lid_ring`, `ear`.
+        marks: spots `eye`, `nose`, `chin`, `lips`.
+    """
     eye, nose, lips = marks["eye"], marks["nose"], marks["lips"]
     mottle = 0.6 * noise(points, 0.018, 1) + 0.4 * noise(points, 0.006, 2)
     colour = np.repeat(SKIN[None], len(points), axis=0)
     forehead = np.array([0, eye[1] + 0.045, eye[2] + 0.02])
-    colour = mix(colour, SALLOW, 0.5 * bump(points, forehead, (0.04, 0.022, 0.05)))
+    brow = bump(points, forehead, (0.04, 0.022, 0.05))
     cheek = np.array([eye[0] + 0.012, 0.5 * (eye[1] + lips[1]) + 0.002, eye[2]])
-    colour = mix(colour, BLUSH, (0.34 + 0.12 * mottle) * bump(points, cheek, (0.019, 0.015, 0.04)))
-    colour = mix(colour, BLUSH, 0.34 * bump(points, np.add(nose, (0, -0.002, 0)), (0.014, 0.010, 0.022)))
-    colour = mix(colour, BLUSH, 0.20 * bump(points, np.add(marks["chin"], (0, 0.006, 0)), (0.014, 0.010, 0.02)))
+    tip = bump(points, np.add(nose, (0, -0.002, 0)), (0.014, 0.010, 0.022))
+    chin = bump(points, np.add(marks["chin"], (0, 0.006, 0)), (0.014, 0.010, 0.02))
+    colour = mix(colour, SALLOW, 0.5 * brow)
+    colour = mix(colour, BLUSH, (0.30 + 0.16 * mottle) * bump(points, cheek, (0.020, 0.015, 0.04)))
+    colour = mix(colour, BLUSH, (0.34 + 0.10 * mottle) * tip + 0.20 * chin)
     colour = mix(colour, BLUSH, 0.40 * np.clip(fields["ear"], 0, 1))
-    under = np.array([eye[0] - 0.004, eye[1] - 0.0125, eye[2] + 0.012])
-    colour = mix(colour, SHADE, 0.26 * bump(points, under, (0.013, 0.0045, 0.03)))
-    upper_lid = np.array([eye[0], eye[1] + 0.008, eye[2] + 0.012])
-    colour = mix(colour, SHADE, 0.16 * bump(points, upper_lid, (0.014, 0.006, 0.03)))
+    under = np.array([eye[0] - 0.003, eye[1] - 0.0115, eye[2] + 0.012])
+    colour = mix(colour, SHADE, 0.22 * bump(points, under, (0.012, 0.0042, 0.03)))
+    upper_lid = np.array([eye[0], eye[1] + 0.0085, eye[2] + 0.012])
+    colour = mix(colour, SHADE, 0.07 * bump(points, upper_lid, (0.013, 0.0040, 0.03)))
     pores = 0.016 * noise(points, 0.0011, 3) + 0.012 * noise(points, 0.0022, 4)
-    colour = colour * (1 + 0.022 * mottle + pores)[:, None]
-    lined = LIP * (1 + 0.05 * noise(points * [1.0, 0.15, 0.15], 0.0009, 5) + 0.03 * noise(points, 0.004, 6))[:, None]
+    spots = smoothstep(noise(points, 0.0026, 9), 0.62, 0.95) * smoothstep(noise(points, 0.02, 10), -0.4, 0.8)
+    colour = colour * (1 + 0.030 * mottle + pores - 0.05 * spots)[:, None]
+    lined = LIP * (1 + 0.07 * noise(points * [1.0, 0.15, 0.15], 0.0009, 5) + 0.04 * noise(points, 0.004, 6))[:, None]
     ring = fields["lip_ring"] + 0.18 * noise(points, 0.003, 7)
-    colour = mix(colour, lined, 0.86 * (1 - smoothstep(ring, 4.3, 5.7)))
+    red = 1 - smoothstep(ring, 4.1, 5.8)
+    colour = mix(colour, lined, 0.80 * red)
     colour = mix(colour, MOUTH, 0.6 * (1 - smoothstep(fields["lip_ring"], 0.0, 1.3)))
     lash = fields["lid_ring"]
     upper = smoothstep(points[:, 1] - eye[1], -0.0020, 0.0005)
-    rim = smoothstep(lash, 0.7, 1.3) * (1 - smoothstep(lash, 1.9, 2.8))
-    colour = mix(colour, HAIR * 0.8, (0.22 + 0.68 * upper) * rim)
-    colour = mix(colour, BLUSH * 0.9, 0.7 * (1 - smoothstep(lash, 0.2, 1.0)))
-    colour = mix(colour, HAIR, 0.88 * brows(points, eye))
-    return mix(colour, HAIR * (1 + 0.25 * noise(points, 0.0007, 8))[:, None], 0.86 * hair(points, eye, fields["ear"]))
+    rim = smoothstep(lash, 0.7, 1.2) * (1 - smoothstep(lash, 1.5, 2.6))
+    colour = mix(colour, HAIR * 0.8, (0.16 + 0.66 * upper) * rim)
+    colour = mix(colour, BLUSH * 0.9, 0.6 * (1 - smoothstep(lash, 0.2, 1.0)))
+    tuft, cover = 0.80 * brows(points, eye), 0.90 * hair(points, eye, fields["ear"])
+    colour = mix(colour, HAIR, tuft)
+    colour = mix(colour, HAIR * (1 + 0.25 * noise(points, 0.0007, 8))[:, None], cover)
+    hairy = 1 - (1 - tuft) * (1 - cover)
+    shine = 0.80 + 0.30 * brow + 0.45 * tip + 0.15 * chin + 0.10 * mottle
+    shine = shine * (1 - red) + red * (1.25 + 0.35 * noise(points * [1.0, 0.15, 0.15], 0.0009, 5))
+    return colour, hairy, shine * (1 - 0.72 * hairy)
 
 
-def eyeball(angle_deg: np.ndarray, turn: np.ndarray) -> np.ndarray:
-    """(n,3) colours at a polar angle from the pupil and a turn (radians, 0 at +X, a quarter at +Y)."""
+def eyeball(angle_deg: np.ndarray, turn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n,3) colours at a polar angle from the pupil and a turn (radians, 0 at +X, a quarter at +Y); (n,) share of iris."""
     ring = np.stack([np.cos(turn), np.sin(turn), 0 * turn], axis=1)
-    rays = noise(ring * 4.0, 0.16, 31) + 0.6 * noise(ring * 4.0, 0.06, 32)
+    swing = ring * (4.0 + 0.10 * smoothstep(angle_deg, 8, 25))[:, None]
+    rays = noise(swing, 0.20, 31) + 0.7 * noise(swing, 0.075, 32)
     colour = np.repeat(SCLERA[None], len(turn), axis=0)
-    colour = mix(colour, BLUSH, 0.30 * smoothstep(angle_deg, 38, 75))
-    colour = mix(colour, SHADE * 0.8, 0.30 * smoothstep(np.sin(turn) * angle_deg, 4, 34))  # the upper lid's shadow
+    colour = mix(colour, BLUSH, 0.40 * smoothstep(angle_deg, 36, 72))
+    ball = np.stack([angle_deg * np.cos(turn), angle_deg * np.sin(turn), 0 * turn], axis=1)
+    veins = 1 - smoothstep(np.abs(noise(ball + 3 * noise(ball, 9.0, 34)[:, None], 6.0, 33)), 0.0, 0.06)
+    colour = mix(colour, BLUSH * 0.9, 0.28 * veins * smoothstep(angle_deg, 32, 60))
     depth = smoothstep(angle_deg, 8, 24)
-    iris = IRIS * (1.30 - 0.55 * depth + 0.22 * rays * smoothstep(angle_deg, 8, 12))[:, None]
-    iris = mix(iris, IRIS * 0.25, smoothstep(angle_deg, 20.5, 25.0))
-    iris = iris * (1 - 0.35 * smoothstep(np.sin(turn) * angle_deg, 2, 22))[:, None]
-    iris = mix(np.full_like(colour, 0.02), iris, smoothstep(angle_deg, 7.6, 8.8))
-    colour = mix(iris, colour, smoothstep(angle_deg, 24.6, 26.6))
-    glint = np.hypot(angle_deg * np.cos(turn) + 5.5, angle_deg * np.sin(turn) - 8.0)
-    return mix(colour, np.ones_like(colour), 0.85 * (1 - smoothstep(glint, 1.6, 3.0)))
+    collarette = np.exp(-(((angle_deg - 12.5 - 1.2 * rays) / 2.6) ** 2))
+    iris = IRIS * (1.05 - 0.25 * depth + 0.34 * rays * smoothstep(angle_deg, 8, 12) + 0.45 * collarette)[:, None]
+    iris = mix(iris, IRIS * [1.35, 1.10, 0.85], 0.5 * collarette)
+    iris = mix(iris, IRIS * 0.22, smoothstep(angle_deg, 19.5, 24.6))
+    share = smoothstep(angle_deg, 8.0, 9.2) * (1 - smoothstep(angle_deg, 23.6, 26.4))
+    iris = mix(np.full_like(colour, 0.015), iris, smoothstep(angle_deg, 8.0, 9.4))
+    return mix(iris, colour, smoothstep(angle_deg, 23.6, 26.4)), share
 
 
 def teeth(along: np.ndarray, up: np.ndarray, gap: np.ndarray) -> np.ndarray:
@@ -220,7 +239,7 @@ def fill_gutters(image: np.ndarray, covered: np.ndarray, rounds: int = 12) -> np
         fresh = ~covered & (count > 0)
         image[fresh] = total[fresh] / count[fresh][:, None]
         covered |= fresh
-    image[~covered] = SKIN
+    image[~covered] = image[covered].mean(0)
     return image
 
 

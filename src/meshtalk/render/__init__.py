@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from meshtalk.errors import InputError
-from meshtalk.render import scene
+from meshtalk.render import dress, scene
 from meshtalk.render.look import CAMERAS, LIGHTS, Lighting, Look, View
 from meshtalk.topology import Topology
 
@@ -50,19 +50,17 @@ class Renderer:
             InputError: a shape or size that does not fit, a damaged texture, or the `media` extra is missing.
         """
         try:
-            from meshtalk.render import kernels, occlusion
+            from meshtalk.render import kernels, occlusion, shading
         except ImportError as error:
             raise InputError(f"drawing needs {error.name} (not installed) : pip install 'meshtalk[media]'") from None
         if width < 16 or height < 16:
             raise InputError(f"a picture of {width}x{height} pixels is too small; at least 16x16 is needed")
         look = look or Look()
         lighting = look.lighting
-        self._kernels = kernels
+        self._kernels, self._shading = kernels, shading
         self.topology, self.width, self.height = topology, width, height
         template = self._checked(template)
         self.camera = scene.fit_camera(template, topology, width, height, look.view)
-        self._faces = np.ascontiguousarray(topology.faces, np.uint32)
-        self._texels, self._levels, self._uvs, self._uv_faces = scene.texture_pyramid(topology)
         self.surface = scene.looks(topology, tint)
         """(V,7) float32: see `scene.looks`; with the openness that the template's own shape leaves."""
         self._tone = scene.tone_table()
@@ -72,6 +70,28 @@ class Renderer:
         self._buffers = threading.local()
         to_key = self._lights[0, :3] @ self.camera.rotation
         self.surface[:, 3:5] = np.maximum(self.surface[:, 3:5], occlusion.openness(topology, template, to_key))
+        self._prepare(template)
+
+    def _prepare(self, template: np.ndarray) -> None:
+        """What is drawn: the mesh cut finer, with all that belongs to its vertices and faces."""
+        topology = self.topology
+        self._texels, self._levels, uvs, uv_faces = scene.texture_pyramid(topology, dress.masks(topology))
+        vertex_kinds, self._face_kinds = scene.kinds(topology)
+        surface = np.column_stack([self.surface, scene.corneas(topology, template)]).astype(np.float32)
+        self._coarse = self._faces = np.ascontiguousarray(topology.faces, np.uint32)
+        self._edges = np.zeros((0, 2), np.uint32)
+        if len(topology.faces) <= scene.FINEST:
+            self._edges, self._faces = scene.finer(topology.faces, topology.n_vertices)
+            uv_edges, uv_faces = scene.finer(uv_faces, len(uvs))
+            uvs = np.concatenate([uvs, uvs[uv_edges].mean(1)])
+            self._face_kinds = np.repeat(self._face_kinds, 4)
+        a, b = self._edges.T
+        # the middle of an edge lies within if one of its ends does
+        self._vertex_kinds = np.concatenate([vertex_kinds, np.maximum(vertex_kinds[a], vertex_kinds[b])])
+        self._surface = np.concatenate([surface, (surface[a] + surface[b]) / 2])
+        self._uvs, self._uv_faces = uvs.astype(np.float32), uv_faces
+        disc = scene.directions(2 * scene.TAPS)[: scene.TAPS, :2]
+        self._taps = disc - np.array([0.0, scene.FROM_ABOVE])
 
     def frame(self, vertices: np.ndarray) -> np.ndarray:
         """Draw one mesh.
@@ -86,21 +106,32 @@ class Renderer:
             InputError: a wrong shape, or NaN or infinite coordinates.
         """
         vertices = self._checked(vertices)
-        run, camera, buffers = self._kernels, self.camera, self._buffers
+        run, shading, camera, buffers = self._kernels, self._shading, self.camera, self._buffers
         if not hasattr(buffers, "owner"):
-            cells = (self.height, self.width, run.N_SAMPLES)
+            cells, count = (self.height, self.width, run.N_SAMPLES), len(self._surface)
             buffers.owner, buffers.nearness = np.empty(cells, np.int32), np.empty(cells, np.float32)
-            buffers.screen, buffers.normals = np.empty(vertices.shape), np.empty(vertices.shape)
-            buffers.lit = np.empty((len(vertices), run.LIT))
-        run.vertex_normals(vertices, self._faces, camera.rotation, buffers.normals)
+            buffers.own_normals, buffers.refined = np.empty(vertices.shape), np.empty((count, 3))
+            buffers.screen, buffers.normals = np.empty((count, 3)), np.empty((count, 3))
+            buffers.sheltered, buffers.lit = np.empty(count), np.empty((count, shading.LIT))
+        run.vertex_normals(vertices, self._coarse, np.eye(3), buffers.own_normals)
+        run.refine(vertices, buffers.own_normals, self._edges, buffers.refined)
+        run.vertex_normals(buffers.refined, self._faces, camera.rotation, buffers.normals)
         view = np.array([camera.focal_px, camera.cx, camera.cy])
-        run.project(vertices, camera.rotation, camera.centre, camera.distance_m, view, buffers.screen)
-        run.rasterise(buffers.screen, self._faces, buffers.nearness, buffers.owner)
-        run.light(buffers.normals, buffers.screen, view, self.surface, self._lights, self._wrap, buffers.lit)
+        run.project(buffers.refined, camera.rotation, camera.centre, camera.distance_m, view, buffers.screen)
+        run.rasterise(buffers.screen, self._faces, self._face_kinds, buffers.nearness, buffers.owner)
+        run.shelter(
+            buffers.screen, buffers.normals, self._vertex_kinds, self._face_kinds, camera.focal_px, self._taps,
+            buffers.nearness, buffers.owner, buffers.sheltered,
+        )  # fmt: skip
+        shading.light(
+            buffers.normals, buffers.screen, view, self._surface, self._vertex_kinds, buffers.sheltered, self._lights,
+            self._wrap, buffers.lit,
+        )  # fmt: skip
         image = np.empty((self.height, self.width, 3), np.uint8)
-        run.shade(
-            buffers.screen, self._faces, self._uvs, self._uv_faces, buffers.lit, self._texels, self._levels,
-            buffers.owner, view, self._lights, self._tone, self._backdrop, self._backdrop_bytes, image,
+        shading.shade(
+            buffers.screen, self._faces, self._face_kinds, self._uvs, self._uv_faces, buffers.lit, self._texels,
+            self._levels, buffers.nearness, buffers.owner, view, self._lights, self._tone, self._backdrop,
+            self._backdrop_bytes, image,
         )  # fmt: skip
         return image
 

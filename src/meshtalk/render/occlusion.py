@@ -58,7 +58,7 @@ def _openness_of(vertices: np.ndarray, faces: np.ndarray, to_key: np.ndarray) ->
     size = float(np.linalg.norm(np.ptp(vertices, axis=0))) * 1.02
     cells = (_PX, _PX, kernels.N_SAMPLES)
     owner, nearness = np.empty(cells, np.int32), np.empty(cells, np.float32)
-    visible = np.empty(len(vertices))
+    visible, kinds = np.empty(len(vertices)), np.zeros(len(faces), np.uint8)
 
     def seen_from(towards: np.ndarray) -> np.ndarray:
         """(V,) whether a far point in that direction sees the vertex: a parallel projection along it."""
@@ -71,7 +71,7 @@ def _openness_of(vertices: np.ndarray, faces: np.ndarray, to_key: np.ndarray) ->
             flat[:, :2] = np.floor(flat[:, :2] * _PX * kernels.SUBPIXEL + 0.5) / kernels.SUBPIXEL
             return flat
 
-        kernels.rasterise(on_screen(vertices), faces, nearness, owner)
+        kernels.rasterise(on_screen(vertices), faces, kinds, nearness, owner)
         kernels.visibility(on_screen(raised), nearness, 0.0004 / size, visible)
         return visible
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from meshtalk.errors import InputError
+from meshtalk.render.kinds import EYE, HOLLOW, SHELL, TONGUE, TOOTH
 from meshtalk.render.look import Lighting, View
 from meshtalk.topology import Topology
 
@@ -17,16 +18,25 @@ WRAP = (0.38, 0.20, 0.14)
 SKIN = (0.76, 0.57, 0.48)
 """sRGB colour of skin where a topology has no texture."""
 PART_LOOKS = (
-    # word in the part's name → sRGB colour where there is no texture, specular strength, gloss, least openness to
+    # word in the part's name → kind, sRGB colour where there is no texture, specular strength, gloss, least openness to
     # light: what lies in the mouth is in the dark of the neutral face and has to be seen when lips part a little
-    ("socket", (0.62, 0.38, 0.33), 0.05, 0.0, 0.0),
-    ("eye_left", (0.93, 0.93, 0.94), 0.16, 1.0, 0.0),
-    ("eye_right", (0.93, 0.93, 0.94), 0.16, 1.0, 0.0),
-    ("teeth", (0.90, 0.87, 0.80), 0.22, 0.6, 0.6),
-    ("inner_mouth", (0.55, 0.24, 0.24), 0.15, 0.3, 0.28),
-    ("tongue", (0.72, 0.36, 0.36), 0.20, 0.45, 0.22),
+    ("socket", HOLLOW, (0.62, 0.38, 0.33), 0.05, 0.0, 0.0),
+    ("eye_left", EYE, (0.93, 0.93, 0.94), 0.45, 1.0, 0.85),
+    ("eye_right", EYE, (0.93, 0.93, 0.94), 0.45, 1.0, 0.85),
+    ("teeth", TOOTH, (0.90, 0.87, 0.80), 0.22, 0.6, 0.75),
+    ("inner_mouth", HOLLOW, (0.55, 0.24, 0.24), 0.15, 0.3, 0.28),
+    ("tongue", TONGUE, (0.72, 0.36, 0.36), 0.20, 0.45, 0.35),
 )
 SKIN_SHINE = (0.17, 0.0)
+LIP_SHINE = (0.20, 0.35)
+FINEST = 30_000
+"""Meshes of up to so many triangles are rounded: every triangle becomes four."""
+PORES = 0.45
+"""How uneven the sheen of skin is."""
+TAPS, FROM_ABOVE = 48, 0.3
+"""Spots around a vertex where lids and lips are looked for, and how far above it (of their radius) their middle lies."""
+CORNEA_DEG = (25.0, 31.0)
+"""The cornea of an eyeball ends between these angles from its front."""
 
 FIELD_OF_VIEW = 0.30
 """Height of the picture divided by the distance to the face: a portrait lens."""
@@ -139,10 +149,11 @@ def looks(topology: Topology, tint: tuple[float, float, float]) -> np.ndarray:
     table = np.zeros((topology.n_vertices, 7), np.float32)
     textured = topology.texture_png is not None
     table[:, :3] = (np.ones(3) if textured else to_linear(np.array(SKIN))) * np.asarray(tint)
-    table[:, 5:] = SKIN_SHINE
+    lips = np.asarray(topology.regions.get("lips", np.zeros(len(table))))[:, None]
+    table[:, 5:] = (1 - lips) * SKIN_SHINE + lips * LIP_SHINE
     if topology.parts is not None:
         for index, name in enumerate(topology.part_names):
-            for word, colour, strength, gloss, openness in PART_LOOKS:
+            for word, _, colour, strength, gloss, openness in PART_LOOKS:
                 if word in name.lower():
                     mine = topology.parts == index
                     table[mine, :3] = 1.0 if textured else to_linear(np.array(colour))
@@ -150,19 +161,66 @@ def looks(topology: Topology, tint: tuple[float, float, float]) -> np.ndarray:
     return table
 
 
-def texture_pyramid(topology: Topology) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Texture and coordinates as the kernels want them.
+def kinds(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
+    """(V,) and (F,) uint8: what each vertex and each face is, SHELL and so on; a face on a rim is what lies within."""
+    of_vertex = np.full(topology.n_vertices, SHELL, np.uint8)
+    for index, name in enumerate(topology.part_names if topology.parts is not None else ()):
+        for word, kind, *_ in PART_LOOKS:
+            if word in name.lower():
+                of_vertex[topology.parts == index] = kind
+    return of_vertex, of_vertex[topology.faces].max(1) if len(topology.faces) else np.zeros(0, np.uint8)
+
+
+def corneas(topology: Topology, template: np.ndarray) -> np.ndarray:
+    """(V,) how much each vertex belongs to the cornea of an eyeball that looks ahead; negative in the right eye."""
+    weight = np.zeros(topology.n_vertices)
+    for index, name in enumerate(topology.part_names if topology.parts is not None else ()):
+        mine = np.flatnonzero(topology.parts == index)
+        if "eye_left" in name.lower() or "eye_right" in name.lower():
+            if len(mine) < 4:
+                continue
+            # the sphere through the vertices: |p|² = 2 c·p + (r² − |c|²)
+            points = template[mine].astype(np.float64)
+            system = np.column_stack([2 * points, np.ones(len(points))])
+            centre = np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0][:3]
+            away = points - centre
+            cosine = away[:, 2] / np.maximum(np.linalg.norm(away, axis=1), 1e-9)
+            near, far = np.cos(np.deg2rad(CORNEA_DEG))
+            weight[mine] = np.clip((cosine - far) / (near - far), 0, 1) * (-1 if "right" in name.lower() else 1)
+    return weight
+
+
+def finer(faces: np.ndarray, n_vertices: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every triangle cut in four at the middles of its edges.
 
     Returns:
-        texels (P,3) float32 linear light, levels (L,3) int64 (start, width, height), uvs (N,2), uv_faces (F,3).
-        A topology without texture gets one white texel.
+        edges (E,2) and faces (4F,3), the middle of edge e being vertex `n_vertices` + e; face f becomes 4f … 4f+3.
+    """
+    a, b, c = np.asarray(faces, np.int64).T
+    ends = np.stack([np.stack([a, b], 1), np.stack([b, c], 1), np.stack([c, a], 1)], 1)
+    ends = np.sort(ends, -1).reshape(-1, 2)
+    edges, index = np.unique(ends, axis=0, return_inverse=True)
+    ab, bc, ca = (index.reshape(-1, 3) + n_vertices).T
+    cut = np.stack([(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)]).transpose(2, 0, 1)
+    return edges.astype(np.uint32), np.ascontiguousarray(cut.reshape(-1, 3), np.uint32)
+
+
+def texture_pyramid(topology: Topology, masks: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
+    """Texture and coordinates as the kernels want them.
+
+    Args:
+        masks: (H,W,3) in [0,1], see `dress.masks`.
+
+    Returns:
+        texels (P,4) float32 linear light and factor on what is mirrored, levels (L,3) (start, width, height), uvs (N,2),
+        uv_faces (F,3). A topology without texture gets one white texel.
 
     Raises:
         InputError: the texture is no image.
     """
     if topology.texture_png is None or topology.uvs is None or topology.uv_faces is None:
         return (
-            np.ones((1, 3), np.float32),
+            np.ones((1, 4), np.float32),
             np.array([[0, 1, 1]], np.uint32),
             np.zeros((1, 2), np.float32),
             np.zeros((len(topology.faces), 3), np.uint32),
@@ -174,11 +232,15 @@ def texture_pyramid(topology: Topology) -> tuple[np.ndarray, np.ndarray, np.ndar
             srgb = np.asarray(picture.convert("RGB"))
     except (UnidentifiedImageError, OSError) as error:
         raise InputError(f"the texture of topology {topology.hash} is no readable image: {error}") from None
-    level = to_linear(np.arange(256) / 255.0).astype(np.float32)[srgb]
+    colours = to_linear(np.arange(256) / 255.0).astype(np.float32)[srgb]
+    shine = np.ones((*colours.shape[:2], 1), np.float32)
+    if masks is not None:
+        shine = (2 * masks[..., 2:] * pores(*masks.shape[:2])[..., None]).astype(np.float32)
+    level = np.concatenate([colours, shine], 2)
     texels, levels, start = [], [], 0
     while True:
         tall, wide = level.shape[:2]
-        texels.append(level.reshape(-1, 3))
+        texels.append(level.reshape(-1, 4))
         levels.append((start, wide, tall))
         start += tall * wide
         if min(tall, wide) < 8:
@@ -187,6 +249,14 @@ def texture_pyramid(topology: Topology) -> tuple[np.ndarray, np.ndarray, np.ndar
         level = (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) * np.float32(0.25)
     uvs = np.ascontiguousarray(topology.uvs, np.float32)
     return np.concatenate(texels), np.array(levels, np.uint32), uvs, np.ascontiguousarray(topology.uv_faces, np.uint32)
+
+
+def pores(height: int, width: int) -> np.ndarray:
+    """(H,W) factors around 1 that break up the sheen of skin: random, of two or three texels' size."""
+    grain = np.random.default_rng(5).random((height, width))
+    for axis in (0, 1):
+        grain = (grain + np.roll(grain, 1, axis)) / 2
+    return np.clip(1 + PORES * (grain - 0.5) * 4, 0.2, 2.0)
 
 
 def backdrop(width: int, height: int, colour: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,4 @@
+"""Kinds of faces and vertices, which cover and light each other differently."""
+
+SHELL, HOLLOW, EYE, TOOTH, TONGUE = range(5)
+"""Skin and whatever is not known better; the walls of the mouth and of the eye sockets; what lies in them."""

@@ -1,0 +1,161 @@
+"""Pictures of the packaged head: what lies behind lids and lips stays there, whatever the face does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_render import sphere
+
+from meshtalk.corpus.head import Head, Person, load_head
+from meshtalk.render import CAMERAS, Look, Renderer, kernels, scene
+from meshtalk.render.kinds import EYE, HOLLOW, SHELL, TONGUE, TOOTH
+
+PX = 160
+
+
+@pytest.fixture(scope="module")
+def head() -> Head:
+    return load_head()
+
+
+def both(name: str, weight: float) -> dict[str, float]:
+    return {f"{name}Left": weight, f"{name}Right": weight}
+
+
+def posed(head: Head, person: Person, weights: dict[str, float]) -> np.ndarray:
+    vector = np.array([weights.get(name, 0.0) for name in head.topology.shape_names]) * person.gains
+    return person.template + np.tensordot(vector, head.topology.shapes, 1).astype(np.float32)
+
+
+class Seen:
+    """What each sample of a small picture shows, and how far away it and the skin alone are."""
+
+    def __init__(self, head: Head, person: Person, camera: str) -> None:
+        topology = head.topology
+        self.camera = scene.fit_camera(person.template, topology, PX, PX, CAMERAS[camera])
+        self.kinds = scene.kinds(topology)[1]
+        self.faces = np.ascontiguousarray(topology.faces, np.uint32)
+
+    def __call__(self, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        c, screen = self.camera, np.empty(vertices.shape)
+        view = np.array([c.focal_px, c.cx, c.cy])
+        kernels.project(vertices, c.rotation, c.centre, c.distance_m, view, screen)
+        cells = (PX, PX, kernels.N_SAMPLES)
+        owner, near = np.empty(cells, np.int32), np.empty(cells, np.float32)
+        kernels.rasterise(screen, self.faces, self.kinds, near, owner)
+        kind = np.where(owner >= 0, self.kinds[np.maximum(owner, 0)], SHELL)
+        skin, skin_near = self.faces[self.kinds == SHELL], np.empty(cells, np.float32)
+        kernels.rasterise(screen, skin, np.zeros(len(skin), np.uint8), skin_near, owner)
+        skin_near[owner < 0] = 1e-6
+        return kind, 1 / np.maximum(near, 1e-6), 1 / skin_near
+
+
+def test_every_part_of_the_head_has_its_kind(head: Head) -> None:
+    of_vertex, of_face = scene.kinds(head.topology)
+    names = np.array(head.topology.part_names)[head.topology.parts]
+    for name, kind in {"eye_left": EYE, "upper_teeth": TOOTH, "inner_mouth": HOLLOW, "skin": SHELL}.items():
+        assert set(of_vertex[names == name]) == {kind}
+    # a face on the rim of the mouth is mouth, not skin
+    rim = np.any(names[head.topology.faces] == "inner_mouth", axis=1)
+    assert set(of_face[rim]) == {HOLLOW}
+
+
+@pytest.mark.parametrize("camera", ["face", "three-quarter", "profile"])
+def test_closed_lids_show_no_eye_and_closed_lips_no_tooth(head: Head, camera: str) -> None:
+    poses: tuple[dict[str, float], ...] = (
+        both("eyeBlink", 1.0),
+        both("eyeBlink", 1.0) | both("eyeLookDown", 1.0),
+        both("eyeBlink", 1.0) | both("eyeLookUp", 1.0) | {"jawOpen": 0.3, "mouthClose": 0.3},
+        both("eyeBlink", 1.0) | {"mouthPucker": 1.0} | both("mouthPress", 1.0),
+        both("eyeBlink", 1.0) | {"cheekPuff": 1.0} | both("cheekSquint", 1.0),
+    )
+    for name in ("p00", "p03", "p04", "p07", "p12", "p27"):
+        person = head.person(name)
+        look = Seen(head, person, camera)
+        for pose in poses:
+            kind, _, _ = look(posed(head, person, pose))
+            assert (kind == EYE).sum() == 0, (name, pose)
+            # lips at rest are 0.06 mm apart, and where the upper stands far before the lower, some of the hundred
+            # thousand samples fall between them: on teeth that get no light
+            assert (kind == TOOTH).sum() < 20, (name, pose)
+
+
+@pytest.mark.parametrize(("name", "camera"), [("p02", "face"), ("p15", "three-quarter")])
+def test_no_shape_drives_eyes_or_teeth_through_the_skin(head: Head, name: str, camera: str) -> None:
+    """Where one shows, the skin alone would leave a hole, or lie well behind it: it is not the lid or lip around it."""
+    person = head.person(name)
+    look = Seen(head, person, camera)
+    n_eyes = n_teeth = 0
+    for shape in head.topology.shape_names:
+        for jaw in (0.0, 0.4):
+            kind, depth, skin = look(posed(head, person, {"jawOpen": jaw} | {shape: 1.0}))
+            eyes, teeth = kind == EYE, kind == TOOTH
+            assert np.all(skin[eyes] - depth[eyes] > 0.0024), shape
+            assert np.all(skin[teeth] - depth[teeth] > 0.0049), shape
+            n_eyes, n_teeth = n_eyes + eyes.sum(), n_teeth + teeth.sum()
+    assert n_eyes > 10_000
+    assert n_teeth > 500
+
+
+def test_what_comes_through_the_skin_stays_hidden() -> None:
+    """A tooth 2 mm before a lip is the lip's; 20 mm before it, it is seen."""
+    back, front = [(0, 0, 1.0), (0, 64, 1.0), (64, 64, 1.0)], []
+    for before_m, expected in ((0.002, 0), (0.02, 1)):
+        near = 1 / (1 - before_m)
+        front = [(0, 0, near), (0, 64, near), (64, 64, near)]
+        nearness, owner = np.empty((64, 64, 4), np.float32), np.empty((64, 64, 4), np.int32)
+        faces = np.array([(0, 1, 2), (3, 4, 5)], np.uint32)
+        kernels.rasterise(np.array(back + front), faces, np.array([SHELL, TOOTH], np.uint8), nearness, owner)
+        assert set(np.unique(owner)) == {-1, expected}
+
+
+def test_lids_shade_the_eye_and_lips_the_mouth(head: Head) -> None:
+    person = head.person("p00")
+    renderer = Renderer(head.topology, person.template, PX, PX, Look("face"), tint=person.tint)
+    kinds = scene.kinds(head.topology)[0]
+
+    def sheltered(weights: dict[str, float]) -> np.ndarray:
+        renderer.frame(posed(head, person, weights))
+        return renderer._buffers.sheltered[: head.topology.n_vertices]
+
+    eyes = kinds == EYE
+    wide, half = sheltered(both("eyeWide", 1.0))[eyes].mean(), sheltered(both("eyeBlink", 0.6))[eyes].mean()
+    assert half > wide + 0.1
+    assert sheltered({})[kinds == SHELL].max() == 0
+    front = head.topology.landmarks["upper_teeth"]
+    assert sheltered({})[front].mean() > 0.9
+    assert sheltered({"jawOpen": 0.5} | both("mouthUpperUp", 1.0))[front].mean() < 0.6
+
+
+def test_a_mouth_is_darker_in_its_depth_than_at_the_lips(head: Head) -> None:
+    person = head.person("p01")
+    renderer = Renderer(head.topology, person.template, 256, 256, Look("mouth"), tint=person.tint)
+    open_mouth = posed(head, person, {"jawOpen": 0.55})
+    image = renderer.frame(open_mouth).astype(float).sum(2)
+    owner = renderer._buffers.owner[..., 0]
+    kind = np.where(owner >= 0, renderer._face_kinds[np.maximum(owner, 0)], SHELL)
+    near = renderer._buffers.nearness[..., 0]
+    throat = np.isin(kind, (HOLLOW, TONGUE)) & (near < np.quantile(near[kind == TOOTH], 0.02))
+    assert throat.sum() > 50
+    assert image[throat].mean() < 0.35 * image[kind == SHELL].mean()
+
+
+def test_the_rounded_surface_is_nearer_to_a_ball_than_its_triangles() -> None:
+    topology, vertices = sphere(12, 0.1)
+    edges, faces = scene.finer(topology.faces, len(vertices))
+    normals, refined = np.empty(vertices.shape), np.empty((len(vertices) + len(edges), 3))
+    kernels.vertex_normals(vertices, np.ascontiguousarray(topology.faces, np.uint32), np.eye(3), normals)
+    kernels.refine(vertices, normals, edges, refined)
+    middles = np.linalg.norm(vertices[edges].mean(1), axis=1)
+    rounded = np.linalg.norm(refined[len(vertices) :], axis=1)
+    assert np.abs(rounded - 0.1).max() < 0.25 * np.abs(middles - 0.1).max()
+    assert len(faces) == 4 * len(topology.faces)
+
+    def area(points: np.ndarray, which: np.ndarray) -> np.ndarray:
+        a, b, c = points[which[:, 0]], points[which[:, 1]], points[which[:, 2]]
+        return np.linalg.norm(np.cross(b - a, c - a), axis=1)
+
+    flat = np.concatenate([vertices, vertices[edges].mean(1)])
+    np.testing.assert_allclose(
+        area(flat, faces).reshape(-1, 4).sum(1), area(vertices, topology.faces), rtol=1e-4, atol=1e-9
+    )
