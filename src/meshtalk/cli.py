@@ -16,7 +16,7 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, Suppr
 from meshtalk.errors import InputError
 from meshtalk.verbs import arkit as arkit_weights
 from meshtalk.verbs import corpus as corpora
-from meshtalk.verbs import editing, performing
+from meshtalk.verbs import editing, exporting, performing
 from meshtalk.verbs.options import Output, check_device
 
 
@@ -125,6 +125,7 @@ VERBS: dict[str, Callable[..., Any] | Mapping[str, Callable[..., Any]]] = {
     "redub": editing.redub,
     "swap": editing.swap,
     "heads": editing.heads,
+    "export": exporting.export,
     "arkit": arkit_weights.arkit,
     "demo": demo,
     "evaluate": evaluate,
