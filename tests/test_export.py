@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -15,7 +16,7 @@ from test_render import sphere, with_texture
 from meshtalk.clip import Clip
 from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
-from meshtalk.export import EXPORTERS, export, write_mp4
+from meshtalk.export import COUNTED, EXPORTERS, SEQUENCES, export, write_mp4
 from meshtalk.export.components import TOLERANCE_M, components
 from meshtalk.render import Look, Renderer
 from meshtalk.topology import Topology
@@ -280,47 +281,94 @@ def test_mp4_colours_survive(tmp_path):
     assert np.abs(shown[24:40, 24:40].mean((0, 1)) - drawn[24:40, 24:40].mean((0, 1))).max() < 6
 
 
-def test_mp4_without_sound_and_with_progress(tmp_path, capsys):
+def test_mp4_without_sound(tmp_path):
     clip = make_clip(n_frames=3)
     clip.audio = clip.audio[:0]
-    write_mp4(clip, tmp_path / "a.mp4", size=(32, 32), progress=True)
+    write_mp4(clip, tmp_path / "a.mp4", size=(32, 32))
     import av
 
     with av.open(str(tmp_path / "a.mp4")) as film:
         assert not film.streams.audio
-    assert "frame 3 of 3" in capsys.readouterr().err
+
+
+def name_of(suffix: str) -> str:
+    """A file name that `export` takes for this format."""
+    return f"{suffix[1:]}/%03d{suffix}" if suffix in SEQUENCES else f"a{suffix}"
 
 
 @pytest.mark.parametrize("suffix", sorted(set(EXPORTERS) - {".csv", ".json"}))  # a ball has no ARKit weights
-def test_the_same_clip_gives_the_same_file(tmp_path, suffix):
-    clip = make_clip(n_frames=4)
-    one, other = (export(clip, tmp_path / (name + suffix)).read_bytes() for name in "ab")
-    assert one == other
+def test_the_same_clip_gives_the_same_files(tmp_path, suffix):
+    clip = make_clip(n_frames=4, textured=True)
+    made = []
+    for folder in (tmp_path / "one", tmp_path / "other"):
+        folder.mkdir()
+        assert export(clip, folder / name_of(suffix)) == folder / name_of(suffix)
+        made.append({path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()})
+    assert made[0] == made[1]
+    assert made[0]
 
 
 @pytest.mark.parametrize("suffix", sorted(EXPORTERS))
 def test_bad_clips_and_bad_places_leave_nothing(tmp_path, suffix):
     clip = make_clip(n_frames=4)
     with pytest.raises(InputError, match="no folder"):
-        export(clip, tmp_path / "missing" / f"a{suffix}")
+        export(clip, tmp_path / "missing" / name_of(suffix))
     (tmp_path / f"folder{suffix}").mkdir()
-    with pytest.raises(InputError, match="is a folder"):
-        export(clip, tmp_path / f"folder{suffix}")
+    there = f"folder{suffix}/%d{suffix}" if suffix in SEQUENCES else f"folder{suffix}"
+    (tmp_path / f"folder{suffix}" / "old").touch()
+    with pytest.raises(InputError, match=r"is a folder|something is there already"):
+        export(clip, tmp_path / there)
     clip.weights[2, 0] = np.nan
     with pytest.raises(InputError, match="NaN"):
-        export(clip, tmp_path / f"a{suffix}")
+        export(clip, tmp_path / name_of(suffix))
     assert os.listdir(tmp_path) == [f"folder{suffix}"]
 
 
-def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
-    from meshtalk.render import Renderer
+@pytest.mark.parametrize("suffix", COUNTED)
+def test_an_interruption_leaves_nothing_and_what_was_there_before(tmp_path, monkeypatch, suffix):
+    """In the middle, with frames of a dense clip coming two at a time."""
+    monkeypatch.setattr("meshtalk.export.frames._VERTICES_AT_ONCE", 2 * 312)
+    clip, told = make_clip(n_frames=9, dense=True), []
 
+    def interrupt(done: int, total: int) -> None:
+        told.append((done, total))
+        if done >= 6:
+            raise KeyboardInterrupt
+
+    before = set()
+    if suffix not in SEQUENCES:
+        (tmp_path / name_of(suffix)).write_bytes(b"an earlier one")
+        before = {name_of(suffix)}
+    with pytest.raises(KeyboardInterrupt):
+        export(clip, tmp_path / name_of(suffix), progress=interrupt)
+    assert told == [(2, 9), (4, 9), (6, 9)]
+    assert set(os.listdir(tmp_path)) == before
+    assert all((tmp_path / name).read_bytes() == b"an earlier one" for name in before)
+    told.clear()
+    export(clip, tmp_path / name_of(suffix), progress=lambda *count: told.append(count))
+    assert told == [(2, 9), (4, 9), (6, 9), (8, 9), (9, 9)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif", ".png"])
+def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch, suffix):
     def fails(self, vertices):
         raise RuntimeError("half way")
 
     monkeypatch.setattr(Renderer, "frame", fails)
     with pytest.raises(RuntimeError, match="half way"):
-        export(make_clip(n_frames=4), tmp_path / "a.mp4")
+        export(make_clip(n_frames=4), tmp_path / f"a{suffix}")
+    assert not os.listdir(tmp_path)
+
+
+NEEDS = {".mp4": ("av", "media"), ".gif": ("av", "media"), ".glb": ("pygltflib", "media"), ".png": ("PIL", "media")}
+
+
+@pytest.mark.parametrize("suffix", NEEDS)
+def test_a_missing_library_is_told_with_its_extra(tmp_path, monkeypatch, suffix):
+    module, extra = NEEDS[suffix]
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match=rf"not installed.* : pip install 'meshtalk\[{extra}\]'$"):
+        export(make_clip(n_frames=4), tmp_path / name_of(suffix))
     assert not os.listdir(tmp_path)
 
 
@@ -334,16 +382,16 @@ def test_the_place_is_checked_before_the_work(tmp_path, monkeypatch):
 
 def test_unknown_formats_and_sizes_are_told(tmp_path):
     clip = make_clip(n_frames=4)
-    with pytest.raises(InputError, match=r"\.avi .*\.mp4, \.glb, \.html, \.npz"):
+    with pytest.raises(InputError, match=rf"\.avi is no known format : use {', '.join(EXPORTERS)}$"):
         export(clip, tmp_path / "a.avi")
     with pytest.raises(InputError, match="no suffix"):
         export(clip, tmp_path / "a")
     with pytest.raises(InputError, match="even"):
         write_mp4(clip, tmp_path / "a.mp4", size=(63, 64))
     clip.weights, clip.audio = clip.weights[:0], clip.audio[:0]
-    for suffix in (".mp4", ".glb", ".html"):
+    for suffix in set(EXPORTERS) - {".npz", ".csv", ".json"}:
         with pytest.raises(InputError, match="no frames"):
-            export(clip, tmp_path / f"a{suffix}")
+            export(clip, tmp_path / name_of(suffix))
     assert not os.listdir(tmp_path)
 
 
@@ -373,6 +421,6 @@ def test_a_look_is_for_what_is_drawn(tmp_path):
     clip.save(tmp_path / "front.mp4")
     side, front = (read_film(tmp_path / f"{name}.mp4")[0][0][1].astype(int) for name in ("side", "front"))
     assert np.abs(side - front).max() > 30, "the lamp is elsewhere on the ball"
-    with pytest.raises(InputError, match=r"camera or a light .* write \.mp4"):
+    with pytest.raises(InputError, match=r"camera or a light .* write \.mp4, \.gif, \.png$"):
         clip.save(tmp_path / "a.glb", Look("profile"))
     assert not (tmp_path / "a.glb").exists()

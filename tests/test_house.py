@@ -37,8 +37,8 @@ RULES = {
     "evaluation": ("clip", "topology", "errors", "files", "evaluation", "audio"),
     # a rig's units are found as a data set's are
     "arkit": ("clip", "topology", "errors", "template", "compiled", "arkit", "convert"),
-    # weights are text made of a clip, and the solve that finds them knows no more than a clip
-    "export": ("clip", "topology", "errors", "files", "export", "render", "arkit"),
+    # weights are text made of a clip, and the solve that finds them knows no more than a clip; a contact sheet is a picture of one
+    "export": ("clip", "topology", "errors", "files", "export", "render", "arkit", "contact_sheet"),
     "render": ("clip", "topology", "errors", "files", "render", "compiled"),
 }
 """Package or module → the only roots of ours that it may import."""

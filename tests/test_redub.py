@@ -21,11 +21,12 @@ from meshtalk.clip import Clip
 from meshtalk.corpus.head import load_head
 from meshtalk.corpus.motion import clip_from_recording
 from meshtalk.direction import Direction
-from meshtalk.edit import at_rate, fit_length, redub
+from meshtalk.edit import fit_length, redub
 from meshtalk.errors import InputError
 from meshtalk.evaluation import metrics, sync, tracks
 from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.measured import MeasuredAnimator
+from meshtalk.resample import at_rate
 
 SOUND = rig.speech(11, 1.5)[0]
 ACTED = rig.make_clip(8, 1.2)

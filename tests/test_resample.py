@@ -1,14 +1,19 @@
 """Resampling keeps time, keeps the native frames, and does not care how frames arrive."""
 
+import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
+import rig
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshtalk.resample import Resampler, seen_at
+import meshtalk.files
+from meshtalk.clip import Clip
+from meshtalk.resample import Resampler, at_rate, seen_at
 
 NTSC = Fraction(30000, 1001)
 RATES = [Fraction(1), Fraction(5), Fraction(24), Fraction(25), NTSC, Fraction(30), Fraction(60), Fraction(120)]
@@ -111,3 +116,77 @@ def test_missing_frames_stay_missing_at_another_rate(missing, source, target, ex
     valid[missing] = False
     seen = seen_at(valid, Fraction(source), Fraction(target), 8 * target // source)
     assert np.flatnonzero(~seen).tolist() == expected
+
+
+FPS = st.sampled_from([Fraction(12), *RATES[2:]])
+
+
+@st.composite
+def clips(draw) -> Clip:
+    """A clip of one to a few seconds whose sound is up to a frame longer or shorter than its motion; perhaps with gaps."""
+    fps, n_frames = draw(FPS), draw(st.integers(1, 90))
+    samples = round(n_frames / fps * rig.RATE) + draw(st.integers(-100, 100))
+    valid = None
+    if draw(st.booleans()):
+        valid = np.array(draw(st.lists(st.booleans(), min_size=n_frames, max_size=n_frames)))
+    weights = np.random.default_rng(draw(st.integers(0, 9))).normal(size=(n_frames, len(rig.SHAPES))).astype(np.float32)
+    return replace(
+        rig.make_clip(0, 0.1), fps=fps, weights=weights, audio=np.zeros(samples, np.float32), valid=valid, phones=()
+    )
+
+
+def share_at(k: int, clip: Clip, fps: Fraction) -> tuple[int, Fraction]:
+    """Frame of the clip at or before frame k of another rate, and how far it is to the next; past the end the last one."""
+    frame, share = divmod(k * clip.fps / fps, 1)
+    return (int(frame), share) if frame < clip.n_frames - 1 else (clip.n_frames - 1, Fraction(0))
+
+
+@settings(max_examples=60)
+@given(clips(), FPS)
+def test_a_clip_at_another_rate(clip, fps):
+    other = at_rate(clip, fps)
+    if fps == clip.fps:
+        assert other is clip
+        return
+    assert other.n_frames == math.ceil(len(clip.audio) * fps / clip.sample_rate), "as many frames as the sound has"
+    assert other.validate().fps == fps
+    assert other.audio is clip.audio
+    assert (other.valid is None) == (clip.valid is None)
+    for k in range(other.n_frames):
+        frame, share = share_at(k, clip, fps)
+        pair = [frame, frame + 1] if share else [frame]
+        seen = clip.valid is None or bool(clip.valid[pair].all())
+        if other.valid is not None:
+            assert other.valid[k] == seen
+        if not seen:
+            np.testing.assert_array_equal(other.weights[k], other.weights[k - 1] if k else 0 * other.weights[k])
+        elif not share:
+            np.testing.assert_allclose(
+                other.weights[k], clip.weights[frame], atol=1e-6, err_msg="a frame of both rates"
+            )
+
+
+@settings(max_examples=60)
+@given(clips(), FPS)
+def test_even_motion_stays_even_from_end_to_end_and_gaps_do_not_reach_what_was_seen(clip, fps):
+    clip.weights[:] = (np.arange(clip.n_frames) / float(clip.fps))[:, None]
+    if clip.valid is not None:
+        clip.weights[~clip.valid] = 1e6
+    other = at_rate(clip, fps)
+    seen = np.ones(other.n_frames, bool) if other.valid is None else other.valid
+    last_s = (clip.n_frames - 1) / clip.fps
+    times_s = np.array([float(min(k / fps, last_s)) for k in range(other.n_frames)])
+    np.testing.assert_allclose(other.weights[seen], np.repeat(times_s[seen, None], len(rig.SHAPES), 1), atol=2e-5)
+
+
+def test_a_dense_clip_moves_as_its_weights_do_and_in_a_file_if_it_is_long(monkeypatch):
+    clip = rig.make_clip(1, 20.0)
+    at_25 = at_rate(clip, Fraction(25))
+    monkeypatch.setattr(meshtalk.files, "SPOOL_BYTES", 1000)
+    dense = at_rate(rig.as_dense(clip), Fraction(25))
+    assert isinstance(dense.displacement, np.memmap)
+    np.testing.assert_allclose(dense.vertices, at_25.vertices, atol=1e-6)
+    # in pieces and as a stream: the same
+    resampler = Resampler(clip.fps, Fraction(25))
+    streamed = resampler.finish(torch.from_numpy(clip.weights), resampler.start(), at_25.n_frames)
+    np.testing.assert_array_equal(at_25.weights, streamed.numpy())

@@ -26,7 +26,7 @@ def test_no_takes_are_refused():
 
 def test_frames_of_large_meshes_wait_in_a_file(monkeypatch):
     plain = whole(ANIMATORS["dense"])
-    monkeypatch.setattr("meshtalk.animate.SPOOL_BYTES", 1000)
+    monkeypatch.setattr("meshtalk.files.SPOOL_BYTES", 1000)
     clip = ANIMATORS["dense"].animate(AUDIO, 16000)
     assert isinstance(clip.displacement, np.memmap)
     np.testing.assert_array_equal(clip.vertices, plain)

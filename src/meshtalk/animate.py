@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -23,6 +22,7 @@ from meshtalk.config import SAMPLE_RATE
 from meshtalk.corpus.head import Person, load_head
 from meshtalk.direction import Direction, Director, check_strength, region_scale, rest_motion
 from meshtalk.errors import InputError
+from meshtalk.files import spooled
 from meshtalk.model.geometry import MM, DenseGeometry
 from meshtalk.model.regressor import Regressor
 from meshtalk.model.sampler import Precision
@@ -30,10 +30,6 @@ from meshtalk.official.performer import OfficialPerformer
 from meshtalk.performance import AnimatorState, Performer, Take, check_sampling, frame_rate
 from meshtalk.resample import Resampler
 from meshtalk.template import check_template, read_template
-
-SPOOL_BYTES = 2**28
-"""Vertices of every frame that would be larger than this are kept in a temporary file, which a Clip maps."""
-
 
 MAX_TAKES = 64
 
@@ -148,7 +144,7 @@ class Animator:
             for index in range(n):
                 values = self._values(motion[:, index], take.template)
                 if len(carried) == index:
-                    carried.append(_room(total, values))
+                    carried.append(spooled((total, *values.shape[1:]), values.dtype))
                 carried[index][done : done + len(values)] = values
             done += len(motion)
         assert done == total
@@ -359,15 +355,6 @@ def as_json(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: as_json(each) for name, each in value.items()}
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _room(total: int, like: np.ndarray) -> np.ndarray:
-    """(total,…) uninitialised array for values like (t,…), in a temporary file if it would fill the memory."""
-    shape = (total, *like.shape[1:])
-    if total * like[:1].nbytes <= SPOOL_BYTES:
-        return np.empty(shape, like.dtype)
-    with tempfile.TemporaryFile(prefix="meshtalk-") as file:  # the map outlives the name and the handle
-        return np.memmap(file, like.dtype, "w+", shape=shape)
 
 
 def load_model(path: str | Path | None = None, *, device: str = "cpu", precision: Precision = "float32") -> Animator:

@@ -25,7 +25,6 @@ from meshtalk.corpus.head import load_head
 from meshtalk.corpus.motion import clip_from_recording
 from meshtalk.corpus.store import Corpus
 from meshtalk.corpus.workers import Lost, check_workers, one_thread
-from meshtalk.edit import at_rate
 from meshtalk.errors import InputError
 from meshtalk.evaluation import Report
 from meshtalk.evaluation.evaluate import Bench, here, seed_of
@@ -35,6 +34,7 @@ from meshtalk.files import check_writable
 from meshtalk.measured import MeasuredAnimator
 from meshtalk.model.phonetic_trunk import HOPS, PhoneticTrunk
 from meshtalk.render import Look, Renderer
+from meshtalk.resample import at_rate
 
 OURS = "meshtalk"
 STRIPS, MOMENTS, PICTURE_PX = 3, 6, 320

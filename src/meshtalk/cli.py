@@ -17,7 +17,7 @@ from meshtalk.errors import InputError
 from meshtalk.verbs import arkit as arkit_weights
 from meshtalk.verbs import batch as many
 from meshtalk.verbs import corpus as corpora
-from meshtalk.verbs import editing, performing
+from meshtalk.verbs import editing, exporting, performing
 from meshtalk.verbs import regions as face_regions
 from meshtalk.verbs.options import Output, check_device
 
@@ -132,6 +132,7 @@ VERBS: dict[str, Callable[..., Any] | Mapping[str, Callable[..., Any]]] = {
     "redub": editing.redub,
     "swap": editing.swap,
     "heads": editing.heads,
+    "export": exporting.export,
     "arkit": arkit_weights.arkit,
     "demo": demo,
     "evaluate": evaluate,

@@ -35,6 +35,7 @@ _OVER = 2
 def contact_sheet(
     clips: Mapping[str, Clip],
     path: str | Path,
+    look: Look | None = None,
     *,
     columns: int = 8,
     frame_px: int = 216,
@@ -47,6 +48,7 @@ def contact_sheet(
 
     Args:
         clips: label → clip, top to bottom.
+        look: camera and light; None is the face in the studio.
         columns: frames in a row.
         frame_px: side of a frame.
 
@@ -77,7 +79,7 @@ def contact_sheet(
             about = f"{clip.duration_s:.2f} s   {float(clip.fps):g} fps"
             about = "   ".join(part for part in (clip.subject, clip.emotion, about) if part)
             draw.text((width - _MARGIN, top + 6), about, _FAINT, text, anchor="ra")
-            renderer = Renderer(clip.topology, clip.template, frame_px, frame_px, Look("face"), tint=clip.tint)
+            renderer = Renderer(clip.topology, clip.template, frame_px, frame_px, look or Look("face"), tint=clip.tint)
             instants = _instants(clip, columns)
             for column, (k, phone) in enumerate(instants):
                 left = _MARGIN + column * (frame_px + _GAP)

@@ -22,7 +22,7 @@ from meshtalk.evaluation import tracks
 from meshtalk.measured import MeasuredAnimator
 from meshtalk.model.geometry import MM
 from meshtalk.performance import there_and_back
-from meshtalk.resample import Resampler, seen_at
+from meshtalk.resample import Resampler
 from meshtalk.topology import lip_opening_m
 
 Fit = Literal["loop", "hold", "stretch", "cut"]
@@ -125,26 +125,6 @@ def fit_length(clip: Clip, n_frames: int, fit: Fit) -> Clip:
     silence = np.zeros(round(n_frames / clip.fps * SAMPLE_RATE), np.float32)
     motion = {"weights": values} if clip.weights is not None else {"displacement": values}
     return replace(clip, **motion, audio=silence, sample_rate=SAMPLE_RATE, phones=(), valid=None, recipe=None)
-
-
-def at_rate(clip: Clip, fps: Fraction) -> Clip:
-    """A clip at another frame rate, as long as its sound; frame k of both is at k/fps seconds.
-
-    Raises:
-        InputError: the clip has no frames.
-    """
-    if clip.fps == fps:
-        return clip
-    if clip.n_frames == 0:
-        raise InputError("a clip without frames came : give one with at least one")
-    values = np.array(clip.weights if clip.weights is not None else clip.displacement, np.float32)
-    resampler = Resampler(clip.fps, fps)
-    # as many frames as any sound has, see docs/data_format.md; what is owed at the end is held
-    total = max(1, math.ceil(len(clip.audio) * fps / clip.sample_rate))
-    values = resampler.finish(torch.from_numpy(values), resampler.start(), total).numpy()
-    motion = {"weights": values} if clip.weights is not None else {"displacement": values}
-    valid = None if clip.valid is None else seen_at(clip.valid, clip.fps, fps, total)
-    return replace(clip, **motion, fps=fps, valid=valid, recipe=None)
 
 
 def at_rate_of(frames: torch.Tensor, source: Fraction, target: Fraction) -> np.ndarray:
@@ -281,7 +261,7 @@ def swap(animator: MeasuredAnimator, clip: Clip, other: Clip, heads: Sequence[in
     """A clip some of whose code heads are another clip's, decoded on its own face (eqs. 1-3).
 
     Args:
-        clip: gives sound, face, length and all other heads; like `other` at the model's frame rate (see `at_rate`).
+        clip: gives sound, face, length and all other heads; like `other` at the model's rate (see `meshtalk.resample.at_rate`).
         other: gives the codes of `heads`; a shorter one is played there and back.
         heads: numbers from 0.
 

@@ -10,7 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from meshtalk.errors import InputError
+
+SPOOL_BYTES = 2**28
+"""Arrays for results that would be larger than this are kept in a temporary file."""
 
 
 def check_writable(path: Path) -> None:
@@ -97,3 +102,11 @@ def write_json(path: str | Path, value: object) -> None:
     with atomic(path) as temporary:
         text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def spooled(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
+    """An uninitialised array, in a temporary file if it would fill the memory."""
+    if int(np.prod(shape)) * np.dtype(dtype).itemsize <= SPOOL_BYTES:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile(prefix="meshtalk-") as file:  # the map outlives the name and the handle
+        return np.memmap(file, dtype, "w+", shape=shape)

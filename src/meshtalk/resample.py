@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from meshtalk.clip import CHUNK, Clip
+from meshtalk.errors import InputError
+from meshtalk.files import spooled
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,8 @@ WAITS_FRAMES = 2
 class Resampler:
     """Catmull-Rom interpolation between two rates; equal rates pass through untouched and without delay.
 
-    The curve goes through every input frame, so that a closure of the lips survives.
+    The curve goes through every input frame, so that a closure of the lips survives. Beyond the first and the last frame it is
+    drawn as if motion went on in a straight line, so that even motion stays even up to both ends.
     """
 
     def __init__(self, source: Fraction, target: Fraction) -> None:
@@ -52,7 +59,7 @@ class Resampler:
         newest = state.first + len(held) - 1
         # output k needs inputs up to floor(k·ratio)+2
         stop = max(state.given, int((Fraction(newest - 1) / self.ratio).__ceil__()))
-        out = self._interpolate(held, state.first, state.given, stop)
+        out = self.between(held, state.first, state.given, stop)
         # a low output rate may next need an input that has not come yet, or, if none comes, the newest one
         first = max(state.first, min(int(stop * self.ratio) - 1, newest))
         return out, ResamplerState(held[first - state.first :], first, stop)
@@ -62,9 +69,10 @@ class Resampler:
         if self.ratio == 1:
             return frames[: max(total - state.given, 0)]
         held = frames if state.frames is None else torch.cat([state.frames, frames])
-        return self._interpolate(held, state.first, state.given, max(total, state.given))
+        return self.between(held, state.first, state.given, max(total, state.given))
 
-    def _interpolate(self, held: Tensor, first: int, start: int, stop: int) -> Tensor:
+    def between(self, held: Tensor, first: int, start: int, stop: int) -> Tensor:
+        """Output frames start..stop of a piece of motion whose first frame is number `first`; past its last frame it is held."""
         if start == stop:
             return held[:0]
         # whole numbers are exact however long the recording, and twenty times faster than fractions
@@ -75,6 +83,51 @@ class Resampler:
         share[floors >= len(held) - 1] = 0  # past the last input: held, not carried on by its slope
         share = share.view(-1, *[1] * (held.dim() - 1)).to(held.device)
         p0, p1, p2, p3 = (held[(floors + offset).clamp(0, len(held) - 1)] for offset in (-1, 0, 1, 2))
+        at_start, at_end = (floors == 0).nonzero()[:, 0], (floors == len(held) - 2).nonzero()[:, 0]
+        p0[at_start] = 2 * p1[at_start] - p2[at_start]
+        p3[at_end] = 2 * p2[at_end] - p1[at_end]
         slope1, slope2 = (p2 - p0) / 2, (p3 - p1) / 2
         s2, s3 = share**2, share**3
         return p1 * (2 * s3 - 3 * s2 + 1) + slope1 * (s3 - 2 * s2 + share) + p2 * (3 * s2 - 2 * s3) + slope2 * (s3 - s2)
+
+
+def at_rate(clip: Clip, fps: Fraction) -> Clip:
+    """A clip at another frame rate, as long as its sound; frame k of both is at k/fps seconds. Large motion goes into a file.
+
+    Nothing is taken from frames that capture missed: where both frames around a time were not seen, the new frame is missing
+    too, and repeats the one before.
+
+    Raises:
+        InputError: the clip has no frames.
+    """
+    if clip.fps == fps:
+        return clip
+    if clip.n_frames == 0:
+        raise InputError("a clip without frames came : give one with at least one")
+    source = clip.weights if clip.weights is not None else clip.displacement
+    assert source is not None
+    # as many frames as any sound has, see docs/data_format.md; what is owed at the end is held
+    total = max(1, math.ceil(len(clip.audio) * fps / clip.sample_rate))
+    values = spooled((total, *source.shape[1:]), np.float32)
+    resampler, ratio, done = Resampler(clip.fps, fps), clip.fps / fps, 0
+    for first, end in _runs(clip.valid, clip.n_frames):
+        start = min(total, math.ceil(first / ratio))
+        stop = total if end == clip.n_frames else min(total, int((end - 1) / ratio) + 1)
+        values[done:start] = values[done - 1] if done else 0  # at rest before anything was seen
+        for at in range(start, stop, CHUNK):
+            until = min(at + CHUNK, stop)
+            low, high = max(first, int(at * ratio) - 1), min(end, int((until - 1) * ratio) + 3)
+            frames = torch.from_numpy(np.array(source[low:high], np.float32))
+            values[at:until] = resampler.between(frames, low, at, until).numpy()
+        done = max(stop, start)
+    values[done:] = values[done - 1] if done else 0
+    motion = {"weights": values} if clip.weights is not None else {"displacement": values}
+    valid = None if clip.valid is None else seen_at(clip.valid, clip.fps, fps, total)
+    return replace(clip, **motion, fps=fps, valid=valid, recipe=None)
+
+
+def _runs(valid: np.ndarray | None, n_frames: int) -> Iterator[tuple[int, int]]:
+    """(first, end) of every stretch of frames that capture did not miss."""
+    seen = np.ones(n_frames, bool) if valid is None else valid
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], seen, [False]])))
+    return zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)

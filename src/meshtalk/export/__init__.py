@@ -7,12 +7,17 @@ from pathlib import Path
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
+from meshtalk.export.arrays import write_npy, write_pc2
 from meshtalk.export.blendshapes import write_weights
+from meshtalk.export.frames import Progress
+from meshtalk.export.gif import write_gif
 from meshtalk.export.glb import write_glb
 from meshtalk.export.html import write_html, write_player
 from meshtalk.export.mp4 import write_mp4
 from meshtalk.export.npz import write_npz
-from meshtalk.files import check_writable
+from meshtalk.export.sequence import check_pattern, write_obj, write_ply
+from meshtalk.export.sheet import write_png
+from meshtalk.files import check_folder, check_writable
 from meshtalk.render import Look
 
 __all__ = ["EXPORTERS", "export", "write_glb", "write_html", "write_mp4", "write_npz", "write_player"]
@@ -22,12 +27,22 @@ EXPORTERS: dict[str, Callable[..., None]] = {
     ".glb": write_glb,
     ".html": write_html,
     ".npz": write_npz,
+    ".gif": write_gif,
+    ".png": write_png,
+    ".pc2": write_pc2,
+    ".npy": write_npy,
+    ".obj": write_obj,
+    ".ply": write_ply,
     ".csv": write_weights,
     ".json": write_weights,
 }
-"""File name suffix → writer of (clip, path), those in DRAWN of (clip, path, look)."""
-DRAWN = (".mp4",)
+"""File name suffix → writer of (clip, path); those in DRAWN also take a look, those in COUNTED progress."""
+DRAWN = (".mp4", ".gif", ".png")
 """Suffixes of pictures and films, which a camera and a light are for."""
+SEQUENCES = (".obj", ".ply")
+"""Suffixes with a file for each frame: `face/%05d.obj`."""
+COUNTED = (".mp4", ".gif", ".pc2", ".npy", *SEQUENCES)
+"""Suffixes that are written frame by frame."""
 
 
 def check_output(path: str | Path, look: Look | None = None) -> Path:
@@ -43,17 +58,22 @@ def check_output(path: str | Path, look: Look | None = None) -> Path:
         )
     if look is not None and path.suffix.lower() not in DRAWN:
         raise InputError(
-            f"a camera or a light came for {path.name}; only films have them : leave them out, or write {', '.join(DRAWN)}"
+            f"a camera or a light came for {path.name}; only pictures have them : leave them out, or write {', '.join(DRAWN)}"
         )
-    check_writable(path)
+    if path.suffix.lower() in SEQUENCES:
+        check_pattern(path)
+        check_folder(path.parent)
+    else:
+        check_writable(path)
     return path
 
 
-def export(clip: Clip, path: str | Path, look: Look | None = None) -> Path:
+def export(clip: Clip, path: str | Path, look: Look | None = None, *, progress: Progress | None = None) -> Path:
     """Write a clip in the format its suffix names (see EXPORTERS); the file appears whole or not at all.
 
     Args:
         look: camera and light of pictures and films; None is the front in the studio.
+        progress: called while frames are written, by formats in COUNTED.
 
     Returns:
         The path.
@@ -63,5 +83,6 @@ def export(clip: Clip, path: str | Path, look: Look | None = None) -> Path:
     """
     path = check_output(path, look)
     suffix = path.suffix.lower()
-    EXPORTERS[suffix](clip.validate(), path, *([look] if suffix in DRAWN else []))
+    options = {"look": look} if suffix in DRAWN else {}
+    EXPORTERS[suffix](clip.validate(), path, **options | ({"progress": progress} if suffix in COUNTED else {}))
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.export.frames import gain, held
+from meshtalk.export.frames import Progress, gain, held
 from meshtalk.files import atomic
 from meshtalk.render import Look, Renderer
 
@@ -27,7 +26,7 @@ def write_mp4(
     *,
     size: tuple[int, int] = SIZE,
     threads: int | None = None,
-    progress: bool = False,
+    progress: Progress | None = None,
 ) -> None:
     """Draw the clip and write it with its audio; frame k shows at exactly k/fps seconds of the sound.
 
@@ -38,7 +37,7 @@ def write_mp4(
         look: camera and light; None is the front in the studio.
         size: width and height in pixels, both even.
         threads: for drawing; None means one for each processor core.
-        progress: count frames on stderr.
+        progress: called as frames are drawn.
 
     Raises:
         InputError: an odd size, an unwritable path, an empty clip, or the `media` extra is missing.
@@ -62,16 +61,13 @@ def write_mp4(
             video.codec_context.color_range, video.codec_context.colorspace = 1, 1
             video.codec_context.color_primaries = video.codec_context.color_trc = 1
             sound = _Sound(av, container, clip.audio, clip.sample_rate) if len(clip.audio) else None
-            for k, image in enumerate(renderer.frames(held(clip), threads)):
+            for k, image in enumerate(renderer.frames(held(clip, progress), threads)):
                 if sound:  # a second ahead: streams are interleaved, players need not seek
                     sound.write_until(k / clip.fps + 1)
                 frame = av.VideoFrame.from_ndarray(image, format="rgb24")
                 frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
                 frame.pts, frame.time_base = k, 1 / clip.fps
                 container.mux(video.encode(frame))
-                if progress and (k % 30 == 29 or k + 1 == clip.n_frames):
-                    end = "\n" if k + 1 == clip.n_frames else "\r"
-                    print(f"{path.name}: frame {k + 1} of {clip.n_frames}", end=end, file=sys.stderr, flush=True)
             container.mux(video.encode(None))
             if sound:
                 sound.finish()

@@ -80,10 +80,10 @@ def swap(
     """
     from meshtalk.assess import load_measured
     from meshtalk.clip import Clip
-    from meshtalk.edit import at_rate
     from meshtalk.edit import swap as run
     from meshtalk.export import check_output
     from meshtalk.head_map import heads_of, influence_mm
+    from meshtalk.resample import at_rate
 
     numbers = joined(heads)
     if bool(numbers) == (region is not None):
@@ -111,9 +111,9 @@ def heads(
     from meshtalk.assess import load_measured
     from meshtalk.assets import asset
     from meshtalk.clip import Clip
-    from meshtalk.edit import at_rate
     from meshtalk.evaluation.real_speech import read_transcripts
     from meshtalk.head_map import check_picture, draw, influence_mm, table
+    from meshtalk.resample import at_rate
 
     check_picture(output)
     animator = load_measured(model)

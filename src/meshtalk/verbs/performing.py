@@ -21,7 +21,8 @@ def animate(
 
     Args:
         audio: speech: WAV, FLAC, OGG, MP3, M4A, or a video with sound.
-        output: what to write: .mp4 (video with sound), .glb (morph targets), .html (a page that plays it) or .npz (meshtalk clip).
+        output: what to write: .mp4 (video with sound), .glb (morph targets), .html (a page that plays it), .npz (meshtalk clip),
+            or any other ending that `meshtalk export` knows.
     """
     from meshtalk.export import check_output
 
