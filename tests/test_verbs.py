@@ -173,7 +173,7 @@ def test_a_film_is_taken_as_it_was_asked(monkeypatch, verb):
 @pytest.mark.parametrize(
     ("asked_for", "sentence"),
     [
-        (["-o", "x.npz", "--camera", "front"], "only films have them : leave them out, or write .mp4"),
+        (["-o", "x.npz", "--camera", "front"], "only pictures have them : leave them out, or write .mp4, .gif, .png"),
         (["-o", "x.mp4", "--camera", "above"], "front, three-quarter, profile, face, mouth"),
         (["-o", "x.mp4", "--light", "disco"], "studio, soft, dramatic"),
     ],
