@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BLENDER := .cache/blender
+BLENDER_PYTHON ?= python3.11
 PLAYER := hatch_build.py $(wildcard web/*.* web/src/*)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test check train reproduce bench clean
+.PHONY: demo test check train reproduce bench blender clean
 
 demo: $(VENV)/.demo  ## two people speak two real recordings: demo/*.mp4, *.glb, contact_sheet.png
 	$(BIN)/meshtalk demo -o demo
@@ -29,8 +31,10 @@ reproduce: $(VENV)/.train  ## the paper's claims on the corpus of `make train`: 
 bench: $(VENV)/.dev  ## speed of the model on this machine, as ratios
 	$(BIN)/python benchmarks/speed.py
 
+blender: $(BLENDER)/ready  ## Blender as a module of Python 3.11, about 1 GB: the tests then open our files in it
+
 clean:
-	rm -rf $(VENV) web/node_modules src/meshtalk/assets/player.html demo build dist .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(BLENDER) web/node_modules src/meshtalk/assets/player.html demo build dist .pytest_cache .ruff_cache .hypothesis .coverage
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -45,4 +49,9 @@ $(VENV)/.train: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt $(PLAYER)
 	$(PIP) -e ".[dev]"
+	touch $@
+
+$(BLENDER)/ready: tools/blender.txt
+	$(BLENDER_PYTHON) -m venv $(BLENDER)
+	$(BLENDER)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
 	touch $@
