@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Union
 
@@ -17,44 +15,9 @@ from meshtalk.errors import InputError
 from meshtalk.verbs import arkit as arkit_weights
 from meshtalk.verbs import batch as many
 from meshtalk.verbs import corpus as corpora
-from meshtalk.verbs import editing, exporting, performing
+from meshtalk.verbs import editing, exporting, performing, training
 from meshtalk.verbs import regions as face_regions
-from meshtalk.verbs.options import Output, check_device
-
-
-def train(
-    corpus: Positional[Path],
-    /,
-    output: Output,
-    preset: str = "compact",
-    steps_factor: float = 1.0,
-    seed: int = 0,
-    device: str = "cpu",
-) -> None:
-    """Train a model on a corpus; run the same command again to continue an interrupted training.
-
-    Args:
-        corpus: corpus folder, as `meshtalk corpus build`, `convert` or `from-speech` writes it.
-        output: run folder; the finished model is its `model` subfolder.
-        preset: compact, official or paper.
-        steps_factor: multiplies the steps of every stage.
-        seed: of weights and batches.
-        device: torch device, e.g. cpu, cuda, mps.
-    """
-    from meshtalk.config import PRESETS
-    from meshtalk.corpus.store import Corpus
-    from meshtalk.training.data import print_progress
-    from meshtalk.training.run import quick
-    from meshtalk.training.run import train as run
-
-    if preset not in PRESETS:
-        raise InputError(f"there is no preset {preset!r} : choose one of {', '.join(PRESETS)}")
-    if not (math.isfinite(steps_factor) and steps_factor > 0):
-        raise InputError(f"steps factor {steps_factor} came; a positive number is needed")
-    model_config, train_config = PRESETS[preset]
-    train_config = replace(quick(train_config, steps_factor), seed=seed)
-    checked = check_device(device)
-    print(run(Corpus.open(corpus), output, model_config, train_config, device=checked, progress=print_progress))
+from meshtalk.verbs.options import Output
 
 
 def evaluate(
@@ -136,7 +99,7 @@ VERBS: dict[str, Callable[..., Any] | Mapping[str, Callable[..., Any]]] = {
     "arkit": arkit_weights.arkit,
     "demo": demo,
     "evaluate": evaluate,
-    "train": train,
+    "train": training.train,
     "corpus": corpora.VERBS,
     "regions": face_regions.VERBS,
     "import-official": import_official,

@@ -101,6 +101,20 @@ def positions(
     return low, (times - low)[:, None]
 
 
+@dataclass(frozen=True)
+class Draw:
+    """Which B windows of T frames make a batch."""
+
+    frames: int
+    """T"""
+    clips: np.ndarray
+    """(B,) which clip."""
+    starts: np.ndarray
+    """(B,) first frame in the clip."""
+    versions: np.ndarray
+    """(B,) which version of the clip's sound."""
+
+
 @dataclass
 class Batch:
     """B windows of T frames."""
@@ -200,32 +214,43 @@ class WindowData:
         features = torch.from_numpy(self.features.read(index, version).astype(np.float32))[None]
         return features, frame_hops(self.config.fps, 0, int(self.lengths[index]))
 
-    def batch(self, rng: np.random.Generator, size: int, frames: int) -> Batch:
-        """`size` random windows of `frames` frames; long clips are drawn more often."""
+    def draw(self, rng: np.random.Generator, size: int, frames: int) -> Draw:
+        """`size` random windows of `frames` frames, to be read by `take`; long clips are drawn more often."""
         usable, share = self._usable(frames)
         clips = usable[share.searchsorted(rng.random(size), side="right")]
         if len(np.unique(clips)) == 1:  # the cross-modality loss needs another clip in the batch
             clips[-1] = usable[usable != clips[0]][rng.integers(len(usable) - 1)]
         allowed = [self.starts(c, frames) for c in clips.tolist()]
         starts = np.array([several[rng.integers(len(several))] for several in allowed])
-        hops = frame_hops(self.config.fps, 0, frames)
-        span = int(hops[-1]) + 1 + self.encoder.stack_reach + self.encoder.stack_lookahead
-        versions = rng.integers(self.features.rows.parts, size=size)
-        step = HOP_RATE / self.config.fps
+        return Draw(frames, clips, starts, rng.integers(self.features.rows.parts, size=size))
 
-        features = self.features.room(size, span)
-        for row, version, clip, start in zip(features, versions.tolist(), clips.tolist(), starts.tolist(), strict=True):
+    def take(self, draw: Draw, rows: np.ndarray) -> Batch:
+        """Some rows of a batch, read from disk; `draw_motion` of them and their sound."""
+        clips, starts = draw.clips[rows], draw.starts[rows]
+        hops = frame_hops(self.config.fps, 0, draw.frames)
+        span = int(hops[-1]) + 1 + self.encoder.stack_reach + self.encoder.stack_lookahead
+        step = HOP_RATE / self.config.fps
+        windows = zip(draw.versions[rows].tolist(), clips.tolist(), starts.tolist(), strict=True)
+        features = self.features.room(len(rows), span)
+        for row, (version, clip, start) in zip(features, windows, strict=True):
             self.features.read_into(row, clip, version, int(start * step))
         return Batch(
             features=torch.from_numpy(features.astype(np.float32)),
             hops=hops,
-            motion=torch.stack(
-                [self.motion(c, s, s + frames) for c, s in zip(clips.tolist(), starts.tolist(), strict=True)]
-            ),
+            motion=self.draw_motion(draw, rows),
             template=self.templates(torch.from_numpy(clips)),
             clip_ids=torch.from_numpy(clips),
             starts=starts,
         )
+
+    def draw_motion(self, draw: Draw, rows: np.ndarray) -> Tensor:
+        """(rows,T,n_motion) motion of some rows of a batch, mm."""
+        windows = zip(draw.clips[rows].tolist(), draw.starts[rows].tolist(), strict=True)
+        return torch.stack([self.motion(clip, start, start + draw.frames) for clip, start in windows])
+
+    def batch(self, rng: np.random.Generator, size: int, frames: int) -> Batch:
+        """`draw` and `take` of all rows."""
+        return self.take(self.draw(rng, size, frames), np.arange(size))
 
     def _find_usable(self, frames: int) -> tuple[np.ndarray, np.ndarray]:
         """((n,) clips that have a window of so many frames, (n,) share of all their frames up to each, its own included)."""

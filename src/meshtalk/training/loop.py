@@ -1,4 +1,9 @@
-"""The training loop: steps, schedule, logs, atomic checkpoints, exact resume."""
+"""The training loop: steps, schedule, logs, checkpoints in two generations, exact resume, on one device or many.
+
+All randomness of a step is a function of seed, stage and step number, and the learning rate one of the step number. So a
+checkpoint needs no generator's state and no position in the data: weights, the optimiser's moments and the step say it all,
+and a run that was killed and resumed makes the numbers that it would have made (on one process bit for bit).
+"""
 
 from __future__ import annotations
 
@@ -6,18 +11,26 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from signal import SIGTERM
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from meshtalk.config import StageConfig
-from meshtalk.files import atomic
+from meshtalk.errors import InputError
+from meshtalk.training import engine, keep
 from meshtalk.training.data import Progress
+from meshtalk.training.draws import Part
+from meshtalk.training.progress import Terminal, listed, time_left
+from meshtalk.training.stopping import Asked, Stopped, Watch, listening
+
+if TYPE_CHECKING:
+    from lightning_fabric.fabric import Fabric
 
 FINAL_RATE = 0.02
 """Share of the learning rate that the cosine ends at."""
@@ -31,10 +44,12 @@ class Step:
     progress: float
     """0 at the first step, 1 at the last."""
     rng: np.random.Generator
+    part: Part = field(default_factory=Part)
+    """Which rows of the step's batch to compute. All parts get the same randomness, see draws.py."""
 
 
 StepFunction = Callable[[Step], dict[str, Tensor]]
-"""Returns named scalars; "loss" is minimised, all are logged."""
+"""Returns named scalars whose mean over all parts is the whole batch's; "loss" is minimised, all are logged."""
 
 
 def learning_rate(step: int, stage: StageConfig) -> float:
@@ -43,13 +58,26 @@ def learning_rate(step: int, stage: StageConfig) -> float:
     return min(1.0, (step + 1) / max(stage.warmup_steps, 1)) * (cosine * (1 - FINAL_RATE) + FINAL_RATE)
 
 
+class _Runner(nn.Module):
+    """Calls what it is given. The module that Fabric wraps, so that gradients are averaged whatever a step function uses."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, call: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        return call()
+
+
 class Trainer:
-    """Runs one stage: optimises `groups` of `module`, saving everything a resume needs into `folder`.
+    """Runs one stage: optimises `groups` of `module`, freezes the rest, saves everything a resume needs into `folder`.
 
     Args:
         name: of the stage, for files and logs.
         groups: (parameters, learning rate, weight decay) triples.
-        validate: called now and then with the module in eval mode; returns numbers to log.
+        fabric: where it runs, of `engine.start`; None is this process's CPU.
+        accumulate: micro-batches that a process computes its share of a batch in, one after the other.
+        validate: called now and then by the first process with the module in eval mode; returns numbers to log.
     """
 
     def __init__(
@@ -63,89 +91,159 @@ class Trainer:
         folder: Path,
         log: Callable[[str, dict[str, float], int], None],
         progress: Progress,
+        fabric: Fabric | None = None,
+        accumulate: int = 1,
         validate: Callable[[], dict[str, float]] | None = None,
         validate_every: int = 500,
         checkpoint_every: int = 250,
     ) -> None:
         self.name, self.module, self.stage, self.seed = name, module, stage, seed
         self.folder, self.log, self.progress = folder, log, progress
+        self.fabric, self.accumulate = engine.start() if fabric is None else fabric, accumulate
         self.validate, self.validate_every, self.checkpoint_every = validate, validate_every, checkpoint_every
         self.rates = [rate for _, rate, _ in groups]
+        module.requires_grad_(False)
         self.optimizer = torch.optim.Adam(
-            [{"params": list(p), "lr": rate, "weight_decay": decay} for p, rate, decay in groups]
+            [
+                {"params": [p.requires_grad_(True) for p in params], "lr": rate, "weight_decay": decay}
+                for params, rate, decay in groups
+            ]
         )
-        self.step = 0
+        self._runner, self._stepper = self.fabric.setup(_Runner(module), self.optimizer)
+        self.step = self.kept = 0
+        self._sums: dict[str, float] = {}
+        self._counted = 0
 
     @property
     def _tensors(self) -> Path:
         return self.folder / f"{self.name}.safetensors"
 
     def save(self) -> None:
-        """Write weights, optimizer moments and step; atomically, so that an interruption leaves the last one whole."""
-        tensors = {f"module.{k}": v.detach().cpu().contiguous() for k, v in self.module.state_dict().items()}
+        """Write weights, optimizer moments, step and the logs' unfinished means, by the first process."""
+        self.kept = self.step
+        if self.fabric.global_rank > 0:
+            return
+        tensors = {f"module.{k}": v for k, v in self.module.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v).cpu().contiguous() for k, v in state.items()}
-        with atomic(self._tensors) as temporary:
-            save_file({k: v.clone() for k, v in tensors.items()}, temporary, metadata={"step": str(self.step)})
+            tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
+        means = {"sums": self._sums, "counted": self._counted}
+        told = {"step": str(self.step), "means": json.dumps(means), "precision": self._scale()}
+        keep.write(self._tensors, tensors, told)
+
+    def _scale(self) -> str:
+        return json.dumps(self.fabric.strategy.precision.state_dict())
 
     def resume(self) -> None:
-        """Continue from the last checkpoint of this stage in `folder`, if there is one."""
-        if not self._tensors.exists():
+        """Continue from the last whole checkpoint of this stage in `folder`, if there is one.
+
+        Raises:
+            InputError: there are checkpoints, and all are damaged; or processes do not see the same ones.
+        """
+        kept = keep.read(self._tensors, self.progress)
+        self.step = self.kept = int(kept.told["step"]) if kept else 0
+        if self.step != self.fabric.broadcast(self.step):
+            raise InputError(
+                f"processes find different checkpoints in {self.folder} : use a run folder that all machines share"
+            )
+        if kept is None:
             return
-        tensors = load_file(self._tensors)
-        self.step = read_step(self._tensors)
-        self.module.load_state_dict({k[7:]: v for k, v in tensors.items() if k.startswith("module.")})
+        self.module.load_state_dict({k[7:]: v for k, v in kept.tensors.items() if k.startswith("module.")})
         state: dict[int, dict[str, Any]] = {}
-        for key, value in tensors.items():
+        for key, value in kept.tensors.items():
             if key.startswith("optimizer."):
                 _, index, name = key.split(".")
                 state.setdefault(int(index), {})[name] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        means = json.loads(kept.told.get("means", "{}"))  # what came later is not in older checkpoints
+        self._sums, self._counted = means.get("sums", {}), means.get("counted", 0)
+        if scale := json.loads(kept.told.get("precision", "{}")):
+            self.fabric.strategy.precision.load_state_dict(scale)
 
     def run(self, step_function: StepFunction) -> None:
-        """Train to the stage's last step, from wherever `resume` left off."""
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        sums: dict[str, float] = {}
-        counted, since, began = 0, self.step, time.monotonic()
-        while self.step < self.stage.steps:
-            self.module.train()
-            factor = learning_rate(self.step, self.stage)
-            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-                group["lr"] = rate * factor
-            seeds = [self.seed, sum(self.name.encode()), self.step]
-            torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
-            scalars = step_function(
-                Step(self.step, self.step / max(self.stage.steps - 1, 1), np.random.default_rng(seeds))
-            )
-            self.optimizer.zero_grad()
-            scalars["loss"].backward()
-            nn.utils.clip_grad_norm_(parameters, self.stage.clip_norm, error_if_nonfinite=True)
-            self.optimizer.step()
-            self.step += 1
-            counted += 1
-            for name, value in scalars.items():
-                sums[name] = sums.get(name, 0.0) + value.item()
-            last = self.step == self.stage.steps
-            if self.step % self.checkpoint_every == 0 or last:
-                self.save()
-                means = {name: value / counted for name, value in sums.items()}
-                self.log(self.name, means, self.step)
+        """Train to the stage's last step, from wherever `resume` left off.
+
+        Raises:
+            InputError: training diverged, see `Watch`.
+            Stopped: a signal came; the step it came in is saved.
+        """
+        precision = getattr(self.fabric.strategy.precision, "precision", "32")
+        watch = Watch(self.name, self.stage, "32" if precision == "32-true" else precision)
+        since, began = self.step, time.monotonic()
+        with listening() as asked:
+            while self.step < self.stage.steps:
+                numbers, stop = self._one(step_function, watch, asked)
+                for name, value in numbers.items():
+                    self._sums[name] = self._sums.get(name, 0.0) + value
+                self._counted += 1
+                means = {name: value / self._counted for name, value in self._sums.items()}
                 pace_s = (time.monotonic() - began) / (self.step - since)
-                left_min = (self.stage.steps - self.step) * pace_s / 60
-                numbers = "  ".join(f"{k} {v:.4g}" for k, v in means.items())
-                self.progress(
-                    f"{self.name} {self.step}/{self.stage.steps}  {numbers}  ({pace_s * 1e3:.0f} ms/step, {left_min:.1f} min left)"
-                )
-                sums, counted = {}, 0
-            if self.validate is not None and (self.step % self.validate_every == 0 or last):
-                self.module.eval()
-                with torch.no_grad():
-                    numbers = self.validate()
-                self.log(f"{self.name}/val", numbers, self.step)
-                self.progress(
-                    f"{self.name} {self.step} validation  " + "  ".join(f"{k} {v:.4g}" for k, v in numbers.items())
-                )
+                last = self.step == self.stage.steps
+                if isinstance(self.progress, Terminal):
+                    self.progress.tick(self.name, self.step, self.stage.steps, means, pace_s)
+                if last or (self.step % self.checkpoint_every == 0 and watch.calm()):
+                    self._sums, self._counted = {}, 0
+                    self.log(self.name, means, self.step)
+                    self.save()
+                    self._tell(means, pace_s)
+                if self.validate is not None and (self.step % self.validate_every == 0 or last):
+                    self._validate(self.validate)
+                if stop and not last:
+                    self.save()
+                    raise Stopped(stop, f"{self.name} {self.step}/{self.stage.steps}")
+
+    def _one(self, step_function: StepFunction, watch: Watch, asked: Asked) -> tuple[dict[str, float], int]:
+        """One step: (its scalars over the whole batch, the signal that asked any process to stop or 0)."""
+        fabric, n = self.fabric, self.accumulate
+        self.module.train()
+        factor = learning_rate(self.step, self.stage)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        seeds = [self.seed, sum(self.name.encode()), self.step]
+        seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])
+        progress = self.step / max(self.stage.steps - 1, 1)
+        self._stepper.zero_grad()
+        names, total = [], None
+        for k in range(n):
+            torch.manual_seed(seed)
+            part = Part(fabric.global_rank * n + k, fabric.world_size * n)
+            step = Step(self.step, progress, np.random.default_rng(seeds), part)
+            with fabric.no_backward_sync(self._runner, enabled=k < n - 1):
+                scalars = self._runner(partial(step_function, step))
+                fabric.backward(scalars["loss"] / n if n > 1 else scalars["loss"])
+            told = torch.stack([value.detach().float() for value in scalars.values()])
+            names, total = list(scalars), told if total is None else total + told
+        gradient = fabric.clip_gradients(
+            self._runner, self._stepper, max_norm=self.stage.clip_norm, error_if_nonfinite=False
+        )
+        assert total is not None
+        assert gradient is not None
+        # one exchange: all processes see the same numbers, and stop at the same step
+        signal = asked.number
+        shared = torch.cat([total / n, total.new_tensor([gradient, signal])])
+        shared = fabric.all_reduce(shared, reduce_op="mean")
+        assert isinstance(shared, Tensor)
+        *values, norm, signals = shared.tolist()
+        numbers = dict(zip(names, values, strict=True))
+        watch.see(self.step + 1, numbers["loss"], norm, self.kept)
+        self._stepper.step()
+        self.step += 1
+        return numbers, (signal or SIGTERM) if signals else 0
+
+    def _tell(self, means: dict[str, float], pace_s: float) -> None:
+        if not isinstance(self.progress, Terminal):
+            left = time_left((self.stage.steps - self.step) * pace_s)
+            told = f"{self.name} {self.step}/{self.stage.steps}  {listed(means)}"
+            self.progress(f"{told}  ({pace_s * 1e3:.0f} ms/step, {left} left)")
+
+    def _validate(self, validate: Callable[[], dict[str, float]]) -> None:
+        if self.fabric.global_rank > 0:
+            return
+        self.module.eval()
+        with torch.no_grad():
+            numbers = validate()
+        self.log(f"{self.name}/val", numbers, self.step)
+        self.progress(f"{self.name} {self.step} validation  {listed(numbers)}")
 
 
 def read_step(path: Path) -> int:

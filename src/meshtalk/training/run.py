@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from meshtalk.checkpoint import Checkpoint, save_checkpoint
-from meshtalk.config import ModelConfig, TrainConfig, to_json
+from meshtalk.config import ModelConfig, StageConfig, TrainConfig, to_json
 from meshtalk.corpus.store import Corpus
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.model.autoencoder import MeshTalk
 from meshtalk.model.regressor import Regressor
-from meshtalk.training import stages
+from meshtalk.training import engine, keep, stages
 from meshtalk.training.data import Progress, WindowData, feature_statistics
 from meshtalk.training.fit_geometry import check_regions, fit_geometry
-from meshtalk.training.loop import Trainer
+from meshtalk.training.loop import StepFunction, Trainer
+from meshtalk.training.progress import Curves
+
+if TYPE_CHECKING:
+    from lightning_fabric.fabric import Fabric
 
 CONFIG = "training.json"
 Groups = list[tuple[Iterable[torch.nn.Parameter], float, float]]
@@ -32,99 +37,160 @@ def train(
     train_config: TrainConfig,
     *,
     device: str = "cpu",
+    precision: str = "32",
+    accumulate: int = 1,
     progress: Progress,
     features: str | Path | None = None,
 ) -> Path:
     """Train a model on the train split of a corpus, watching the val split; continues an interrupted run.
 
+    Device, precision, processes (those that torchrun or SLURM started) and accumulation do not belong to a run's settings: it
+    can be continued with others.
+
     Args:
         folder: of the run: features, training state, TensorBoard logs, `regressor/` and the finished `model/`.
+        device, precision: see `engine.start`.
+        accumulate: micro-batches that each process computes its share of a batch in: less memory, the same training.
         features: folder that several runs share for the audio features, which do not depend on a run's seed.
 
     Returns:
         the model folder
 
     Raises:
-        InputError: the folder holds a run with other settings, or the corpus lacks a split or a region.
+        InputError: the folder holds a run with other settings, the corpus lacks a split or a region, a clip or a checkpoint is
+            damaged, batches cannot be divided among so many processes, the disk is full, or training diverged.
+        Stopped: Ctrl-C or SIGTERM came during a stage; all is saved.
     """
     folder = Path(folder)
-    check_regions(corpus.topology)
-    _claim(folder, corpus, model_config, train_config)
-    geometry, mix = fit_geometry(corpus, model_config.geometry)
-    progress(f"geometry: {geometry.kind}, {geometry.n_motion} numbers a frame, {geometry.n_template} a template")
-    geometry = geometry.to(device)
-    cache = folder / "features" if features is None else Path(features)
-    versions = train_config.augmentations
-    data = WindowData(corpus, "train", model_config, geometry, cache, versions=versions, progress=progress)
-    held_out = WindowData(corpus, "val", model_config, geometry, cache, versions=0, progress=progress)
-    first = corpus.template(corpus.split("train")[0].subject)
+    fabric = engine.start(device, precision)
+    if fabric.global_rank > 0:
+        progress = _silent
+    _check_parts(train_config, fabric.world_size, accumulate)
+    with keep.disk_errors(folder):
+        run = _Run(corpus, folder, train_config, fabric, accumulate, progress)
+        path = run.train(model_config, folder / "features" if features is None else Path(features))
+    engine.finish(fabric)
+    return path
 
-    torch.manual_seed(train_config.seed)
-    model = MeshTalk(model_config, geometry)
-    regressor = Regressor(model_config.audio, geometry)
-    mean, std = feature_statistics(data)
-    for encoder in (model.audio, regressor.audio):
-        encoder.feature_mean.copy_(mean)
-        encoder.feature_std.copy_(std)
-    model, regressor = model.to(device), regressor.to(device)
 
-    def checkpoint(network: MeshTalk | Regressor) -> Checkpoint:
-        return Checkpoint(network, model_config, corpus.topology, first, mix)
+class _Run:
+    """What the stages of a run share."""
 
-    with _Logger(folder / "tensorboard") as logger:
-        common = {
-            "seed": train_config.seed,
-            "folder": folder,
-            "log": logger,
-            "progress": progress,
-            "validate_every": train_config.validate_every,
-            "checkpoint_every": train_config.checkpoint_every,
-        }
-        if train_config.regression.steps:
-            stage = train_config.regression
-            groups: Groups = [
-                (regressor.audio.parameters(), stage.audio_learning_rate, 0.0),
-                (_others(regressor, "audio."), stage.learning_rate, 0.0),
-            ]
-            trainer = Trainer(
-                "regression", regressor, groups, stage,
-                validate=lambda: stages.validate_regression(regressor, held_out), **common,
-            )  # fmt: skip
-            trainer.resume()
-            trainer.run(lambda step: stages.regression_step(regressor, data, train_config, step))
-            save_checkpoint(folder / "regressor", checkpoint(regressor))
-            model.audio.load_state_dict(regressor.audio.state_dict())
+    def __init__(
+        self,
+        corpus: Corpus,
+        folder: Path,
+        config: TrainConfig,
+        fabric: Fabric,
+        accumulate: int,
+        progress: Progress,
+    ) -> None:
+        self.corpus, self.folder, self.config = corpus, folder, config
+        self.fabric, self.accumulate, self.progress = fabric, accumulate, progress
 
-        stage = train_config.stage1
-        if stage.steps:
-            groups: Groups = [
-                (model.audio.parameters(), stage.audio_learning_rate, 0.0),
-                (model.decoder.parameters(), stage.learning_rate, train_config.weight_decay),
-                ([*model.expression.parameters(), *model.fusion.parameters()], stage.learning_rate, 0.0),
-            ]
-            trainer = Trainer(
-                "stage1", model, groups, stage, validate=lambda: stages.validate_stage1(model, held_out), **common
+    def train(self, model_config: ModelConfig, cache: Path) -> Path:
+        """All stages; the model folder."""
+        corpus, folder, config, fabric = self.corpus, self.folder, self.config, self.fabric
+        check_regions(corpus.topology)
+        with engine.first(fabric):
+            _claim(folder, corpus, model_config, config)
+            if fabric.global_rank == 0:
+                keep.clean(folder, *(folder / name for name in ("features", "regressor", "model")))
+        geometry, mix = fit_geometry(corpus, model_config.geometry)
+        self.progress(
+            f"geometry: {geometry.kind}, {geometry.n_motion} numbers a frame, {geometry.n_template} a template"
+        )
+        geometry = geometry.to(fabric.device)
+        with engine.first(fabric):
+            self.data, self.held_out = (
+                WindowData(corpus, split, model_config, geometry, cache, versions=versions, progress=self.progress)
+                for split, versions in (("train", config.augmentations), ("val", 0))
             )
-            trainer.resume()
-            trainer.run(lambda step: stages.stage1_step(model, data, train_config, step))
+        template = corpus.template(corpus.split("train")[0].subject)
 
-        stage = train_config.stage2
-        if stage.steps:
-            model.requires_grad_(False)
-            model.prior.requires_grad_(True)
-            groups: Groups = [(model.prior.parameters(), stage.learning_rate, 0.0)]
-            if model.prior_audio is not None:
+        torch.manual_seed(config.seed)
+        model = MeshTalk(model_config, geometry)
+        regressor = Regressor(model_config.audio, geometry)
+        mean, std = feature_statistics(self.data)
+        for encoder in (model.audio, regressor.audio):
+            encoder.feature_mean.copy_(mean)
+            encoder.feature_std.copy_(std)
+        model, regressor = model.to(fabric.device), regressor.to(fabric.device)
+
+        def save(name: str, network: MeshTalk | Regressor) -> None:
+            if fabric.global_rank == 0:
+                save_checkpoint(folder / name, Checkpoint(network, model_config, corpus.topology, template, mix))
+
+        with Curves(folder / "tensorboard", write=fabric.global_rank == 0) as curves:
+            self.curves = curves
+            self.regression(regressor)
+            if config.regression.steps:
+                save("regressor", regressor)
+                model.audio.load_state_dict(regressor.audio.state_dict())
+            self.stage1(model)
+            self.stage2(model)
+        save("model", model.cpu())
+        return folder / "model"
+
+    def regression(self, regressor: Regressor) -> None:
+        """Audio → motion, without latents: warms up the audio encoder."""
+        stage = self.config.regression
+        groups: Groups = [
+            (regressor.audio.parameters(), stage.audio_learning_rate, 0.0),
+            (_others(regressor, "audio."), stage.learning_rate, 0.0),
+        ]
+        self._stage(
+            "regression", regressor, groups, stage, lambda: stages.validate_regression(regressor, self.held_out),
+            lambda: lambda step: stages.regression_step(regressor, self.data, self.config, step),
+        )  # fmt: skip
+
+    def stage1(self, model: MeshTalk) -> None:
+        """The autoencoder, eqs. 1-5."""
+        stage = self.config.stage1
+        groups: Groups = [
+            (model.audio.parameters(), stage.audio_learning_rate, 0.0),
+            (model.decoder.parameters(), stage.learning_rate, self.config.weight_decay),
+            ([*model.expression.parameters(), *model.fusion.parameters()], stage.learning_rate, 0.0),
+        ]
+        self._stage(
+            "stage1", model, groups, stage, lambda: stages.validate_stage1(model, self.held_out),
+            lambda: lambda step: stages.stage1_step(model, self.data, self.config, step),
+        )  # fmt: skip
+
+    def stage2(self, model: MeshTalk) -> None:
+        """The prior, eq. 6."""
+        stage = self.config.stage2
+        groups: Groups = [(model.prior.parameters(), stage.learning_rate, 0.0)]
+        if model.prior_audio is not None:
+            if stage.steps:
                 model.prior_audio.load_state_dict(model.audio.state_dict())
-                model.prior_audio.requires_grad_(True)
-                groups.append((model.prior_audio.parameters(), stage.audio_learning_rate, 0.0))
-            step_function = stages.Stage2(model, data, train_config)
-            trainer = Trainer(
-                "stage2", model, groups, stage, validate=lambda: stages.validate_stage2(model, held_out), **common
-            )
-            trainer.resume()
-            trainer.run(step_function)
-    save_checkpoint(folder / "model", checkpoint(model.cpu()))
-    return folder / "model"
+            groups.append((model.prior_audio.parameters(), stage.audio_learning_rate, 0.0))
+        self._stage(
+            "stage2", model, groups, stage, lambda: stages.validate_stage2(model, self.held_out),
+            lambda: stages.Stage2(model, self.data, self.config, self.fabric),
+        )  # fmt: skip
+
+    def _stage(
+        self,
+        name: str,
+        network: MeshTalk | Regressor,
+        groups: Groups,
+        stage: StageConfig,
+        validate: Callable[[], dict[str, float]],
+        step_function: Callable[[], StepFunction],
+    ) -> None:
+        """Run a stage from where it stopped; `step_function` makes what it needs only if something is left to do."""
+        if not stage.steps:
+            return
+        trainer = Trainer(
+            name, network, groups, stage, seed=self.config.seed, folder=self.folder, log=self.curves,
+            progress=self.progress, fabric=self.fabric, accumulate=self.accumulate, validate=validate,
+            validate_every=self.config.validate_every, checkpoint_every=self.config.checkpoint_every,
+        )  # fmt: skip
+        trainer.resume()
+        if trainer.step < stage.steps:
+            self.curves.open(name, trainer.step)
+            trainer.run(step_function())
 
 
 def quick(train_config: TrainConfig, factor: float) -> TrainConfig:
@@ -132,6 +198,21 @@ def quick(train_config: TrainConfig, factor: float) -> TrainConfig:
 
     def scaled(stage):
         return replace(stage, steps=max(1, round(stage.steps * factor)) if stage.steps else 0)
+
+    return replace(
+        train_config,
+        regression=scaled(train_config.regression),
+        stage1=scaled(train_config.stage1),
+        stage2=scaled(train_config.stage2),
+    )
+
+
+def slower(train_config: TrainConfig, factor: float) -> TrainConfig:
+    """The same training with every learning rate multiplied by `factor`."""
+
+    def scaled(stage: StageConfig) -> StageConfig:
+        rates = {"learning_rate": stage.learning_rate, "audio_learning_rate": stage.audio_learning_rate}
+        return replace(stage, **{name: rate * factor for name, rate in rates.items()})
 
     return replace(
         train_config,
@@ -173,25 +254,18 @@ def _claim(folder: Path, corpus: Corpus, model_config: ModelConfig, train_config
         temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
-class _Logger:
-    """TensorBoard scalars; without TensorBoard installed the progress lines are all there is."""
+def _check_parts(config: TrainConfig, processes: int, accumulate: int) -> None:
+    """Refuse parts of a batch that are not equal: the mean of their losses would not be the batch's."""
+    if accumulate < 1:
+        raise InputError(f"{accumulate} micro-batches came; at least 1 is needed")
+    for name in ("regression", "stage1", "stage2"):
+        stage: StageConfig = getattr(config, name)
+        if stage.steps and stage.batch % (processes * accumulate):
+            raise InputError(
+                f"a batch of {stage.batch} ({name}) cannot be divided into equal parts for {processes} processes with "
+                f"{accumulate} micro-batches each : choose numbers whose product divides it"
+            )
 
-    def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            self.writer = None
-        else:
-            self.writer = SummaryWriter(str(folder))
 
-    def __enter__(self) -> _Logger:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.writer is not None:
-            self.writer.close()
-
-    def __call__(self, name: str, numbers: dict[str, float], step: int) -> None:
-        if self.writer is not None:
-            for key, value in numbers.items():
-                self.writer.add_scalar(f"{name}/{key}", value, step)
+def _silent(_: str) -> None:
+    """Progress of all processes but the first."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,7 +17,11 @@ from meshtalk.model.autoencoder import MeshTalk
 from meshtalk.model.quantizer import gumbel_softmax
 from meshtalk.model.regressor import Regressor
 from meshtalk.training.data import Batch, WindowData
+from meshtalk.training.draws import WholeDraws
 from meshtalk.training.loop import Step
+
+if TYPE_CHECKING:
+    from lightning_fabric.fabric import Fabric
 
 VALIDATION_CLIPS = 24
 EVENT_MM = 0.25
@@ -44,34 +52,68 @@ class Losses:
 
 def regression_step(model: Regressor, data: WindowData, train: TrainConfig, step: Step) -> dict[str, Tensor]:
     """Audio → motion: the mouth follows; the upper face, which audio does not tell, ends at its mean."""
-    batch = to_device(data.batch(step.rng, train.regression.batch, train.regression.frames), model.output.weight)
-    output = model(batch.features, batch.hops, batch.template)
-    bound = Losses(model, train.loss)
-    terms = {"reconstruction": losses.reconstruction(output, batch.motion, bound.region)}
-    terms |= bound.details(output, batch.motion)
-    return {"loss": total(terms), **terms}
+    size = train.regression.batch
+    rows = step.part.rows(size)
+    batch = to_device(data.take(data.draw(step.rng, size, train.regression.frames), rows), model.output.weight)
+    with WholeDraws(rows, size):
+        output = model(batch.features, batch.hops, batch.template)
+    with full_precision(output):
+        bound = Losses(model, train.loss)
+        terms = {"reconstruction": losses.reconstruction(output, batch.motion, bound.region)}
+        terms |= bound.details(output, batch.motion)
+        return {"loss": total(terms), **terms}
 
 
 def stage1_step(model: MeshTalk, data: WindowData, train: TrainConfig, step: Step) -> dict[str, Tensor]:
     """Autoencoder with cross-modality (eqs. 1-5): a batch decoded with true, other and true signals, and with what it will meet.
 
     Where inference gives the encoder expressions whose mouth is silenced (`PriorConfig.imagines_expression`), a fourth decoding
-    has to make the true mouth and the foreign upper face of such a one: nothing else asks for either.
+    has to make the true mouth and the foreign upper face of such a one: nothing else asks for either. A part of a batch also
+    reads and encodes the windows that its rows are swapped with.
     """
-    batch = to_device(data.batch(step.rng, train.stage1.batch, train.stage1.frames), model.decoder.vertex_bias)
-    truth, audio = batch.motion, model.audio.at(batch.features, batch.hops)
-    other = losses.swap_partners(batch.clip_ids, int(step.rng.integers(len(batch.clip_ids))))
-    signals, sounds = [truth], [audio, audio, audio[other]]
+    size = train.stage1.batch
+    draw = data.draw(step.rng, size, train.stage1.frames)
+    partners = losses.swap_partners(torch.from_numpy(draw.clips), int(step.rng.integers(size))).numpy()
+    rows = step.part.rows(size)
+    read = np.union1d(rows, partners[rows])
+    batch = to_device(data.take(draw, read), model.decoder.vertex_bias)
+    first = int(read.searchsorted(rows[0]))
+    mine = slice(first, first + len(rows))
+    other = torch.from_numpy(read.searchsorted(partners[rows])).to(batch.motion.device)
+    with WholeDraws(read, size):
+        audio = model.audio.at(batch.features, batch.hops)
+    truth, foreign, own = batch.motion[mine], batch.motion[other], audio[mine]
+    signals, sounds = [batch.motion], [own, own, audio[other]]
     if model.imagines:
-        signals.append(model.geometry.silence_mouth(truth[other]))  # type: ignore[operator]
-        sounds.append(audio)
-    expression, *imagined = model.expression(model.geometry.normalise(torch.cat(signals)))[0].split(len(truth))
-    log_probs = model.fusion(torch.cat([expression, expression[other], expression, *imagined]), torch.cat(sounds))
+        with full_precision(truth):
+            signals.append(model.geometry.silence_mouth(foreign))  # type: ignore[operator]
+        sounds.append(own)
+    encoded = model.expression(model.geometry.normalise(torch.cat(signals)))[0]
+    expressions, imagined = encoded[: len(read)], encoded[len(read) :]
+    expression = expressions[mine]
+    mixed = torch.cat([expression, expressions[other], expression, imagined])
     tau = train.tau_start * (train.tau_end / train.tau_start) ** step.progress
-    codes, _ = gumbel_softmax(log_probs, tau)
-    decoded = model.decode(batch.template.repeat(len(sounds), 1), codes)
-    output, from_audio, from_expression, *from_imagined = decoded.split(len(truth))
-    bound, weights = Losses(model, train.loss), train.loss
+    with WholeDraws(rows, size, blocks=len(sounds)):
+        codes, _ = gumbel_softmax(model.fusion(mixed, torch.cat(sounds)), tau)
+    decoded = model.decode(batch.template[mine].repeat(len(sounds), 1), codes)
+    with full_precision(truth):
+        terms = stage1_terms(Losses(model, train.loss), decoded.split(len(rows)), truth, foreign)
+        return {"loss": total(terms), **terms}
+
+
+def stage1_terms(bound: Losses, decoded: Sequence[Tensor], truth: Tensor, foreign: Tensor) -> dict[str, Tensor]:
+    """Weighted terms of stage 1.
+
+    Args:
+        decoded: (B,T,n_motion) with both true signals, with true audio and another expression, with true expression and
+            another audio and, where the model imagines, with true audio and the other's expression of a silenced mouth; mm.
+        truth: (B,T,n_motion) what is to come out, and `foreign`: the other's.
+
+    Returns:
+        name → scalar, mm²
+    """
+    output, from_audio, from_expression, *from_imagined = decoded
+    weights = bound.config
     terms = {
         "cross_modality": weights.cross_modality
         * losses.cross_modality(from_expression, from_audio, truth, bound.region),
@@ -86,45 +128,51 @@ def stage1_step(model: MeshTalk, data: WindowData, train: TrainConfig, step: Ste
             terms[name] = weight * bound.region(output - truth, region)
     terms |= bound.details(output, truth)
     for made in from_imagined:
-        foreign = truth[other]
         terms["imagined"] = weights.cross_modality * (
             bound.region(made - truth, "mouth") + bound.region(made - foreign, "upper_face")
         )
         terms["imagined_eyelid"] = weights.eyelid * losses.eyelid(made, foreign, bound.region)
         terms |= {f"imagined_{name}": term for name, term in bound.details(made, truth, ("mouth",)).items()}
-    return {"loss": total(terms), **terms}
+    return terms
 
 
 class Stage2:
     """The prior: teacher-forced likelihood of the frozen encoder's codes, and the mouth of decoded samples."""
 
-    def __init__(self, model: MeshTalk, data: WindowData, train: TrainConfig) -> None:
+    def __init__(self, model: MeshTalk, data: WindowData, train: TrainConfig, fabric: Fabric | None = None) -> None:
         self.model, self.data, self.train = model, data, train
-        self.labels = clip_labels(model, data)
+        self.labels = all_labels(model, data, fabric)
 
     def __call__(self, step: Step) -> dict[str, Tensor]:
         model, train = self.model, self.train
         model.eval()  # the encoders and the decoder stay as stage 1 left them; only the prior's side has dropout
         model.prior_audio_encoder.train(model.prior_audio is not None)
-        raw = self.data.batch(step.rng, train.stage2.batch, train.stage2.frames)
-        labels = torch.stack(
-            [self.labels[int(c)][s : s + train.stage2.frames] for c, s in zip(raw.clip_ids, raw.starts, strict=True)]
-        )
+        size, frames = train.stage2.batch, train.stage2.frames
+        draw = self.data.draw(step.rng, size, frames)
+        rows = step.part.rows(size)
+        raw = self.data.take(draw, rows)
+        windows = zip(raw.clip_ids.tolist(), raw.starts.tolist(), strict=True)
+        labels = torch.stack([self.labels[clip][start : start + frames] for clip, start in windows]).long()
         batch = to_device(raw, model.decoder.vertex_bias)
         codes = model.one_hot(labels.to(batch.motion.device))
-        audio = model.prior_audio_encoder.at(batch.features, batch.hops)
-        context = self._corrupt(codes, audio, step.rng) if train.context_corruption else codes
-        log_probs = model.prior(context, audio)
-        weight = self._event_weight(batch.motion)
-        terms = {"nll": -(weight * (codes * log_probs).sum((-2, -1))).mean() / weight.mean()}
-        if train.mouth_weight:
-            sampled, _ = gumbel_softmax(log_probs)
-            output = model.decode(batch.template, sampled)
-            bound = Losses(model, train.loss)
-            mouth = bound.region(output - batch.motion, "mouth")
-            details = bound.details(output, batch.motion, ("mouth",)).values()
-            terms["mouth"] = train.mouth_weight * (mouth + sum(details))
-        return {"loss": total(terms), **terms}
+        with WholeDraws(rows, size):
+            audio = model.prior_audio_encoder.at(batch.features, batch.hops)
+            context = self._corrupt(codes, audio, step.rng, rows) if train.context_corruption else codes
+            log_probs = model.prior(context, audio)
+            sampled = gumbel_softmax(log_probs)[0] if train.mouth_weight else None
+        output = None if sampled is None else model.decode(batch.template, sampled)
+        with full_precision(batch.motion):
+            weight = self._event_weight(batch.motion)
+            usual = weight.mean()
+            if train.event_weight and step.part.count > 1:  # of the whole batch
+                usual = self._event_weight(self.data.draw_motion(draw, np.arange(size)).to(weight.device)).mean()
+            terms = {"nll": -(weight * (codes * log_probs.float()).sum((-2, -1))).mean() / usual}
+            if output is not None:
+                bound = Losses(model, train.loss)
+                mouth = bound.region(output - batch.motion, "mouth")
+                details = bound.details(output, batch.motion, ("mouth",)).values()
+                terms["mouth"] = train.mouth_weight * (mouth + sum(details))
+            return {"loss": total(terms), **terms}
 
     def _event_weight(self, motion: Tensor) -> Tensor:
         """(B,T) how much each frame's likelihood counts: more while lids move."""
@@ -134,13 +182,19 @@ class Stage2:
         moving = F.pad((energy.clamp(min=0).sqrt() / EVENT_MM).clamp(max=1), (1, 0))
         return 1 + self.train.event_weight * moving
 
-    def _corrupt(self, codes: Tensor, audio: Tensor, rng: np.random.Generator) -> Tensor:
+    def _corrupt(self, codes: Tensor, audio: Tensor, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
         """Replace some codes of the context by the prior's own samples: the mistakes it will meet when it runs free."""
         with torch.no_grad():
             own, _ = gumbel_softmax(self.model.prior(codes, audio))
-        share = torch.from_numpy(rng.random((len(codes), 1, 1)) * 2 * self.train.context_corruption).to(codes)
-        replaced = torch.from_numpy(rng.random(codes.shape[:3])).to(codes) < share
+        size = self.train.stage2.batch
+        share = torch.from_numpy(rng.random((size, 1, 1))[rows] * 2 * self.train.context_corruption).to(codes)
+        replaced = torch.from_numpy(rng.random((size, *codes.shape[1:3]))[rows]).to(codes) < share
         return torch.where(replaced[..., None], own, codes)
+
+
+def full_precision(like: Tensor) -> AbstractContextManager[Any]:
+    """Single precision where training is mixed: millimetres are measured, not approximated."""
+    return torch.autocast(like.device.type, enabled=False)
 
 
 def total(terms: dict[str, Tensor]) -> Tensor:
@@ -169,15 +223,26 @@ def whole_clip(data: WindowData, index: int, device: torch.device) -> tuple[Tens
 
 
 @torch.no_grad()
-def clip_labels(model: MeshTalk, data: WindowData, limit: int | None = None) -> list[Tensor]:
-    """(T,H) codes of every clip (or the first `limit`) from its true motion and clean audio."""
+def clip_labels(model: MeshTalk, data: WindowData, clips: Iterable[int]) -> list[Tensor]:
+    """(T,H) codes of clips from their true motion and clean audio."""
     model.eval()
     device = model.decoder.vertex_bias.device
     labels = []
-    for index in range(len(data.infos) if limit is None else min(limit, len(data.infos))):
+    for index in clips:
         features, hops, motion, _ = whole_clip(data, index, device)
         labels.append(model.labels(motion, model.audio.at(features, hops))[0].cpu())
     return labels
+
+
+def all_labels(model: MeshTalk, data: WindowData, fabric: Fabric | None) -> list[Tensor]:
+    """`clip_labels` of all clips, shared out among processes, in as few bytes as the classes need."""
+    rank, count = (fabric.global_rank, fabric.world_size) if fabric else (0, 1)
+    kind = torch.uint8 if model.config.classes <= 256 else torch.int32
+    parts: list[Any] = [[found.to(kind) for found in clip_labels(model, data, range(rank, len(data.infos), count))]]
+    if count > 1:
+        parts = parts * count
+        torch.distributed.all_gather_object(parts, parts[rank])
+    return [parts[index % count][index // count] for index in range(len(data.infos))]
 
 
 def lip_opening_r(model: MeshTalk | Regressor, output: Tensor, truth: Tensor) -> float:
@@ -232,7 +297,7 @@ def validate_stage1(model: MeshTalk, data: WindowData) -> dict[str, float]:
 
 def validate_stage2(model: MeshTalk, data: WindowData) -> dict[str, float]:
     """Held-out likelihood of true codes, and lip opening of free-running samples against the truth."""
-    labels = clip_labels(model, data, VALIDATION_CLIPS)
+    labels = clip_labels(model, data, range(min(VALIDATION_CLIPS, len(data.infos))))
     nats, correlations, mouth, upper = [], [], [], []
     for index, label in enumerate(labels):
         features, hops, truth, template = whole_clip(data, index, model.decoder.vertex_bias.device)

@@ -1,0 +1,134 @@
+"""Where training runs: Lightning Fabric on one device, or one process a device under torchrun or SLURM."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from meshtalk.errors import InputError
+
+if TYPE_CHECKING:
+    from lightning_fabric.fabric import Fabric
+
+PRECISIONS = {"32": "32-true", "bf16-mixed": "bf16-mixed", "16-mixed": "16-mixed"}
+"""What training calls them → what Fabric does."""
+PATIENCE = timedelta(days=2)
+"""How long processes wait for the first one, which makes features and validates. A process that dies ends the others at once."""
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of this training, as their launcher started them."""
+
+    launcher: Literal["torchrun", "slurm"] | None
+    per_node: int = 1
+    nodes: int = 1
+    rank: int = 0
+
+
+def world(environ: Mapping[str, str] = os.environ) -> World:
+    """What torchrun or `srun` say in the environment; a single process if neither has started this one.
+
+    Raises:
+        InputError: SLURM spread the tasks unevenly over the nodes.
+    """
+    if "TORCHELASTIC_RUN_ID" in environ:
+        per_node = int(environ["LOCAL_WORLD_SIZE"])
+        return World("torchrun", per_node, int(environ["WORLD_SIZE"]) // per_node, int(environ["RANK"]))
+    # set by srun, not by sbatch: a script that starts one process in an allocation of many is one process
+    tasks, nodes = int(environ.get("SLURM_STEP_NUM_TASKS", 1)), int(environ.get("SLURM_STEP_NUM_NODES", 1))
+    if tasks == 1:
+        return World(None)
+    if tasks % nodes:
+        raise InputError(f"SLURM started {tasks} tasks on {nodes} nodes; each needs as many : give --ntasks-per-node")
+    return World("slurm", tasks // nodes, nodes, int(environ["SLURM_PROCID"]))
+
+
+def start(device: str = "cpu", precision: str = "32") -> Fabric:
+    """Fabric for all processes of this training.
+
+    Args:
+        device: torch device, or auto: cuda where there is one, cpu elsewhere. With several processes each gets one of its own.
+        precision: a key of PRECISIONS.
+
+    Raises:
+        InputError: Fabric is not installed, or device, precision and number of processes do not go together.
+    """
+    try:
+        from lightning_fabric.fabric import Fabric
+        from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+        from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+        from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+        from lightning_fabric.strategies.ddp import DDPStrategy
+    except ImportError:
+        raise InputError(
+            "training needs Lightning Fabric, which is not installed : pip install 'meshtalk[train]'"
+        ) from None
+    if precision not in PRECISIONS:
+        raise InputError(f"precision {precision!r} came; one of {', '.join(PRECISIONS)} is allowed")
+    kind, _, number = _resolve(device).partition(":")
+    if precision == "16-mixed" and kind == "cpu":
+        raise InputError("precision 16-mixed needs a GPU : use bf16-mixed or 32 on the cpu")
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    here = world()
+    options: dict[str, Any] = {"accelerator": kind, "precision": PRECISIONS[precision]}
+    if here.launcher is None:
+        environment = LightningEnvironment()
+        options["devices"] = [int(number)] if number else 1
+    else:
+        if number or kind == "mps":
+            raise InputError(f"device {device} came for {here.per_node * here.nodes} processes : use cuda or cpu")
+        if kind == "cuda" and here.per_node > torch.cuda.device_count():
+            raise InputError(
+                f"{here.per_node} processes a node came for {torch.cuda.device_count()} GPUs : start one for each GPU it sees"
+            )
+        if here.launcher == "slurm":  # Fabric asks for what srun sets only if it was given as an option
+            os.environ["SLURM_NTASKS_PER_NODE"], os.environ["SLURM_NNODES"] = str(here.per_node), str(here.nodes)
+            os.environ["SLURM_NTASKS"] = str(here.per_node * here.nodes)
+        environment = SLURMEnvironment(auto_requeue=False) if here.launcher == "slurm" else TorchElasticEnvironment()
+        options |= {"devices": here.per_node, "num_nodes": here.nodes}
+        # buffers are constants of the geometry and of the features
+        options["strategy"] = DDPStrategy(timeout=PATIENCE, broadcast_buffers=False)
+    fabric = Fabric(plugins=[environment], **options)
+    fabric.launch()
+    return fabric
+
+
+def _resolve(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+@contextmanager
+def first(fabric: Fabric) -> Iterator[None]:
+    """The first process runs the block alone, then all others do. What stops it, stops all.
+
+    Raises:
+        InputError: the first process raised something.
+    """
+    if fabric.global_rank > 0:
+        if failure := fabric.broadcast(None):
+            raise InputError(failure)
+        yield
+        return
+    try:
+        yield
+    except BaseException as error:
+        fabric.broadcast(f"the first process stopped: {error}")
+        raise
+    fabric.broadcast(None)
+
+
+def finish(fabric: Fabric) -> None:
+    """Wait for all processes and let go of each other."""
+    fabric.barrier()
+    if fabric.world_size > 1:
+        torch.distributed.destroy_process_group()

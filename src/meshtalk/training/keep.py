@@ -1,0 +1,120 @@
+"""Training's checkpoints: whole or not at all, two generations, checked when they are read."""
+
+from __future__ import annotations
+
+import errno
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from meshtalk.errors import InputError
+from meshtalk.files import atomic
+from meshtalk.training.data import Progress
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A checkpoint as it was read."""
+
+    tensors: dict[str, Tensor]
+    told: dict[str, str]
+    """What was told beside the tensors."""
+
+
+def previous(path: Path) -> Path:
+    """Where the checkpoint before the one at `path` is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> None:
+    """Write a checkpoint; the one that was there becomes the previous one. At every moment one of the two is whole.
+
+    Raises:
+        OSError: the disk is full, or refuses otherwise; nothing has changed then.
+    """
+    copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    payload = save(copies, metadata={**told, "crc32": str(_checksum(copies))})
+    with atomic(path) as temporary:
+        with open(temporary, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())  # before the old one gives way
+        if path.exists():
+            path.replace(previous(path))
+
+
+def read(path: Path, progress: Progress) -> Kept | None:
+    """The last whole checkpoint at `path`: the newest one or, if that is damaged, the one before; None if there is none.
+
+    Raises:
+        InputError: there are some, and all are damaged.
+    """
+    damage = []
+    for candidate in (path, previous(path)):
+        if not candidate.exists():
+            continue
+        try:
+            kept = _read(candidate)
+        except (SafetensorError, OSError, ValueError) as error:
+            damage.append(f"{candidate} is damaged ({error})")
+            continue
+        if candidate != path:
+            reason = damage[0] if damage else f"{path} is missing"
+            progress(f"{reason}: training goes on from the checkpoint before, step {kept.told.get('step')}")
+        return kept
+    if damage:
+        raise InputError(f"{' and '.join(damage)} : copy it back, or delete it to start this stage again")
+    return None
+
+
+def _read(path: Path) -> Kept:
+    with safe_open(path, "pt") as file:
+        told = dict(file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 it is no dict
+    if "step" not in told:
+        raise ValueError("it does not tell its step")
+    if "crc32" in told and int(told["crc32"]) != _checksum(tensors):  # those of older versions have none
+        raise ValueError("its checksum differs")
+    return Kept(tensors, told)
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> int:
+    total = 0
+    for name in sorted(tensors):
+        total = zlib.crc32(tensors[name].numpy().reshape(-1).view("u1").data, zlib.crc32(name.encode(), total))
+    return total
+
+
+def clean(*folders: Path) -> None:
+    """Remove what a killed process left half-written in folders that are this run's alone."""
+    for folder in folders:
+        for path in folder.glob(".meshtalk-*"):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turn a full or failing disk into one sentence.
+
+    Raises:
+        InputError: instead of the error of whatever was being written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        full = isinstance(error, OSError) and error.errno in _DISK
+        if not full and "IoError" not in str(error):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(
+            f"cannot write for the run {folder}: {reason} : make room and run the same command again; the last checkpoint is whole"
+        ) from None

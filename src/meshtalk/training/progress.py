@@ -1,0 +1,97 @@
+"""How training tells what it does: one line rewritten on a terminal, lines now and then in a file, TensorBoard for the curves."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+from meshtalk.training.data import Progress, print_progress
+
+TICK_S = 0.2
+TERMS = 3
+
+
+class Terminal:
+    """Progress on a terminal: messages stay, the current step is rewritten below them."""
+
+    def __init__(self, stream: TextIO = sys.stderr) -> None:
+        self.stream, self.last_s, self.width = stream, 0.0, 0
+
+    def __call__(self, message: str) -> None:
+        self._rewrite(message)
+        self.stream.write("\n")
+        self.stream.flush()
+        self.width = 0
+
+    def tick(self, name: str, step: int, steps: int, numbers: Mapping[str, float], pace_s: float) -> None:
+        """Show a step, a few times a second at most: its loss, the largest terms, and the time left."""
+        now = time.monotonic()
+        if now - self.last_s < TICK_S and step < steps:
+            return
+        self.last_s = now
+        largest = sorted(numbers.items(), key=lambda item: (item[0] != "loss", -abs(item[1])))[: 1 + TERMS]
+        told = f"{name} {step}/{steps}  {time_left((steps - step) * pace_s)} left  {listed(dict(largest))}"
+        self._rewrite(told[: shutil.get_terminal_size().columns - 1])
+
+    def _rewrite(self, text: str) -> None:
+        self.stream.write("\r" + text.ljust(self.width))
+        self.stream.flush()
+        self.width = len(text)
+
+
+def console() -> Progress:
+    """Progress on standard error."""
+    return Terminal() if sys.stderr.isatty() else print_progress
+
+
+def listed(numbers: Mapping[str, float]) -> str:
+    """`loss 1.2  opening 0.3`"""
+    return "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+
+
+def time_left(seconds: float) -> str:
+    """`40 s`, `12 min`, `3 h 05 min`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class Curves:
+    """TensorBoard scalars, a folder a stage; without TensorBoard installed the progress lines are all there is."""
+
+    def __init__(self, folder: Path, *, write: bool) -> None:
+        self.folder, self.write = folder, write
+        self.writer = None
+
+    def open(self, name: str, step: int) -> None:
+        """Begin or go on with a stage after `step`: what was logged later, by a run that was interrupted, no longer counts."""
+        self.close()
+        if not self.write:
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return
+        self.writer = SummaryWriter(str(self.folder / name), purge_step=step + 1)
+
+    def __call__(self, name: str, numbers: Mapping[str, float], step: int) -> None:
+        if self.writer is not None:
+            for key, value in numbers.items():
+                self.writer.add_scalar(f"{name}/{key}", value, step)
+            self.writer.flush()  # before the checkpoint that will not log it again
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+            self.writer = None
+
+    def __enter__(self) -> Curves:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,109 @@
+"""When training stops before its end: asked to by a signal, or because the loss has left all bounds."""
+
+from __future__ import annotations
+
+import math
+import signal
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from meshtalk.config import StageConfig
+from meshtalk.errors import InputError
+
+SECOND_THOUGHT_S = 1.0
+"""Ctrl-C again after so long does not wait for the step. Sooner, it is a launcher passing on what all processes got."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal came; the step was finished and saved, and the same command continues."""
+
+    def __init__(self, number: int, step: str) -> None:
+        super().__init__(f"stopped at {step}, which is saved: the same command continues")
+        self.code = 128 + number
+        """Exit code of a program that obeys the signal."""
+
+
+class Asked:
+    """Which signal has asked training to stop; 0: none."""
+
+    number = 0
+    since_s = 0.0
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        if self.number == number == signal.SIGINT and time.monotonic() - self.since_s > SECOND_THOUGHT_S:
+            raise KeyboardInterrupt
+        if not self.number:
+            self.number, self.since_s = number, time.monotonic()
+
+
+@contextmanager
+def listening() -> Iterator[Asked]:
+    """Ctrl-C and SIGTERM (a scheduler's warning) are noted instead of obeyed at once; in the main thread alone."""
+    asked, before = Asked(), {}
+    try:
+        if threading.current_thread() is threading.main_thread():
+            before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+EXPLOSION = 10.0
+"""A loss is exploding at so many times its usual value…"""
+RECENT, USUAL = 25, 500
+"""…the median of so many last steps against that of as many before them, once there are RECENT of these too."""
+SKIPPED = 50
+"""In half precision a step whose gradients overflow is left out and the scale halved; so many in a row are no search for it."""
+
+
+class Watch:
+    """Sees a stage's losses and says when they diverge."""
+
+    def __init__(self, name: str, stage: StageConfig, precision: str) -> None:
+        self.name, self.stage, self.precision = name, stage, precision
+        self.losses: deque[float] = deque(maxlen=USUAL + RECENT)
+        self.skipped = 0
+
+    def calm(self) -> bool:
+        """Whether the last loss is one to keep the weights of."""
+        before = list(self.losses)[:-1]
+        return len(before) < RECENT or self.losses[-1] <= EXPLOSION * statistics.median(before)
+
+    def see(self, step: int, loss: float, gradient: float, kept: int) -> None:
+        """Note a step's loss and the norm of its gradient, before the weights move.
+
+        Args:
+            kept: step of the last checkpoint.
+
+        Raises:
+            InputError: either is not finite, or the loss has exploded; says which setting to change.
+        """
+        half = self.precision == "16-mixed"
+        self.skipped = self.skipped + 1 if half and not math.isfinite(gradient) else 0
+        if not math.isfinite(loss):
+            self._stop(f"the loss of {self.name} became {loss} at step {step}", kept)
+        if not math.isfinite(gradient) and (not half or self.skipped > SKIPPED):
+            self._stop(f"the gradient of {self.name} became {gradient} at step {step}", kept)
+        self.losses.append(loss)
+        if step % 10 == 0 and len(self.losses) >= 2 * RECENT:
+            losses = list(self.losses)
+            usual, recent = statistics.median(losses[:-RECENT]), statistics.median(losses[-RECENT:])
+            if recent > EXPLOSION * usual:
+                told = f"the loss of {self.name} rose from {usual:.4g} to {recent:.4g} by step {step}"
+                self._stop(told, kept)
+
+    def _stop(self, what: str, kept: int) -> None:
+        saved = f"the checkpoint of step {kept} is kept" if kept else "no checkpoint was written yet"
+        if self.precision != "32":
+            advice = "run the same command with --precision 32, which goes on from there"
+        else:
+            clips = "look for NaN in the clips, or " if not self.losses and not kept else ""
+            rate = f"{self.name}.learning_rate {self.stage.learning_rate:g}"
+            advice = f"{clips}lower {rate}: start a new run with --learning-rate-factor 0.3"
+        raise InputError(f"training diverged: {what}; {saved} : {advice}")
