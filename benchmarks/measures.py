@@ -239,20 +239,19 @@ def training(corpus: Corpus, cache: Path, kind: str, stage: int, repeats: int) -
     network = MeshTalk(config, geometry)
     data = WindowData(corpus, "train", config, geometry, cache, versions=0)
     parts = [network.audio, network.expression, network.fusion, network.decoder]
-    function: Callable[[Step], dict[str, torch.Tensor]] = lambda step: stages.stage1_step(  # noqa: E731
-        network, data, train_config, step
-    )
+    task: stages.Stage1 | stages.Stage2 = stages.Stage1(network, data, train_config)
     size = train_config.stage1.batch * train_config.stage1.frames
     if stage == 2:
         network.requires_grad_(False)
         parts = [network.prior.requires_grad_(True), network.prior_audio_encoder.requires_grad_(True)]
-        function = stages.Stage2(network, data, train_config)
+        task = stages.Stage2(network, data, train_config)
         size = train_config.stage2.batch * train_config.stage2.frames
     optimizer = torch.optim.Adam([p for part in parts for p in part.parameters()], lr=1e-4)
     network.train()
 
     def step() -> None:
-        terms = function(Step(0, 0.0, np.random.default_rng(0)))
+        now = Step(0, 0.0, np.random.default_rng(0))
+        terms = task(now, task.read(now))
         optimizer.zero_grad()
         terms["loss"].backward()
         optimizer.step()

@@ -75,3 +75,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "tiny"
     save_checkpoint(folder, rig.random_checkpoint())
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_run(rig_corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished run of training_rig's training, on one process and without interruption."""
+    import training_rig
+
+    root = tmp_path_factory.mktemp("small")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("meshtalk.training.data.ProcessPoolExecutor", InlineExecutor)
+        training_rig.run(rig_corpus.root, root / "run", root / "features")
+    return root / "run"

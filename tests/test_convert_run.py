@@ -19,8 +19,6 @@ import rig
 from convert_rig import VOCA, converted, options
 from test_training import windows
 
-from meshtalk.assess import evaluate_model
-from meshtalk.clip import Clip
 from meshtalk.convert import run as running
 from meshtalk.convert.make import fill_gaps
 from meshtalk.convert.pickles import Inert, read_pickle
@@ -325,16 +323,6 @@ def test_own_splits_hold_out_people_and_do_not_depend_on_order():
 
 
 # ------------------------------------------------------------------------------------------------ training
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("inline_features")
-def test_training_on_a_converted_data_set(straight, source, tmp_path):
-    folder = train(straight, tmp_path / "run", rig.TINY, rig.quick_training(2, 6, 4), progress=lambda _: None)
-    evaluate_model(folder, straight, split="test", json=tmp_path / "numbers.json")
-    assert (tmp_path / "numbers.json").exists()
-    straight.load(straight.clips[0]).save(tmp_path / "clip.npz")
-    assert Clip.load(tmp_path / "clip.npz").n_frames == 60
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ SOURCE = ROOT / "src/meshtalk"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = {path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", "."): path for path in SOURCE.rglob("*.py")}
 MODULES = {name.removesuffix(".__init__"): path for name, path in MODULES.items()}
-DATA_SUFFIXES = (".npz", ".npy", ".json", ".wav", ".png", ".html", ".obj")
+DATA_SUFFIXES = (".npz", ".npy", ".json", ".wav", ".png", ".html", ".obj", ".safetensors")
 FILE_SUFFIXES = (".py", ".md", ".toml", ".txt", ".sh", ".cfg")
 
 
@@ -164,8 +164,9 @@ def fences(text: str, *languages: str) -> list[str]:
 
 
 def told_by(line: str) -> str:
-    """What a line of a shell says, without prompt, remark and where its output goes."""
-    return line.strip().removeprefix("$ ").partition(" #")[0].partition(" > ")[0]
+    """What a line of a shell says, without prompt, remark, launcher and where its output goes."""
+    told = line.strip().removeprefix("$ ").partition(" #")[0].partition(" > ")[0]
+    return re.sub(r"^(torchrun|srun) .*?(?=meshtalk )", "", told)
 
 
 def anchors(text: str) -> set[str]:

@@ -305,7 +305,7 @@ def test_training_resumes_where_it_stopped(tmp_path):
         torch.manual_seed(0)
         module = torch.nn.Linear(4, 4)
 
-        def step(step: Step) -> dict[str, torch.Tensor]:
+        def step(step: Step, _: None) -> dict[str, torch.Tensor]:
             if step.index == stop_at:
                 raise KeyboardInterrupt
             x = torch.from_numpy(step.rng.normal(size=(8, 4))).float() + torch.randn(8, 4)

@@ -13,7 +13,7 @@ from test_training import windows
 from meshtalk.config import PRESETS, TrainConfig
 from meshtalk.model.autoencoder import MeshTalk
 from meshtalk.training.loop import Step
-from meshtalk.training.stages import stage1_step
+from meshtalk.training.stages import Stage1
 
 
 @pytest.mark.parametrize("dense", [True, False])
@@ -28,9 +28,9 @@ def test_the_official_presets_terms(rig_corpus, dense_corpus, tmp_path, inline_f
 
     def terms(**changes: float) -> dict[str, float]:
         torch.manual_seed(0)
-        found = stage1_step(
-            model, data, replace(train, loss=replace(loss, **changes)), Step(0, 0.0, np.random.default_rng(1))
-        )
+        stage1 = Stage1(model, data, replace(train, loss=replace(loss, **changes)))
+        step = Step(0, 0.0, np.random.default_rng(1))
+        found = stage1(step, stage1.read(step))
         return {name: value.item() for name, value in found.items()}
 
     once = terms()

@@ -190,7 +190,7 @@ def test_a_step_that_explodes_stops_the_run(tmp_path):
         log=lambda *_: None, progress=lambda _: None,
     )  # fmt: skip
     with pytest.raises(InputError, match=r"diverged: the loss of t became nan at step 1.*learning_rate 0.001"):
-        trainer.run(lambda _: {"loss": module.weight.sum() * float("nan")})
+        trainer.run(lambda *_: {"loss": module.weight.sum() * float("nan")})
     assert torch.isfinite(module.weight).all()
 
 
@@ -198,7 +198,7 @@ def test_every_step_has_randomness_of_its_own(tmp_path):
     def draws(name: str) -> list[tuple[float, float]]:
         module, seen = torch.nn.Linear(1, 1), []
 
-        def step(step: Step) -> dict[str, torch.Tensor]:
+        def step(step: Step, _: None) -> dict[str, torch.Tensor]:
             seen.append((step.rng.random(), float(torch.rand(()))))
             return {"loss": module.weight.sum()}
 
@@ -338,8 +338,9 @@ def test_stage_2_leaves_the_codes_alone(straight_run, rig_corpus, tmp_path):
     network.requires_grad_(False)
     network.prior.requires_grad_(True)
     before = {k: v.clone() for k, v in network.state_dict().items() if not k.startswith("prior")}
-    step = stages.Stage2(network, data, replace(training, mouth_weight=1.0))
-    terms = step(Step(0, 0.0, np.random.default_rng(0)))
+    stage2 = stages.Stage2(network, data, replace(training, mouth_weight=1.0))
+    step = Step(0, 0.0, np.random.default_rng(0))
+    terms = stage2(step, stage2.read(step))
     assert set(terms) == {"loss", "nll", "mouth"}
     terms["loss"].backward()
     assert all(p.grad is None for n, p in network.named_parameters() if not n.startswith("prior."))

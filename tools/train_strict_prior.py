@@ -19,9 +19,10 @@ from meshtalk.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from meshtalk.config import TrainConfig, from_json
 from meshtalk.corpus.store import Corpus
 from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.training import stages
 from meshtalk.training.data import WindowData, print_progress
 from meshtalk.training.loop import Trainer
+from meshtalk.training.stages import Stage2
+from meshtalk.training.validation import validate_stage2
 
 
 def main() -> None:
@@ -61,11 +62,12 @@ def main() -> None:
     ]
     trainer = Trainer(
         "stage2", model, list(groups), stage, seed=training.seed, folder=options.output, log=lambda *_: None,
-        progress=print_progress, validate=lambda: stages.validate_stage2(model, held_out),
+        progress=print_progress, validate=lambda: validate_stage2(model, held_out),
         validate_every=training.validate_every, checkpoint_every=training.checkpoint_every,
     )  # fmt: skip
     trainer.resume()
-    trainer.run(stages.Stage2(model, data, training))
+    stage2 = Stage2(model, data, training)
+    trainer.run(stage2, stage2.read)
     checkpoint = Checkpoint(model, config, finished.topology, finished.template, finished.mix)
     save_checkpoint(options.output / "model", checkpoint)
     print(f"{sum(p.numel() for p in model.prior.parameters())} parameters: {options.output / 'model'}")

@@ -61,13 +61,10 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
     for name, value in network.state_dict().items():
         if not name.startswith("geometry."):
             arrays[f"network.{name}"] = value.detach().cpu().numpy().astype(precision)
-    arrays |= {f"geometry.{n}": v.detach().cpu().numpy() for n, v in geometry.state_dict().items()}
-    if isinstance(geometry, BasisGeometry):
-        arrays["geometry.identity_index"] = geometry.identity_index.cpu().numpy().astype(np.int32)
-        if checkpoint.mix is not None:
-            arrays["geometry.mix"] = checkpoint.mix.astype(np.float32)
-        else:
-            arrays["geometry.basis"] = geometry.basis.cpu().numpy().astype(np.float32)
+    arrays |= {f"geometry.{name}": value for name, value in geometry_arrays(geometry).items()}
+    if checkpoint.mix is not None:  # which tells the basis in less
+        arrays["geometry.mix"] = checkpoint.mix.astype(np.float32)
+        del arrays["geometry.basis"]
     packaged = _is_packaged_head(checkpoint.topology)
     description = {
         "format": FORMAT,
@@ -118,7 +115,12 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         raise InputError(f"the weights {bad[0]} in {folder} hold NaN or infinite values : train the model again")
     try:
         mix = arrays.get("geometry.mix")
-        geometry = _build_geometry(config, arrays, topology)
+        part = {k[9:]: v for k, v in arrays.items() if k.startswith("geometry.")}
+        if mix is not None:
+            if topology.shapes is None:
+                raise ValueError("the topology has no blendshapes")
+            part["basis"] = np.einsum("ks,svc->kvc", mix, topology.shapes, optimize=True)
+        geometry = build_geometry(config, part, topology)
         build = (
             Regressor(config.audio, geometry) if description["network"] == "regressor" else MeshTalk(config, geometry)
         )
@@ -136,27 +138,35 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     return Checkpoint(build.eval(), config, topology, template, mix, digest)
 
 
-def _build_geometry(
+def geometry_arrays(geometry: BasisGeometry | DenseGeometry) -> dict[str, np.ndarray]:
+    """What `build_geometry` builds the same geometry of."""
+    arrays = {name: value.detach().cpu().numpy() for name, value in geometry.state_dict().items()}
+    if isinstance(geometry, BasisGeometry):
+        arrays["basis"] = geometry.basis.cpu().numpy()
+        arrays["identity_index"] = geometry.identity_index.cpu().numpy().astype(np.int32)
+    return arrays
+
+
+def build_geometry(
     config: ModelConfig, arrays: dict[str, np.ndarray], topology: Topology
 ) -> BasisGeometry | DenseGeometry:
-    part = {k[9:]: v for k, v in arrays.items() if k.startswith("geometry.")}
+    """A geometry of its arrays and of the topology's regions and inner lips.
+
+    Raises:
+        KeyError, ValueError: the arrays are not all there, or do not fit.
+    """
     dense = config.geometry.kind == "dense"
     # whole meshes can move without anybody having named their regions; only training and measures ask for them
     regions = {} if dense and not topology.regions else region_arrays(topology)
     opening = opening_pairs(topology)
     if dense:
         shape = (topology.n_vertices, 3)
-        return DenseGeometry(part["mean"].reshape(shape), part["std"].reshape(shape), regions, opening)
-    if "mix" in part:
-        if topology.shapes is None:
-            raise ValueError("the topology has no blendshapes")
-        basis = np.einsum("ks,svc->kvc", part["mix"], topology.shapes, optimize=True)
-    else:
-        basis = part["basis"].reshape(len(part["basis"]), -1, 3)
-    if not 0 <= part["identity_index"].min() <= part["identity_index"].max() < topology.n_vertices:
+        return DenseGeometry(arrays["mean"].reshape(shape), arrays["std"].reshape(shape), regions, opening)
+    basis = arrays["basis"].reshape(len(arrays["basis"]), -1, 3)
+    if not 0 <= arrays["identity_index"].min() <= arrays["identity_index"].max() < topology.n_vertices:
         raise ValueError("identity_index names vertices that are not there")
-    identity = Identity(*(part[f"identity_{name}"] for name in Identity._fields))
-    return BasisGeometry(basis, part["scale"], identity, regions, opening)
+    identity = Identity(*(arrays[f"identity_{name}"] for name in Identity._fields))
+    return BasisGeometry(basis, arrays["scale"], identity, regions, opening)
 
 
 def _is_packaged_head(topology: Topology) -> bool:

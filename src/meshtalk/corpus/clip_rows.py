@@ -40,7 +40,7 @@ class OpenFile:
         """Fill a contiguous array with the bytes from `offset` on.
 
         Raises:
-            InputError: the file is too short.
+            InputError: the file is too short, or the disk fails.
         """
         assert self._file is not None
         view = array.reshape(-1).view(np.uint8).data
@@ -48,7 +48,10 @@ class OpenFile:
         with self._lock:
             self._file.seek(offset)
             while done < len(view):
-                count = self._file.readinto(view[done:])
+                try:
+                    count = self._file.readinto(view[done:])
+                except OSError as error:
+                    raise InputError(f"cannot read {self.path} ({error.strerror}) : make or copy it again") from None
                 if not count:
                     raise InputError(f"{self.path} is shorter than it should be : make or copy it again")
                 done += count

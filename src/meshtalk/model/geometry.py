@@ -240,4 +240,5 @@ class DenseGeometry(Geometry):
 
 
 def _float(array: np.ndarray) -> Tensor:
-    return torch.as_tensor(np.asarray(array, np.float32))
+    # in torch's own memory: a product's last bit may depend on how its factors are aligned
+    return torch.tensor(np.asarray(array, np.float32))

@@ -9,8 +9,9 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, lru_cache
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
+from signal import SIG_IGN, SIGTERM, signal
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry
 from meshtalk.model.phonetic_trunk import FeatureExtractor
 from meshtalk.resample import seen_at
 from meshtalk.training.augment import augmented_mel
+from meshtalk.training.stopping import SIGNALS
 from meshtalk.training.window_store import Rows, RowStore, Shard, plan, shard_lengths, write_shard
 
 Progress = Callable[[str], None]
@@ -193,7 +195,7 @@ class WindowData:
     def motion(self, index: int, start: int = 0, stop: int | None = None) -> Tensor:
         """(T,n_motion) motion of clip `index`, frames start..stop, mm."""
         if self._coefficients is not None:
-            return torch.from_numpy(self._coefficients.read(index, 0, start, stop))
+            return torch.tensor(self._coefficients.read(index, 0, start, stop))
         info = self.infos[index]
         if self.corpus.fps == self.config.fps:
             start, stop, _ = slice(start, stop).indices(info.n_frames)
@@ -211,7 +213,7 @@ class WindowData:
 
     def clip_window(self, index: int, version: int = 0) -> tuple[Tensor, Tensor]:
         """((1,L,F) features of a whole clip, (T,) hops of its frames)."""
-        features = torch.from_numpy(self.features.read(index, version).astype(np.float32))[None]
+        features = torch.from_numpy(self.features.read(index, version)).float()[None]
         return features, frame_hops(self.config.fps, 0, int(self.lengths[index]))
 
     def draw(self, rng: np.random.Generator, size: int, frames: int) -> Draw:
@@ -235,7 +237,7 @@ class WindowData:
         for row, (version, clip, start) in zip(features, windows, strict=True):
             self.features.read_into(row, clip, version, int(start * step))
         return Batch(
-            features=torch.from_numpy(features.astype(np.float32)),
+            features=torch.from_numpy(features).float(),  # torch's memory, always aligned alike, as products may need
             hops=hops,
             motion=self.draw_motion(draw, rows),
             template=self.templates(torch.from_numpy(clips)),
@@ -286,14 +288,25 @@ class WindowData:
             jobs += [(_motion_job, (root, fps, basis, motion_rows, shard)) for shard in missing]
         if jobs:
             cache.mkdir(parents=True, exist_ok=True)
-            with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-                for done, _ in enumerate(pool.map(_do, jobs), 1):
-                    progress(f"features and motion of the {split} split: {done}/{len(jobs)} shards")
+            with ProcessPoolExecutor(mp_context=get_context("spawn"), initializer=_obey_the_parent) as pool:
+                try:
+                    for done, _ in enumerate(pool.map(_do, jobs), 1):
+                        progress(f"features and motion of the {split} split: {done}/{len(jobs)} shards")
+                except BaseException:  # a damaged clip, a signal: not after all the other shards
+                    for process in active_children():
+                        process.terminate()
+                    raise
         return RowStore(shards, rows), RowStore(motion_shards, motion_rows) if motion_rows is not None else None
 
 
 def _missing(shards: list[Shard], rows: Rows) -> list[Shard]:
     return [shard for shard in shards if shard_lengths(shard, rows) is None]
+
+
+def _obey_the_parent() -> None:
+    """A worker leaves it to its parent what a signal to all of them means."""
+    for number in set(SIGNALS) - {SIGTERM}:
+        signal(number, SIG_IGN)
 
 
 def _do(work: tuple[Callable[[Any], None], Any]) -> None:

@@ -74,8 +74,8 @@ def start(device: str = "cpu", precision: str = "32") -> Fabric:
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision!r} came; one of {', '.join(PRECISIONS)} is allowed")
     kind, _, number = _resolve(device).partition(":")
-    if precision == "16-mixed" and kind == "cpu":
-        raise InputError("precision 16-mixed needs a GPU : use bf16-mixed or 32 on the cpu")
+    if precision == "16-mixed" and kind != "cuda":
+        raise InputError(f"precision 16-mixed came for {kind}; it needs cuda : use bf16-mixed or 32")
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     here = world()
     options: dict[str, Any] = {"accelerator": kind, "precision": PRECISIONS[precision]}
@@ -94,8 +94,7 @@ def start(device: str = "cpu", precision: str = "32") -> Fabric:
             os.environ["SLURM_NTASKS"] = str(here.per_node * here.nodes)
         environment = SLURMEnvironment(auto_requeue=False) if here.launcher == "slurm" else TorchElasticEnvironment()
         options |= {"devices": here.per_node, "num_nodes": here.nodes}
-        # buffers are constants of the geometry and of the features
-        options["strategy"] = DDPStrategy(timeout=PATIENCE, broadcast_buffers=False)
+        options["strategy"] = DDPStrategy(timeout=PATIENCE)
     fabric = Fabric(plugins=[environment], **options)
     fabric.launch()
     return fabric

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping
@@ -42,7 +43,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str]) ->
         OSError: the disk is full, or refuses otherwise; nothing has changed then.
     """
     copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    payload = save(copies, metadata={**told, "crc32": str(_checksum(copies))})
+    payload = save(copies, metadata={**told, "crc32": str(_checksum(copies, told))})
     with atomic(path) as temporary:
         with open(temporary, "wb") as file:
             file.write(payload)
@@ -72,25 +73,30 @@ def read(path: Path, progress: Progress) -> Kept | None:
             progress(f"{reason}: training goes on from the checkpoint before, step {kept.told.get('step')}")
         return kept
     if damage:
-        raise InputError(f"{' and '.join(damage)} : copy it back, or delete it to start this stage again")
+        raise InputError(
+            f"{' and '.join(damage)} : copy it back, or delete it, and what it holds is made again from its beginning"
+        )
     return None
 
 
 def _read(path: Path) -> Kept:
     with safe_open(path, "pt") as file:
         told = dict(file.metadata() or {})
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 it is no dict
+        # in memory of their own: what is computed with may depend on how a tensor is aligned
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 it is no dict
     if "step" not in told:
         raise ValueError("it does not tell its step")
-    if "crc32" in told and int(told["crc32"]) != _checksum(tensors):  # those of older versions have none
+    # those of older versions have none
+    if (checksum := told.pop("crc32", None)) is not None and int(checksum) != _checksum(tensors, told):
         raise ValueError("its checksum differs")
     return Kept(tensors, told)
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> int:
-    total = 0
-    for name in sorted(tensors):
-        total = zlib.crc32(tensors[name].numpy().reshape(-1).view("u1").data, zlib.crc32(name.encode(), total))
+def _checksum(tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> int:
+    total = zlib.crc32(json.dumps(told, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        total = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), total)
+        total = zlib.crc32(tensor.numpy().reshape(-1).view("u1").data, total)
     return total
 
 

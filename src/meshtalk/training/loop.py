@@ -1,8 +1,9 @@
 """The training loop: steps, schedule, logs, checkpoints in two generations, exact resume, on one device or many.
 
-All randomness of a step is a function of seed, stage and step number, and the learning rate one of the step number. So a
-checkpoint needs no generator's state and no position in the data: weights, the optimiser's moments and the step say it all,
-and a run that was killed and resumed makes the numbers that it would have made (on one process bit for bit).
+All randomness of a step is a function of seed, stage and step number, and so are its windows of the data; the learning rate is
+one of the step number. So a checkpoint needs no generator's state and no position in the data: weights, the optimiser's
+moments and the step say it all, and a run that was killed and resumed makes the numbers that it would have made (on one
+process bit for bit).
 """
 
 from __future__ import annotations
@@ -10,11 +11,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from signal import SIGTERM
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,16 +24,19 @@ from torch import Tensor, nn
 from meshtalk.config import StageConfig
 from meshtalk.errors import InputError
 from meshtalk.training import engine, keep
+from meshtalk.training.ahead import Ahead
 from meshtalk.training.data import Progress
 from meshtalk.training.draws import Part
-from meshtalk.training.progress import Terminal, listed, time_left
-from meshtalk.training.stopping import Asked, Stopped, Watch, listening
+from meshtalk.training.progress import GRADIENT, Pace, Terminal, told
+from meshtalk.training.stopping import Asked, Stopped, Watch, handling
 
 if TYPE_CHECKING:
     from lightning_fabric.fabric import Fabric
 
 FINAL_RATE = 0.02
 """Share of the learning rate that the cosine ends at."""
+LARGEST = 1e6
+"""Gradient norms are logged up to here: those that overflow, where 16-mixed looks for its scale, would hide all others."""
 
 
 @dataclass
@@ -48,8 +51,13 @@ class Step:
     """Which rows of the step's batch to compute. All parts get the same randomness, see draws.py."""
 
 
-StepFunction = Callable[[Step], dict[str, Tensor]]
-"""Returns named scalars whose mean over all parts is the whole batch's; "loss" is minimised, all are logged."""
+StepFunction = Callable[[Step, Any], dict[str, Tensor]]
+"""Gets what was read for the step; returns named scalars whose mean over all parts is the whole batch's; "loss" is minimised,
+all are logged."""
+
+
+def nothing(_: Step) -> None:
+    """The `read` of steps that need nothing from disk."""
 
 
 def learning_rate(step: int, stage: StageConfig) -> float:
@@ -59,11 +67,14 @@ def learning_rate(step: int, stage: StageConfig) -> float:
 
 
 class _Runner(nn.Module):
-    """Calls what it is given. The module that Fabric wraps, so that gradients are averaged whatever a step function uses."""
+    """Calls what it is given. The module that Fabric wraps, so that gradients are averaged whatever a step function uses.
 
-    def __init__(self, module: nn.Module) -> None:
+    It holds what is trained alone: nothing else has to be exchanged between processes.
+    """
+
+    def __init__(self, trained: Iterable[nn.Parameter]) -> None:
         super().__init__()
-        self.module = module
+        self.trained = nn.ParameterList(trained)
 
     def forward(self, call: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         return call()
@@ -109,7 +120,8 @@ class Trainer:
                 for params, rate, decay in groups
             ]
         )
-        self._runner, self._stepper = self.fabric.setup(_Runner(module), self.optimizer)
+        runner = _Runner(p for group in self.optimizer.param_groups for p in group["params"])
+        self._runner, self._stepper = self.fabric.setup(runner, self.optimizer)
         self.step = self.kept = 0
         self._sums: dict[str, float] = {}
         self._counted = 0
@@ -127,11 +139,10 @@ class Trainer:
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
         means = {"sums": self._sums, "counted": self._counted}
-        told = {"step": str(self.step), "means": json.dumps(means), "precision": self._scale()}
-        keep.write(self._tensors, tensors, told)
-
-    def _scale(self) -> str:
-        return json.dumps(self.fabric.strategy.precision.state_dict())
+        scale = self.fabric.strategy.precision.state_dict()  # of 16-mixed
+        keep.write(
+            self._tensors, tensors, {"step": str(self.step), "means": json.dumps(means), "scale": json.dumps(scale)}
+        )
 
     def resume(self) -> None:
         """Continue from the last whole checkpoint of this stage in `folder`, if there is one.
@@ -157,84 +168,101 @@ class Trainer:
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         means = json.loads(kept.told.get("means", "{}"))  # what came later is not in older checkpoints
         self._sums, self._counted = means.get("sums", {}), means.get("counted", 0)
-        if scale := json.loads(kept.told.get("precision", "{}")):
+        if scale := json.loads(kept.told.get("scale", "{}")):
             self.fabric.strategy.precision.load_state_dict(scale)
 
-    def run(self, step_function: StepFunction) -> None:
+    def run(self, step_function: StepFunction, read: Callable[[Step], Any] = nothing) -> None:
         """Train to the stage's last step, from wherever `resume` left off.
 
+        Args:
+            read: what a step needs from disk. Called in a thread, ahead of the step; depends on the step alone.
+
         Raises:
-            InputError: training diverged, see `Watch`.
+            InputError: training diverged, see `Watch`; or what `read` raises.
             Stopped: a signal came; the step it came in is saved.
         """
         precision = getattr(self.fabric.strategy.precision, "precision", "32")
         watch = Watch(self.name, self.stage, "32" if precision == "32-true" else precision)
         since, began = self.step, time.monotonic()
-        with listening() as asked:
+        asked = Asked()
+        with handling(asked), Ahead(read, self._parts()) as ahead:
             while self.step < self.stage.steps:
-                numbers, stop = self._one(step_function, watch, asked)
+                numbers, stop = self._one(step_function, ahead, watch, asked)
                 for name, value in numbers.items():
                     self._sums[name] = self._sums.get(name, 0.0) + value
                 self._counted += 1
                 means = {name: value / self._counted for name, value in self._sums.items()}
-                pace_s = (time.monotonic() - began) / (self.step - since)
+                elapsed_s = time.monotonic() - began
+                pace = Pace(elapsed_s / (self.step - since), ahead.waited_s / elapsed_s)
                 last = self.step == self.stage.steps
                 if isinstance(self.progress, Terminal):
-                    self.progress.tick(self.name, self.step, self.stage.steps, means, pace_s)
+                    self.progress.tick(self.name, self.step, self.stage.steps, means, pace)
                 if last or (self.step % self.checkpoint_every == 0 and watch.calm()):
                     self._sums, self._counted = {}, 0
-                    self.log(self.name, means, self.step)
+                    self.log(self.name, means | pace.numbers(), self.step)
                     self.save()
-                    self._tell(means, pace_s)
+                    if last or not isinstance(self.progress, Terminal):
+                        self.progress(
+                            f"{self.name} {self.step}/{self.stage.steps}  {told(means)}  ({pace.told(self._left)})"
+                        )
                 if self.validate is not None and (self.step % self.validate_every == 0 or last):
                     self._validate(self.validate)
-                if stop and not last:
-                    self.save()
+                if stop:
+                    if self.kept != self.step:
+                        self.save()
+                    self.fabric.barrier()  # launchers end all processes as soon as one has ended: not before all is saved
                     raise Stopped(stop, f"{self.name} {self.step}/{self.stage.steps}")
 
-    def _one(self, step_function: StepFunction, watch: Watch, asked: Asked) -> tuple[dict[str, float], int]:
+    @property
+    def _left(self) -> int:
+        return self.stage.steps - self.step
+
+    def _parts(self) -> Iterator[Step]:
+        """This process's parts of all steps that are left, in order."""
+        count = self.fabric.world_size * self.accumulate
+        for index in range(self.step, self.stage.steps):
+            for k in range(self.accumulate):
+                part = Part(self.fabric.global_rank * self.accumulate + k, count)
+                yield Step(index, index / max(self.stage.steps - 1, 1), np.random.default_rng(self._seeds(index)), part)
+
+    def _seeds(self, index: int) -> list[int]:
+        return [self.seed, sum(self.name.encode()), index]
+
+    def _one(
+        self, step_function: StepFunction, ahead: Ahead[Step, Any], watch: Watch, asked: Asked
+    ) -> tuple[dict[str, float], int]:
         """One step: (its scalars over the whole batch, the signal that asked any process to stop or 0)."""
         fabric, n = self.fabric, self.accumulate
         self.module.train()
         factor = learning_rate(self.step, self.stage)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        seeds = [self.seed, sum(self.name.encode()), self.step]
-        seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])
-        progress = self.step / max(self.stage.steps - 1, 1)
+        seed = int(np.random.SeedSequence(self._seeds(self.step)).generate_state(1)[0])
         self._stepper.zero_grad()
         names, total = [], None
         for k in range(n):
+            step, read = ahead.next()
             torch.manual_seed(seed)
-            part = Part(fabric.global_rank * n + k, fabric.world_size * n)
-            step = Step(self.step, progress, np.random.default_rng(seeds), part)
             with fabric.no_backward_sync(self._runner, enabled=k < n - 1):
-                scalars = self._runner(partial(step_function, step))
+                scalars = self._runner(partial(step_function, step, read))
                 fabric.backward(scalars["loss"] / n if n > 1 else scalars["loss"])
-            told = torch.stack([value.detach().float() for value in scalars.values()])
-            names, total = list(scalars), told if total is None else total + told
+            values = torch.stack([value.detach().float() for value in scalars.values()])
+            names, total = list(scalars), values if total is None else total + values
         gradient = fabric.clip_gradients(
             self._runner, self._stepper, max_norm=self.stage.clip_norm, error_if_nonfinite=False
         )
         assert total is not None
         assert gradient is not None
         # one exchange: all processes see the same numbers, and stop at the same step
-        signal = asked.number
-        shared = torch.cat([total / n, total.new_tensor([gradient, signal])])
+        shared = torch.cat([total / n, total.new_tensor([gradient, asked.number, bool(asked.number)])])
         shared = fabric.all_reduce(shared, reduce_op="mean")
         assert isinstance(shared, Tensor)
-        *values, norm, signals = shared.tolist()
-        numbers = dict(zip(names, values, strict=True))
+        *means, norm, signals, share = shared.tolist()
+        numbers = dict(zip(names, means, strict=True))
         watch.see(self.step + 1, numbers["loss"], norm, self.kept)
         self._stepper.step()
         self.step += 1
-        return numbers, (signal or SIGTERM) if signals else 0
-
-    def _tell(self, means: dict[str, float], pace_s: float) -> None:
-        if not isinstance(self.progress, Terminal):
-            left = time_left((self.stage.steps - self.step) * pace_s)
-            told = f"{self.name} {self.step}/{self.stage.steps}  {listed(means)}"
-            self.progress(f"{told}  ({pace_s * 1e3:.0f} ms/step, {left} left)")
+        return numbers | {GRADIENT: norm if norm < LARGEST else LARGEST}, round(signals / share) if share else 0
 
     def _validate(self, validate: Callable[[], dict[str, float]]) -> None:
         if self.fabric.global_rank > 0:
@@ -243,7 +271,7 @@ class Trainer:
         with torch.no_grad():
             numbers = validate()
         self.log(f"{self.name}/val", numbers, self.step)
-        self.progress(f"{self.name} {self.step} validation  {listed(numbers)}")
+        self.progress(f"{self.name} {self.step} validation  {told(numbers)}")
 
 
 def read_step(path: Path) -> int:

@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -13,6 +14,26 @@ from meshtalk.training.data import Progress, print_progress
 
 TICK_S = 0.2
 TERMS = 3
+GRADIENT = "gradient"
+"""Name of the gradient's norm among a step's numbers."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast training goes."""
+
+    step_s: float
+    wait_share: float
+    """Of the time, spent waiting for data."""
+
+    def numbers(self) -> dict[str, float]:
+        """For TensorBoard."""
+        return {"ms_per_step": self.step_s * 1e3, "data_wait_share": self.wait_share}
+
+    def told(self, steps_left: int) -> str:
+        """`12 ms/step, waited for data 0.3 %, 5 min left`"""
+        wait = f"waited for data {self.wait_share:.1%}".replace("%", " %")
+        return f"{self.step_s * 1e3:.0f} ms/step, {wait}, {time_left(steps_left * self.step_s)} left"
 
 
 class Terminal:
@@ -27,15 +48,16 @@ class Terminal:
         self.stream.flush()
         self.width = 0
 
-    def tick(self, name: str, step: int, steps: int, numbers: Mapping[str, float], pace_s: float) -> None:
-        """Show a step, a few times a second at most: its loss, the largest terms, and the time left."""
+    def tick(self, name: str, step: int, steps: int, numbers: Mapping[str, float], pace: Pace) -> None:
+        """Show a step, a few times a second at most: the loss and its largest terms, means since the last checkpoint; the pace."""
         now = time.monotonic()
         if now - self.last_s < TICK_S and step < steps:
             return
         self.last_s = now
-        largest = sorted(numbers.items(), key=lambda item: (item[0] != "loss", -abs(item[1])))[: 1 + TERMS]
-        told = f"{name} {step}/{steps}  {time_left((steps - step) * pace_s)} left  {listed(dict(largest))}"
-        self._rewrite(told[: shutil.get_terminal_size().columns - 1])
+        terms = [item for item in numbers.items() if item[0] not in ("loss", GRADIENT)]
+        largest = sorted(terms, key=lambda item: -abs(item[1]))[:TERMS]
+        line = f"{name} {step}/{steps}  {told({'loss': numbers['loss']} | dict(largest))}  ({pace.told(steps - step)})"
+        self._rewrite(line[: shutil.get_terminal_size().columns - 1])
 
     def _rewrite(self, text: str) -> None:
         self.stream.write("\r" + text.ljust(self.width))
@@ -48,7 +70,7 @@ def console() -> Progress:
     return Terminal() if sys.stderr.isatty() else print_progress
 
 
-def listed(numbers: Mapping[str, float]) -> str:
+def told(numbers: Mapping[str, float]) -> str:
     """`loss 1.2  opening 0.3`"""
     return "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
 

@@ -8,25 +8,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
-from meshtalk.checkpoint import Checkpoint, save_checkpoint
+from meshtalk.checkpoint import Checkpoint, build_geometry, geometry_arrays, save_checkpoint
 from meshtalk.config import ModelConfig, StageConfig, TrainConfig, to_json
 from meshtalk.corpus.store import Corpus
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.model.autoencoder import MeshTalk
+from meshtalk.model.geometry import BasisGeometry, DenseGeometry
 from meshtalk.model.regressor import Regressor
-from meshtalk.training import engine, keep, stages
+from meshtalk.training import engine, keep, stages, validation
 from meshtalk.training.data import Progress, WindowData, feature_statistics
 from meshtalk.training.fit_geometry import check_regions, fit_geometry
-from meshtalk.training.loop import StepFunction, Trainer
+from meshtalk.training.loop import Trainer
 from meshtalk.training.progress import Curves
+from meshtalk.training.stopping import at_once, handling
 
 if TYPE_CHECKING:
     from lightning_fabric.fabric import Fabric
 
-CONFIG = "training.json"
+CONFIG, GEOMETRY = "training.json", "geometry.safetensors"
 Groups = list[tuple[Iterable[torch.nn.Parameter], float, float]]
 
 
@@ -59,17 +62,17 @@ def train(
     Raises:
         InputError: the folder holds a run with other settings, the corpus lacks a split or a region, a clip or a checkpoint is
             damaged, batches cannot be divided among so many processes, the disk is full, or training diverged.
-        Stopped: Ctrl-C or SIGTERM came during a stage; all is saved.
+        Stopped: Ctrl-C, SIGTERM or SIGUSR1 came; all is saved.
     """
     folder = Path(folder)
-    fabric = engine.start(device, precision)
-    if fabric.global_rank > 0:
-        progress = _silent
-    _check_parts(train_config, fabric.world_size, accumulate)
-    with keep.disk_errors(folder):
+    with handling(at_once), keep.disk_errors(folder):
+        fabric = engine.start(device, precision)
+        if fabric.global_rank > 0:
+            progress = _silent
+        _check_parts(train_config, fabric.world_size, accumulate)
         run = _Run(corpus, folder, train_config, fabric, accumulate, progress)
         path = run.train(model_config, folder / "features" if features is None else Path(features))
-    engine.finish(fabric)
+        engine.finish(fabric)
     return path
 
 
@@ -96,7 +99,9 @@ class _Run:
             _claim(folder, corpus, model_config, config)
             if fabric.global_rank == 0:
                 keep.clean(folder, *(folder / name for name in ("features", "regressor", "model")))
-        geometry, mix = fit_geometry(corpus, model_config.geometry)
+            fitted = self._geometry(model_config) if fabric.global_rank == 0 else (None, None)
+        geometry, mix = fabric.broadcast(fitted)
+        assert geometry is not None
         self.progress(
             f"geometry: {geometry.kind}, {geometry.n_motion} numbers a frame, {geometry.n_template} a template"
         )
@@ -132,6 +137,20 @@ class _Run:
         save("model", model.cpu())
         return folder / "model"
 
+    def _geometry(self, config: ModelConfig) -> tuple[BasisGeometry | DenseGeometry, np.ndarray | None]:
+        """The geometry, and the mix of its basis, that the run began with.
+
+        A run that goes on keeps its own: another machine's libraries may turn the basis by a sign, which all weights depend on.
+        """
+        path, topology = self.folder / GEOMETRY, self.corpus.topology
+        if kept := keep.read(path, self.progress):
+            arrays = {name: tensor.numpy() for name, tensor in kept.tensors.items()}
+            return build_geometry(config, arrays, topology), arrays.get("mix")
+        geometry, mix = fit_geometry(self.corpus, config.geometry)
+        arrays = geometry_arrays(geometry) | ({} if mix is None else {"mix": mix})
+        keep.write(path, {name: torch.from_numpy(array) for name, array in arrays.items()}, {"step": "0"})
+        return geometry, mix
+
     def regression(self, regressor: Regressor) -> None:
         """Audio → motion, without latents: warms up the audio encoder."""
         stage = self.config.regression
@@ -140,8 +159,8 @@ class _Run:
             (_others(regressor, "audio."), stage.learning_rate, 0.0),
         ]
         self._stage(
-            "regression", regressor, groups, stage, lambda: stages.validate_regression(regressor, self.held_out),
-            lambda: lambda step: stages.regression_step(regressor, self.data, self.config, step),
+            "regression", regressor, groups, stage, lambda: validation.validate_regression(regressor, self.held_out),
+            lambda: stages.Regression(regressor, self.data, self.config),
         )  # fmt: skip
 
     def stage1(self, model: MeshTalk) -> None:
@@ -153,8 +172,8 @@ class _Run:
             ([*model.expression.parameters(), *model.fusion.parameters()], stage.learning_rate, 0.0),
         ]
         self._stage(
-            "stage1", model, groups, stage, lambda: stages.validate_stage1(model, self.held_out),
-            lambda: lambda step: stages.stage1_step(model, self.data, self.config, step),
+            "stage1", model, groups, stage, lambda: validation.validate_stage1(model, self.held_out),
+            lambda: stages.Stage1(model, self.data, self.config),
         )  # fmt: skip
 
     def stage2(self, model: MeshTalk) -> None:
@@ -166,7 +185,7 @@ class _Run:
                 model.prior_audio.load_state_dict(model.audio.state_dict())
             groups.append((model.prior_audio.parameters(), stage.audio_learning_rate, 0.0))
         self._stage(
-            "stage2", model, groups, stage, lambda: stages.validate_stage2(model, self.held_out),
+            "stage2", model, groups, stage, lambda: validation.validate_stage2(model, self.held_out),
             lambda: stages.Stage2(model, self.data, self.config, self.fabric),
         )  # fmt: skip
 
@@ -177,9 +196,9 @@ class _Run:
         groups: Groups,
         stage: StageConfig,
         validate: Callable[[], dict[str, float]],
-        step_function: Callable[[], StepFunction],
+        make: Callable[[], stages.Regression | stages.Stage1 | stages.Stage2],
     ) -> None:
-        """Run a stage from where it stopped; `step_function` makes what it needs only if something is left to do."""
+        """Run a stage from where it stopped; what it needs is made only if something is left to do."""
         if not stage.steps:
             return
         trainer = Trainer(
@@ -190,7 +209,8 @@ class _Run:
         trainer.resume()
         if trainer.step < stage.steps:
             self.curves.open(name, trainer.step)
-            trainer.run(step_function())
+            made = make()
+            trainer.run(made, made.read)
 
 
 def quick(train_config: TrainConfig, factor: float) -> TrainConfig:

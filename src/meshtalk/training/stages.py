@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,11 +20,11 @@ from meshtalk.model.regressor import Regressor
 from meshtalk.training.data import Batch, WindowData
 from meshtalk.training.draws import WholeDraws
 from meshtalk.training.loop import Step
+from meshtalk.training.validation import clip_labels
 
 if TYPE_CHECKING:
     from lightning_fabric.fabric import Fabric
 
-VALIDATION_CLIPS = 24
 EVENT_MM = 0.25
 """Lids that move so far in a frame (root mean square) are blinking; beside a blink they stay under a third of it."""
 
@@ -50,55 +51,87 @@ class Losses:
         return terms
 
 
-def regression_step(model: Regressor, data: WindowData, train: TrainConfig, step: Step) -> dict[str, Tensor]:
+class Regression:
     """Audio → motion: the mouth follows; the upper face, which audio does not tell, ends at its mean."""
-    size = train.regression.batch
-    rows = step.part.rows(size)
-    batch = to_device(data.take(data.draw(step.rng, size, train.regression.frames), rows), model.output.weight)
-    with WholeDraws(rows, size):
-        output = model(batch.features, batch.hops, batch.template)
-    with full_precision(output):
-        bound = Losses(model, train.loss)
-        terms = {"reconstruction": losses.reconstruction(output, batch.motion, bound.region)}
-        terms |= bound.details(output, batch.motion)
-        return {"loss": total(terms), **terms}
+
+    def __init__(self, model: Regressor, data: WindowData, train: TrainConfig) -> None:
+        self.model, self.data, self.train = model, data, train
+
+    def read(self, step: Step) -> Batch:
+        """A part of a batch."""
+        size, frames = self.train.regression.batch, self.train.regression.frames
+        return self.data.take(self.data.draw(step.rng, size, frames), step.part.rows(size))
+
+    def __call__(self, step: Step, read: Batch) -> dict[str, Tensor]:
+        model, size = self.model, self.train.regression.batch
+        batch = to_device(read, model.output.weight)
+        with WholeDraws(step.part.rows(size), size):
+            output = model(batch.features, batch.hops, batch.template)
+        with full_precision(output):
+            bound = Losses(model, self.train.loss)
+            terms = {"reconstruction": losses.reconstruction(output, batch.motion, bound.region)}
+            terms |= bound.details(output, batch.motion)
+            return {"loss": total(terms), **terms}
 
 
-def stage1_step(model: MeshTalk, data: WindowData, train: TrainConfig, step: Step) -> dict[str, Tensor]:
+@dataclass
+class Swapped:
+    """A part of a batch, and the windows that its rows are swapped with."""
+
+    read: np.ndarray
+    """(R,) which rows of the whole batch were read, in order: `rows` and `partners`."""
+    rows: np.ndarray
+    """(B,) which rows are this part's: some in sequence."""
+    partners: np.ndarray
+    """(B,) with which row each of them is swapped."""
+    batch: Batch
+    """Of R windows."""
+
+
+class Stage1:
     """Autoencoder with cross-modality (eqs. 1-5): a batch decoded with true, other and true signals, and with what it will meet.
 
     Where inference gives the encoder expressions whose mouth is silenced (`PriorConfig.imagines_expression`), a fourth decoding
-    has to make the true mouth and the foreign upper face of such a one: nothing else asks for either. A part of a batch also
-    reads and encodes the windows that its rows are swapped with.
+    has to make the true mouth and the foreign upper face of such a one: nothing else asks for either.
     """
-    size = train.stage1.batch
-    draw = data.draw(step.rng, size, train.stage1.frames)
-    partners = losses.swap_partners(torch.from_numpy(draw.clips), int(step.rng.integers(size))).numpy()
-    rows = step.part.rows(size)
-    read = np.union1d(rows, partners[rows])
-    batch = to_device(data.take(draw, read), model.decoder.vertex_bias)
-    first = int(read.searchsorted(rows[0]))
-    mine = slice(first, first + len(rows))
-    other = torch.from_numpy(read.searchsorted(partners[rows])).to(batch.motion.device)
-    with WholeDraws(read, size):
-        audio = model.audio.at(batch.features, batch.hops)
-    truth, foreign, own = batch.motion[mine], batch.motion[other], audio[mine]
-    signals, sounds = [batch.motion], [own, own, audio[other]]
-    if model.imagines:
+
+    def __init__(self, model: MeshTalk, data: WindowData, train: TrainConfig) -> None:
+        self.model, self.data, self.train = model, data, train
+
+    def read(self, step: Step) -> Swapped:
+        """A part of a batch; it also holds, and encodes, the windows that its rows are swapped with."""
+        size = self.train.stage1.batch
+        draw = self.data.draw(step.rng, size, self.train.stage1.frames)
+        partners = losses.swap_partners(torch.from_numpy(draw.clips), int(step.rng.integers(size))).numpy()
+        rows = step.part.rows(size)
+        read = np.union1d(rows, partners[rows])
+        return Swapped(read, rows, partners[rows], self.data.take(draw, read))
+
+    def __call__(self, step: Step, read: Swapped) -> dict[str, Tensor]:
+        model, train, size = self.model, self.train, self.train.stage1.batch
+        batch = to_device(read.batch, model.decoder.vertex_bias)
+        first = int(read.read.searchsorted(read.rows[0]))
+        mine = slice(first, first + len(read.rows))
+        other = torch.from_numpy(read.read.searchsorted(read.partners)).to(batch.motion.device)
+        with WholeDraws(read.read, size):
+            audio = model.audio.at(batch.features, batch.hops)
+        truth, foreign, own = batch.motion[mine], batch.motion[other], audio[mine]
+        signals, sounds = [batch.motion], [own, own, audio[other]]
+        if model.imagines:
+            with full_precision(truth):
+                signals.append(model.geometry.silence_mouth(foreign))  # type: ignore[operator]
+            sounds.append(own)
+        encoded = model.expression(model.geometry.normalise(torch.cat(signals)))[0]
+        expressions, imagined = encoded[: len(read.read)], encoded[len(read.read) :]
+        expression = expressions[mine]
+        mixed = torch.cat([expression, expressions[other], expression, imagined])
+        tau = train.tau_start * (train.tau_end / train.tau_start) ** step.progress
+        with WholeDraws(read.rows, size, blocks=len(sounds)):
+            codes, _ = gumbel_softmax(model.fusion(mixed, torch.cat(sounds)), tau)
+        decoded = model.decode(batch.template[mine].repeat(len(sounds), 1), codes)
         with full_precision(truth):
-            signals.append(model.geometry.silence_mouth(foreign))  # type: ignore[operator]
-        sounds.append(own)
-    encoded = model.expression(model.geometry.normalise(torch.cat(signals)))[0]
-    expressions, imagined = encoded[: len(read)], encoded[len(read) :]
-    expression = expressions[mine]
-    mixed = torch.cat([expression, expressions[other], expression, imagined])
-    tau = train.tau_start * (train.tau_end / train.tau_start) ** step.progress
-    with WholeDraws(rows, size, blocks=len(sounds)):
-        codes, _ = gumbel_softmax(model.fusion(mixed, torch.cat(sounds)), tau)
-    decoded = model.decode(batch.template[mine].repeat(len(sounds), 1), codes)
-    with full_precision(truth):
-        terms = stage1_terms(Losses(model, train.loss), decoded.split(len(rows)), truth, foreign)
-        return {"loss": total(terms), **terms}
+            terms = stage1_terms(Losses(model, train.loss), decoded.split(len(read.rows)), truth, foreign)
+            return {"loss": total(terms), **terms}
 
 
 def stage1_terms(bound: Losses, decoded: Sequence[Tensor], truth: Tensor, foreign: Tensor) -> dict[str, Tensor]:
@@ -136,6 +169,17 @@ def stage1_terms(bound: Losses, decoded: Sequence[Tensor], truth: Tensor, foreig
     return terms
 
 
+@dataclass
+class Labelled:
+    """A part of a batch with its codes."""
+
+    batch: Batch
+    labels: Tensor
+    """(B,T,H)"""
+    usual_weight: Tensor
+    """() mean weight of a frame in the whole batch."""
+
+
 class Stage2:
     """The prior: teacher-forced likelihood of the frozen encoder's codes, and the mouth of decoded samples."""
 
@@ -143,18 +187,26 @@ class Stage2:
         self.model, self.data, self.train = model, data, train
         self.labels = all_labels(model, data, fabric)
 
-    def __call__(self, step: Step) -> dict[str, Tensor]:
+    def read(self, step: Step) -> Labelled:
+        """A part of a batch and, to weigh its events, the motion of all of it."""
+        size, frames = self.train.stage2.batch, self.train.stage2.frames
+        draw, rows = self.data.draw(step.rng, size, frames), step.part.rows(size)
+        batch = self.data.take(draw, rows)
+        windows = zip(batch.clip_ids.tolist(), batch.starts.tolist(), strict=True)
+        labels = torch.stack([self.labels[clip][start : start + frames] for clip, start in windows]).long()
+        whole = batch.motion
+        if self.train.event_weight and len(rows) < size:
+            whole = self.data.draw_motion(draw, np.arange(size))
+        device = self.model.decoder.vertex_bias.device
+        return Labelled(batch, labels, self._event_weight(whole.to(device)).mean())
+
+    def __call__(self, step: Step, read: Labelled) -> dict[str, Tensor]:
         model, train = self.model, self.train
         model.eval()  # the encoders and the decoder stay as stage 1 left them; only the prior's side has dropout
         model.prior_audio_encoder.train(model.prior_audio is not None)
-        size, frames = train.stage2.batch, train.stage2.frames
-        draw = self.data.draw(step.rng, size, frames)
-        rows = step.part.rows(size)
-        raw = self.data.take(draw, rows)
-        windows = zip(raw.clip_ids.tolist(), raw.starts.tolist(), strict=True)
-        labels = torch.stack([self.labels[clip][start : start + frames] for clip, start in windows]).long()
-        batch = to_device(raw, model.decoder.vertex_bias)
-        codes = model.one_hot(labels.to(batch.motion.device))
+        rows, size = step.part.rows(train.stage2.batch), train.stage2.batch
+        batch = to_device(read.batch, model.decoder.vertex_bias)
+        codes = model.one_hot(read.labels.to(batch.motion.device))
         with WholeDraws(rows, size):
             audio = model.prior_audio_encoder.at(batch.features, batch.hops)
             context = self._corrupt(codes, audio, step.rng, rows) if train.context_corruption else codes
@@ -162,11 +214,8 @@ class Stage2:
             sampled = gumbel_softmax(log_probs)[0] if train.mouth_weight else None
         output = None if sampled is None else model.decode(batch.template, sampled)
         with full_precision(batch.motion):
-            weight = self._event_weight(batch.motion)
-            usual = weight.mean()
-            if train.event_weight and step.part.count > 1:  # of the whole batch
-                usual = self._event_weight(self.data.draw_motion(draw, np.arange(size)).to(weight.device)).mean()
-            terms = {"nll": -(weight * (codes * log_probs.float()).sum((-2, -1))).mean() / usual}
+            likelihood = (codes * log_probs.float()).sum((-2, -1))
+            terms = {"nll": -(self._event_weight(batch.motion) * likelihood).mean() / read.usual_weight}
             if output is not None:
                 bound = Losses(model, train.loss)
                 mouth = bound.region(output - batch.motion, "mouth")
@@ -215,25 +264,6 @@ def to_device(batch: Batch, like: Tensor) -> Batch:
     )
 
 
-def whole_clip(data: WindowData, index: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A clip on its own: (1,L,F) clean features, (T,) hops, (1,T,n) motion, (1,m) template."""
-    features, hops = data.clip_window(index)
-    template = data.templates(torch.tensor([index]))
-    return features.to(device), hops, data.motion(index)[None].to(device), template.to(device)
-
-
-@torch.no_grad()
-def clip_labels(model: MeshTalk, data: WindowData, clips: Iterable[int]) -> list[Tensor]:
-    """(T,H) codes of clips from their true motion and clean audio."""
-    model.eval()
-    device = model.decoder.vertex_bias.device
-    labels = []
-    for index in clips:
-        features, hops, motion, _ = whole_clip(data, index, device)
-        labels.append(model.labels(motion, model.audio.at(features, hops))[0].cpu())
-    return labels
-
-
 def all_labels(model: MeshTalk, data: WindowData, fabric: Fabric | None) -> list[Tensor]:
     """`clip_labels` of all clips, shared out among processes, in as few bytes as the classes need."""
     rank, count = (fabric.global_rank, fabric.world_size) if fabric else (0, 1)
@@ -243,79 +273,3 @@ def all_labels(model: MeshTalk, data: WindowData, fabric: Fabric | None) -> list
         parts = parts * count
         torch.distributed.all_gather_object(parts, parts[rank])
     return [parts[index % count][index // count] for index in range(len(data.infos))]
-
-
-def lip_opening_r(model: MeshTalk | Regressor, output: Tensor, truth: Tensor) -> float:
-    """Correlation of lip opening over the frames of a clip; 0 where the geometry has no inner lips."""
-    if not model.geometry.has_opening:
-        return 0.0
-    pair = torch.stack([model.geometry.opening(output[0]), model.geometry.opening(truth[0])])
-    return float(torch.nan_to_num(torch.corrcoef(pair)[0, 1]))
-
-
-def validate_regression(model: Regressor, data: WindowData) -> dict[str, float]:
-    """Held-out mouth error (root mean square, mm) and lip-opening correlation."""
-    errors, correlations = [], []
-    for index in range(min(VALIDATION_CLIPS, len(data.infos))):
-        features, hops, truth, template = whole_clip(data, index, model.output.weight.device)
-        output = model(features, hops, template)
-        errors.append(float(model.geometry.region_error(output - truth, "mouth")))
-        correlations.append(lip_opening_r(model, output, truth))
-    return {"mouth_rms_mm": float(np.mean(errors)) ** 0.5, "lip_opening_r": float(np.mean(correlations))}
-
-
-def validate_stage1(model: MeshTalk, data: WindowData) -> dict[str, float]:
-    """Held-out reconstruction, and how much swapped signals move what they should not."""
-    sums: dict[str, list[float]] = {}
-    size = min(VALIDATION_CLIPS, len(data.infos))
-    error = model.geometry.region_error
-    items = []
-    for index in range(size):
-        features, hops, motion, template = whole_clip(data, index, model.decoder.vertex_bias.device)
-        items.append((model.audio.at(features, hops), motion, template))
-    for (audio, motion, template), (other_audio, other_motion, _) in zip(items, items[1:] + items[:1], strict=True):
-        frames = min(motion.shape[1], other_motion.shape[1])
-        output = model.decode(template, model.one_hot(model.labels(motion, audio)))
-        swapped_audio = model.decode(template, model.one_hot(model.labels(motion[:, :frames], other_audio[:, :frames])))
-        swapped_expression = model.decode(
-            template, model.one_hot(model.labels(other_motion[:, :frames], audio[:, :frames]))
-        )
-        natural = motion[:, :frames] - other_motion[:, :frames]
-        row = {
-            "mouth_rms_mm": float(error(output - motion, "mouth")) ** 0.5,
-            "upper_rms_mm": float(error(output - motion, "upper_face")) ** 0.5,
-            "lip_opening_r": lip_opening_r(model, output, motion),
-        }
-        for name, swapped in (("audio", swapped_audio), ("expression", swapped_expression)):
-            for region in ("mouth", "upper_face"):
-                change = float(error(swapped - output[:, :frames], region)) / max(float(error(natural, region)), 1e-9)
-                row[f"swap_{name}_{region}"] = change**0.5
-        for name, value in row.items():
-            sums.setdefault(name, []).append(value)
-    return {name: float(np.mean(values)) for name, values in sums.items()}
-
-
-def validate_stage2(model: MeshTalk, data: WindowData) -> dict[str, float]:
-    """Held-out likelihood of true codes, and lip opening of free-running samples against the truth."""
-    labels = clip_labels(model, data, range(min(VALIDATION_CLIPS, len(data.infos))))
-    nats, correlations, mouth, upper = [], [], [], []
-    for index, label in enumerate(labels):
-        features, hops, truth, template = whole_clip(data, index, model.decoder.vertex_bias.device)
-        label = label.to(truth.device)
-        audio = model.prior_audio_encoder.at(features, hops)
-        log_probs = model.prior(model.one_hot(label[None]), audio)
-        nats.append(F.nll_loss(log_probs.flatten(0, 2), label.flatten(), reduction="none").view(label.shape))
-        sampled = model.sample(audio, seed=0)
-        output = model.decode(template, model.one_hot(sampled))
-        correlations.append(lip_opening_r(model, output, truth))
-        mouth.append(float(model.geometry.region_error(output - truth, "mouth")))
-        moves = [float(model.geometry.region_error(m.diff(dim=1), "upper_face")) for m in (output, truth)]
-        upper.append(moves)
-    per_head = torch.cat(nats).mean(0)
-    return {
-        "nats_per_frame": float(per_head.sum()),
-        "perplexity": float(per_head.mean().exp()),
-        "sampled_lip_opening_r": float(np.mean(correlations)),
-        "sampled_mouth_rms_mm": float(np.mean(mouth)) ** 0.5,
-        "sampled_upper_motion": float(np.sqrt(np.divide(*np.sum(upper, 0)))),
-    }

@@ -8,28 +8,31 @@ import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from meshtalk.config import StageConfig
 from meshtalk.errors import InputError
 
+SIGNALS = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""Ctrl-C; a scheduler that ends a job; SLURM's warning before it (`--signal=USR1@120`)."""
 SECOND_THOUGHT_S = 1.0
 """Ctrl-C again after so long does not wait for the step. Sooner, it is a launcher passing on what all processes got."""
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal came; the step was finished and saved, and the same command continues."""
+    """A signal came; what was done is saved, and the same command continues."""
 
-    def __init__(self, number: int, step: str) -> None:
-        super().__init__(f"stopped at {step}, which is saved: the same command continues")
+    def __init__(self, number: int, step: str | None = None) -> None:
+        reached = f"stopped at {step}, which is saved" if step else "stopped; what was finished is kept"
+        super().__init__(f"{reached}: the same command continues")
         self.code = 128 + number
         """Exit code of a program that obeys the signal."""
 
 
 class Asked:
-    """Which signal has asked training to stop; 0: none."""
+    """A handler that notes which signal has asked training to stop; 0: none."""
 
     number = 0
     since_s = 0.0
@@ -41,17 +44,22 @@ class Asked:
             self.number, self.since_s = number, time.monotonic()
 
 
+def at_once(number: int, _: FrameType | None) -> None:
+    """A handler for the time between steps, when all that is worth keeping is on disk."""
+    raise Stopped(number)
+
+
 @contextmanager
-def listening() -> Iterator[Asked]:
-    """Ctrl-C and SIGTERM (a scheduler's warning) are noted instead of obeyed at once; in the main thread alone."""
-    asked, before = Asked(), {}
+def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """SIGNALS go to `handler`; in the main thread alone, which is the only one that may ask for it."""
+    before = {}
     try:
         if threading.current_thread() is threading.main_thread():
-            before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
-        yield asked
+            before = {number: signal.signal(number, handler) for number in SIGNALS}
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
 EXPLOSION = 10.0
