@@ -3,7 +3,7 @@
     blender --python tools/blender_load.py -- talk.glb
     blender --background --python tools/blender_load.py -- talk.glb --save talk.blend
 
-Also for .usdc and .usda, and for NAME.pc2 beside its NAME_neutral.obj. It needs nothing but Blender (4.5), or `pip install bpy`.
+Also for NAME.pc2 beside its NAME_neutral.obj, and for .usdc and .usda. It needs nothing but Blender (4.5), or `pip install bpy`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ def load(path: Path, fps: Fraction | None = None) -> bpy.types.Object:
     """Make the scene anew with one of our files in it; frame k of the scene is frame k of the clip.
 
     Args:
-        fps: frames a second, for a .pc2, which does not tell.
+        fps: frames a second, for all but a .glb, which tells; default 30.
 
     Returns:
         The mesh object.
     """
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
+    scene.render.fps, scene.render.fps_base = nominal(fps or Fraction(30))
     kind = path.suffix.lower()
     if kind == ".glb":
         rate, last = glb_timing(path)
@@ -41,7 +42,6 @@ def load(path: Path, fps: Fraction | None = None) -> bpy.types.Object:
     elif kind in (".usdc", ".usda"):
         bpy.ops.wm.usd_import(filepath=str(path), set_frame_range=True)
     elif kind == ".pc2":
-        scene.render.fps, scene.render.fps_base = nominal(fps or Fraction(30))
         bpy.ops.wm.obj_import(filepath=str(path.with_name(path.stem + "_neutral.obj")))
         set_range(scene, add_cache(mesh_of(scene), path))
     else:
@@ -99,7 +99,7 @@ def mesh_of(scene: bpy.types.Scene) -> bpy.types.Object:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="blender_load.py", description=__doc__)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--fps", type=Fraction, help="of a .pc2: 30, 25, 30000/1001, …")
+    parser.add_argument("--fps", type=Fraction, help="of all but a .glb: 30 (default), 25, 30000/1001, …")
     parser.add_argument("--save", type=Path, help="write a .blend and end")
     given = parser.parse_args(sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else sys.argv[1:])
     load(given.file.absolute(), given.fps)
