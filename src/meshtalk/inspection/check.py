@@ -141,8 +141,8 @@ def counted(count: int, word: str) -> str:
 def no_lips(curve: str) -> str:
     """What a mesh costs that does not say where its lips meet."""
     return (
-        f"the mesh does not say where its lips meet, so the {curve} stands for their opening : give its topology the"
-        " landmarks lip_inner_upper and lip_inner_lower for sharper lags"
+        f"the mesh does not say where its lips meet, so the {curve} stands for their opening : give it a topology with inner"
+        " lips (`meshtalk regions`) for sharper lags"
     )
 
 

@@ -17,6 +17,7 @@ from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.inspection.duplicates import Fingerprint
 from meshtalk.inspection.measure import Measured, measured
+from meshtalk.topology import INNER_LIPS
 
 FILES_AT_ONCE = 1 << 20
 """Bytes of a file that are hashed at a time."""
@@ -62,7 +63,7 @@ def _opened(place: Place) -> tuple[Corpus, str]:
     corpus = Corpus.open(place.root)
     mesh = corpus.topology
     digest = hashlib.sha256(f"{_code()} {mesh.hash} {mesh.region_hash} {corpus.fps}".encode())
-    arrays = [mesh.landmarks[name] for name in ("lip_inner_upper", "lip_inner_lower") if name in mesh.landmarks]
+    arrays = [mesh.landmarks[name] for name in INNER_LIPS if name in mesh.landmarks]
     for array in [*arrays, *([] if mesh.shapes is None else [mesh.shapes])]:
         digest.update(np.ascontiguousarray(array).tobytes())
     return corpus, digest.hexdigest()

@@ -77,7 +77,7 @@ def mouth_curve(topology: Topology) -> tuple[str, np.ndarray]:
     regions = (topology.regions.get(name) for name in ("mouth", "lips"))
     mouth = next((weights for weights in regions if weights is not None and np.any(weights > 0)), None)
     weights = np.ones(topology.n_vertices, np.float32) if mouth is None else mouth.astype(np.float32)
-    if {"lip_inner_upper", "lip_inner_lower"} <= set(topology.landmarks):
+    if topology.names_inner_lips:
         return "lip opening", weights
     return "motion of the whole mesh" if mouth is None else "motion of the mouth region", weights
 
