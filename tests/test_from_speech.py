@@ -277,5 +277,5 @@ def test_damaged_sound_is_used_and_told(here):
 def test_no_other_corpus_is_overwritten(here, capsys, rig_corpus):
     put(here / "said", "one")
     shutil.copytree(rig_corpus.root, here / "made")
-    assert "no corpus of recordings" in refused(capsys, here, "corpus", "from-speech", "said", "made")
+    assert "a corpus of something else" in refused(capsys, here, "corpus", "from-speech", "said", "made")
     main(["corpus", "info", "made", "--verify"])

@@ -18,10 +18,10 @@ import numpy as np
 from meshtalk.convert.make import Dropped, Work, make
 from meshtalk.convert.plan import ENOUGH_PEOPLE, Options, Plan, own_splits
 from meshtalk.convert.space import check_axes
+from meshtalk.corpus.claim import Maker
 from meshtalk.corpus.store import SPLITS, VALID, ClipInfo, Corpus, CorpusWriter
 from meshtalk.corpus.workers import in_order, pool
 from meshtalk.errors import InputError
-from meshtalk.files import atomic
 
 REPORT = "conversion.json"
 BAR = 24
@@ -106,12 +106,12 @@ def convert(
         raise InputError(f"there is no kind {kind!r} : choose one of {', '.join(CONVERTERS)}")
     if not source.is_dir():
         raise InputError(f"{source} is no folder : give the folder of the data set")
-    if root.resolve().is_relative_to(source.resolve()):
-        raise InputError(f"{root} lies in the data set's own folder : choose another one for the corpus")
-    _check_own(root, kind)
+    maker = Maker(REPORT, kind)
+    maker.check(root, [source])
     processes = pool(workers)
     plan = _checked(CONVERTERS[kind](source, options or Options()), source)
     was_there = root.exists()
+    maker.begin(root)
     writer = CorpusWriter(root, plan.topology, plan.fps, [plan.licence])
     for subject in sorted({job.subject for job in plan.jobs}):
         writer.add_subject(subject, plan.templates[subject])
@@ -138,21 +138,8 @@ def convert(
         raise InputError(f"none of {len(dropped)} clips could be used, most often because {why}")
     corpus = writer.finish(infos)
     report = _report(plan, corpus, dropped)
-    with atomic(root / REPORT) as temporary:
-        temporary.write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    maker.tell(root, asdict(report))
     return corpus, report
-
-
-def _check_own(root: Path, kind: str) -> None:
-    """Finishing a corpus removes clips that it does not name, so nobody else's may be in the folder."""
-    if not (root / "manifest.json").exists():
-        return
-    try:
-        made = json.loads((root / REPORT).read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
-        made = "something else"
-    if made != kind:
-        raise InputError(f"{root} is a corpus of {made}, whose clips would be removed : choose another folder")
 
 
 def _checked(plan: Plan, source: Path) -> Plan:
@@ -177,7 +164,10 @@ def _checked(plan: Plan, source: Path) -> Plan:
     if not all(job.split for job in plan.jobs):
         held = "people" if len({job.voice for job in plan.jobs}) >= ENOUGH_PEOPLE else "clips"
         notes = (*notes, f"no official splits: a tenth of the {held} is held out for val, a tenth for test")
-    jobs = (job if job.split else replace(job, split=splits[job.id]) for job in plan.jobs)
+    jobs = (
+        replace(job, official=job.official or job.split) if job.split else replace(job, split=splits[job.id])
+        for job in plan.jobs
+    )
     ordered = sorted(jobs, key=lambda job: (SPLITS.index(job.split), job.official, job.id))
     return replace(plan, jobs=tuple(ordered), notes=notes)
 

@@ -8,7 +8,6 @@ run with more recordings aligns the new ones only.
 from __future__ import annotations
 
 import json
-import os
 import time
 import warnings
 from collections import Counter
@@ -26,6 +25,7 @@ from meshtalk.audio import read_audio
 from meshtalk.clip import Phone
 from meshtalk.corpus.align import RATE_HZ, align
 from meshtalk.corpus.build import Job, casts, code_digest, key_of, motion_digest, performance, rng_of
+from meshtalk.corpus.claim import Maker
 from meshtalk.corpus.head import load_head
 from meshtalk.corpus.kokoro import cache_folder
 from meshtalk.corpus.motion import FPS, make_clip
@@ -36,7 +36,7 @@ from meshtalk.corpus.workers import in_order, pool
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
 
-REPORT = "speech.json"
+MAKER = Maker("speech.json")
 SHOWN = 8
 """Names and words that a printed report lists of each kind; speech.json has all."""
 NOT_FOUND = "its words were not found in the sound"
@@ -130,7 +130,7 @@ def corpus_from_speech(
         raise InputError(f"seed is {seed}; 0 or more is needed")
     processes = pool(workers)
     folder = read_folder(source)
-    _check_root(root, source)
+    MAKER.check(root, [source])
     dropped = dict(folder.dropped)
     aligned, cache = [], cache_folder() / "alignments"
     try:
@@ -145,8 +145,8 @@ def corpus_from_speech(
                 why, count = Counter(why.split(":")[0] for why in dropped.values()).most_common(1)[0]
                 example = next(f"{name}: {told}" for name, told in dropped.items() if told.startswith(why))
                 raise InputError(f"none of {len(dropped)} recordings can be used; {count} because {why} ({example})")
+            MAKER.begin(root)
             writer = CorpusWriter(root, load_head().topology, FPS, LICENCES)
-            _write_report(root, None)
             plan = _planned(aligned, seed)
             make = partial(_make, writer=writer, cache=cache)
             with closing(in_order(make, plan, executor, 2 * workers)) as made:
@@ -157,21 +157,8 @@ def corpus_from_speech(
         ) from None
     corpus = writer.finish(infos)
     report = _report(corpus, folder, dropped)
-    _write_report(root, report)
+    MAKER.tell(root, asdict(report))
     return corpus, report
-
-
-def _check_root(root: Path, source: Path) -> None:
-    """Finishing a corpus removes clips that it does not name, so nobody else's may be in the folder."""
-    if root.resolve().is_relative_to(source.resolve()):
-        raise InputError(f"{root} lies in the recordings' own folder : choose another one for the corpus")
-    if root.exists() and not root.is_dir():
-        raise InputError(f"{root} is a file; a folder for the corpus is needed")
-    if root.exists() and any(root.iterdir()) and not (root / REPORT).is_file():
-        raise InputError(f"{root} holds something that is no corpus of recordings : choose another folder")
-    present = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
-    if not os.access(present, os.W_OK):
-        raise InputError(f"cannot write a corpus in {root} : choose another folder")
 
 
 def _followed(
@@ -290,12 +277,3 @@ def _report(corpus: Corpus, folder: Folder, dropped: dict[str, str]) -> Report:
         unknown_words=dict(folder.unknown_words),
         notes=tuple(notes),
     )
-
-
-def _write_report(root: Path, report: Report | None) -> None:
-    """Also marks the folder, while it is being made, as one that this may go on with."""
-    if report is None and (root / REPORT).is_file():
-        return
-    with atomic(root / REPORT) as temporary:
-        content = None if report is None else asdict(report)
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Splits of data that come without any: whole people are held out, by their names alone."""
+"""Who is held out: whole people (or sentences, or voices), by their names alone."""
 
 from __future__ import annotations
 
@@ -11,14 +11,27 @@ ENOUGH = 3
 """Of fewer nothing is held out: each split needs one."""
 
 
-def hold_out(person_of: Mapping[str, str], enough_people: int) -> dict[str, str]:
+def hold_out(
+    person_of: Mapping[str, str],
+    enough_people: int,
+    *,
+    val: float = HELD_OUT,
+    test: float = HELD_OUT,
+    seed: int = 0,
+) -> dict[str, str]:
     """Clip id → split, of clip id → person: people are held out, or single clips where there are fewer than `enough_people`.
 
-    Who is held out follows from the names alone. Of fewer than ENOUGH all are for training.
+    Who is held out follows from the names and the seed alone. Of fewer than ENOUGH all are for training.
+
+    Args:
+        val, test: share of the people (or clips) for each, at least one of them unless the share is 0.
     """
     by_people = len(set(person_of.values())) >= enough_people
     unit = {id: person if by_people else id for id, person in person_of.items()}
-    order = sorted(set(unit.values()), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-    held = max(1, round(HELD_OUT * len(order))) if len(order) >= ENOUGH else 0
-    of = {name: "val" if k < held else "test" if k < 2 * held else "train" for k, name in enumerate(order)}
+    salt = f"{seed}/" if seed else ""
+    order = sorted(set(unit.values()), key=lambda name: hashlib.sha256((salt + name).encode()).hexdigest())
+    n_val, n_test = (max(1, round(share * len(order))) if share > 0 else 0 for share in (val, test))
+    if len(order) < ENOUGH:
+        n_val = n_test = 0
+    of = {name: "val" if k < n_val else "test" if k < n_val + n_test else "train" for k, name in enumerate(order)}
     return {id: of[name] for id, name in unit.items()}

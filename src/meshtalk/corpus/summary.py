@@ -35,11 +35,10 @@ def summary(corpus: Corpus) -> str:
         f"motion: {motion['linear']} clips as blendshape weights, {motion['dense']} as vertices",
         f"sound: {', '.join(f'{n} clips at {hz} Hz' for hz, n in _counted(clips, 'sample_rate')) or 'none'}",
         "",
-        f"{'split':8}{'clips':>8}{'minutes':>10}{'subjects':>10}{'voices':>8}{'sentences':>11}{'emotions':>10}"
-        f"{'shortest':>11}{'median':>9}{'longest s':>11}",
+        *split_table(corpus),
+        _gaps(corpus),
+        "",
     ]
-    lines += [_row(split, corpus.split(split)) for split in SPLITS]
-    lines += [_row("all", clips), "", _shared(corpus), _gaps(corpus), ""]
     for kind in KINDS:
         found = [f"{name or '(none)'} {n}" for name, n in _counted(clips, kind)]
         lines += _wrapped(f"{kind}s (clips)", found or ["none"])
@@ -47,6 +46,16 @@ def summary(corpus: Corpus) -> str:
     lines += _wrapped("the data set's own parts (clips)", parts) if parts else []
     lines += ["licences:", *(f"  {line}" for line in corpus.licences or ("none are named",))]
     return "\n".join(lines)
+
+
+def split_table(corpus: Corpus) -> list[str]:
+    """Lines: clips, minutes and labels of each split, and what training shares with the others."""
+    heading = (
+        f"{'split':8}{'clips':>8}{'minutes':>10}{'subjects':>10}{'voices':>8}{'sentences':>11}{'emotions':>10}"
+        f"{'shortest':>11}{'median':>9}{'longest s':>11}"
+    )
+    rows = [_row(split, corpus.split(split)) for split in SPLITS]
+    return [heading, *rows, _row("all", corpus.clips), "", _shared(corpus)]
 
 
 def _minutes(clips: Sequence[ClipInfo]) -> float:
@@ -72,16 +81,27 @@ def _row(name: str, clips: Sequence[ClipInfo]) -> str:
     return f"{name:8}{len(clips):>8}{_minutes(clips):>10.1f}{counts}{ends[0]:>11.2f}{ends[1]:>9.2f}{ends[2]:>11.2f}"
 
 
-def _shared(corpus: Corpus) -> str:
-    """What training has in common with what is held out, which flatters measures."""
+def shared_with_train(corpus: Corpus) -> dict[str, dict[str, set[str]]]:
+    """val and test → label → values that train has too, which flatters measures; nothing that is not shared."""
     train = corpus.split("train")
-    told = []
+    found: dict[str, dict[str, set[str]]] = {}
     for kind in ("subject", "voice", "sentence"):
         known = {getattr(info, kind) for info in train} - {""}
         for split in SPLITS[1:]:
             both = known & {getattr(info, kind) for info in corpus.split(split)}
             if both:
-                told.append(f"{split} has {len(both)} {kind}{'s' if len(both) > 1 else ''}")
+                found.setdefault(split, {})[kind] = both
+    return found
+
+
+def _shared(corpus: Corpus) -> str:
+    found = shared_with_train(corpus)
+    told = [
+        f"{split} has {len(found[split][kind])} {kind}{'s' if len(found[split][kind]) > 1 else ''}"
+        for kind in ("subject", "voice", "sentence")
+        for split in found
+        if kind in found[split]
+    ]
     return f"shared with train: {', '.join(told)}" if told else "shared with train: no subject, voice or sentence"
 
 

@@ -1,4 +1,4 @@
-"""The verbs of `meshtalk corpus`: build, convert, from-speech, info."""
+"""The verbs of `meshtalk corpus`, see VERBS."""
 
 from __future__ import annotations
 
@@ -103,4 +103,97 @@ def info(corpus: Positional[Path], /, verify: Annotated[bool, FlagCreatePairsOff
         print("files: all are as the manifest says")
 
 
-VERBS: Mapping[str, Callable[..., Any]] = {"build": build, "convert": convert, "from-speech": from_speech, "info": info}
+def check(corpus: Positional[Path], /, html: Path | None = None, json: Path | None = None, workers: int = 2) -> None:
+    """Look for what is wrong with a corpus: timing, jumps, stills, silence, units, axes, duplicates, leaking splits.
+
+    Ends with exit code 1 if there are problems, 0 if there are none (remarks may be). Interrupt and run again to continue.
+
+    Args:
+        corpus: corpus folder; it is only read.
+        html: write a page to this file: findings, and sound and motion of the clips to look at; it needs no other file.
+        json: write all findings and every clip's numbers to this file.
+        workers: processes.
+    """
+    from meshtalk.files import check_writable
+    from meshtalk.inspection.check import check as run
+    from meshtalk.inspection.page import write_page
+
+    for path in (html, json):
+        if path is not None:
+            check_writable(path)
+    with one_line() as show:
+        report = run(corpus, workers=workers, progress=show)
+    print(report)
+    if json is not None:
+        report.write_json(json)
+    if html is not None:
+        write_page(html, report)
+    if report.problems:
+        raise SystemExit(1)
+
+
+def split(
+    corpus: Positional[Path],
+    /,
+    by: tuple[str, ...] = ("subject",),
+    val_share: float = 0.1,
+    test_share: float = 0.1,
+    val_names: Path | None = None,
+    test_names: Path | None = None,
+    seed: int = 0,
+    replace_official: Annotated[bool, FlagCreatePairsOff] = False,
+) -> None:
+    """Deal the clips of a corpus anew to train, val and test, so that they share no person, sentence or voice.
+
+    Only the corpus's manifest changes.
+
+    Args:
+        corpus: corpus folder.
+        by: what the splits must not share: subject, sentence, voice, one or several.
+        val_share: share of them held out for validation.
+        test_share: share of them held out for test.
+        val_names: text file with the ones for validation, a name a line, instead of shares; one label in --by.
+        test_names: the same for test.
+        seed: another one holds out others.
+        replace_official: deal clips too that are in their data set's official splits.
+    """
+    from meshtalk.corpus.splitting import read_names, resplit
+    from meshtalk.corpus.summary import split_table
+
+    dealt = resplit(
+        corpus,
+        by,
+        val_share=val_share,
+        test_share=test_share,
+        val=read_names(val_names) if val_names else (),
+        test=read_names(test_names) if test_names else (),
+        seed=seed,
+        replace_official=replace_official,
+    )
+    print("\n".join(split_table(dealt)))
+
+
+def merge(sources: Positional[tuple[Path, ...]], /, output: Output) -> None:
+    """Make one corpus of several with the same mesh and frame rate. Interrupt and run again to continue.
+
+    Args:
+        sources: corpus folders, two at least; they are only read, and share their files with the new one where the disk can.
+        output: corpus folder to make, or to go on with.
+    """
+    from meshtalk.corpus.merging import merge as run
+
+    with one_line() as show:
+        corpus, report = run(sources, output, progress=show)
+    print(report)
+    print(corpus.root)
+
+
+VERBS: Mapping[str, Callable[..., Any]] = {
+    "build": build,
+    "convert": convert,
+    "from-speech": from_speech,
+    "info": info,
+    "check": check,
+    "split": split,
+    "merge": merge,
+}
