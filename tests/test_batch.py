@@ -313,3 +313,13 @@ def test_a_full_disk_stops_it(capsys, said, tiny_model, tmp_path, jobs, monkeypa
 def test_formats_of_every_kind(capsys, said, tiny_model, tmp_path, jobs):
     run(capsys, "batch", said / "a.wav", "-o", tmp_path / "o", "--model", tiny_model, "--format", ".livelink.csv")
     assert (tmp_path / "o/a.livelink.csv").is_file()
+    sequence = ["batch", said / "a.wav", "-o", tmp_path / "o", "--model", tiny_model, "--format", "ply"]
+    frames = [f"{number:05d}.ply" for number in range(18)]
+    for more, expected in (([], ["a"]), ([], []), (["--seed", "5"], ["a"])):
+        jobs.clear()
+        run(capsys, *sequence, *more)
+        assert jobs == expected
+        assert [path.name for path in sorted((tmp_path / "o/a.ply").glob("*.ply"))] == frames
+    (tmp_path / "o/a.ply" / frames[3]).unlink()
+    run(capsys, *sequence, "--seed", "5")
+    assert (tmp_path / "o/a.ply" / frames[3]).is_file()

@@ -41,6 +41,15 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def stored_bytes(output: Path) -> int:
+    """Size of a file, or of all files of a folder.
+
+    Raises:
+        OSError: it is not there.
+    """
+    return sum(file.stat().st_size for file in output.iterdir()) if output.is_dir() else output.stat().st_size
+
+
 class Ledger:
     """The finished outputs of a folder."""
 
@@ -78,7 +87,7 @@ class Ledger:
         if entry is None or entry.made_with != made_with:
             return None
         try:
-            if (self.folder / output).stat().st_size != entry.output_bytes:
+            if stored_bytes(self.folder / output) != entry.output_bytes:
                 return None
             now = recording.stat()
             if now.st_size != entry.recording_bytes:

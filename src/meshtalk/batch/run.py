@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +18,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from meshtalk.animate import load_model
-from meshtalk.batch.ledger import Done, Ledger, sha256
+from meshtalk.batch.ledger import Done, Ledger, sha256, stored_bytes
 from meshtalk.batch.recordings import Recording, find_recordings
-from meshtalk.batch.task import Animate, Failed, output_of
+from meshtalk.batch.task import Animate, Failed, output_of, write
 from meshtalk.corpus import ray_workers, workers
 from meshtalk.corpus.workers import Lost, check_workers, one_thread
 from meshtalk.errors import InputError
@@ -194,8 +195,7 @@ def _run(
                 outcomes[place] = Outcome(path, FAILED, note=result.why)
                 failed += 1
             else:
-                stored = (ledger.folder / name).stat().st_size
-                ledger.add(Done(name, stored, path, made_with=made_with, **asdict(result)))
+                ledger.add(Done(name, stored_bytes(ledger.folder / name), path, made_with=made_with, **asdict(result)))
                 outcomes[place] = Outcome(path, MADE, name, result.duration_s, result.took_s, result.note)
                 sound_s += result.duration_s
             if progress is not None:
@@ -216,7 +216,7 @@ def _tried(task: Animate) -> dict[str, Any]:
     animator = load_model(task.model, device=task.device)
     with tempfile.TemporaryDirectory(prefix="meshtalk-") as folder, one_thread():
         clip = animator.animate(np.zeros(1600, np.float32), 16000, seed=task.seed, **task.options)
-        clip.save(Path(folder) / output_of(Recording(Path("trial"), "trial"), task.suffix), task.look)
+        write(clip, Path(folder) / output_of(Recording(Path("trial"), "trial"), task.suffix), task.look)
     direction = task.options.get("direction")
     return {
         "meshtalk": version("meshtalk"),
@@ -247,6 +247,8 @@ def _make(folder: Path) -> None:
 
 def _sweep(folder: Path) -> None:
     """Remove what a killed run was writing; nobody else writes here now."""
-    for path in folder.rglob(".meshtalk-*"):
-        if path.is_file():
+    for path in list(folder.rglob(".meshtalk-*")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
             path.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import time
 import warnings
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from typing import Any
 from meshtalk.animate import Animator, load_model
 from meshtalk.batch.ledger import sha256
 from meshtalk.batch.recordings import Recording
+from meshtalk.clip import Clip
 from meshtalk.errors import InputError
+from meshtalk.export import SEQUENCES
 
 _loaded = lru_cache(1)(load_model)
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -40,8 +43,16 @@ class Made:
 
 
 def output_of(recording: Recording, suffix: str) -> str:
-    """Where its output is, below the output folder."""
+    """Where its output is, below the output folder; a folder, of formats with a file for each frame."""
     return recording.name + suffix
+
+
+def write(clip: Clip, output: Path, look: Any) -> None:
+    """Write a clip to an `output_of`, in the place of one that was there."""
+    if output.suffix.lower() in SEQUENCES:
+        shutil.rmtree(output, ignore_errors=True)
+        output = output / f"%05d{output.suffix}"
+    clip.save(output, look)
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ class Animate:
                 warnings.simplefilter("always", UserWarning)
                 stat = recording.path.stat() if recording.path.exists() else None
                 clip = animator.animate(recording.path, seed=self.seed, **self.options)
-                clip.save(self.folder / output_of(recording, self.suffix), self.look)
+                write(clip, self.folder / output_of(recording, self.suffix), self.look)
                 digest = sha256(recording.path)
         except InputError as error:
             return Failed(str(error))

@@ -204,7 +204,7 @@ class DenseGeometry(Geometry):
         self, displacement: Float[Tensor, "frames {self.n_vertices} 3"], template: Float[Tensor, "{self.n_vertices} 3"]
     ) -> Float[Tensor, "frames {self.n_motion}"]:
         """(T,V,3) metres of a person with template (V,3) → (T,V·3) mm, absolute."""
-        return (displacement + template).flatten(1) * MM
+        return (displacement + template).mul_(MM).flatten(1)  # in place, because fresh memory is what costs here
 
     def to_displacement(
         self, motion: Float[Tensor, "frames {self.n_motion}"], template: Float[Tensor, "{self.n_vertices} 3"]

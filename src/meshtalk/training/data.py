@@ -232,10 +232,8 @@ class WindowData:
         hops = frame_hops(self.config.fps, 0, draw.frames)
         span = int(hops[-1]) + 1 + self.encoder.stack_reach + self.encoder.stack_lookahead
         step = HOP_RATE / self.config.fps
-        windows = zip(draw.versions[rows].tolist(), clips.tolist(), starts.tolist(), strict=True)
-        features = self.features.room(len(rows), span)
-        for row, (version, clip, start) in zip(features, windows, strict=True):
-            self.features.read_into(row, clip, version, int(start * step))
+        first_hops = [int(start * step) for start in starts.tolist()]
+        features = self.features.windows(clips.tolist(), draw.versions[rows].tolist(), first_hops, span)
         return Batch(
             features=torch.from_numpy(features).float(),  # torch's memory, always aligned alike, as products may need
             hops=hops,
@@ -247,8 +245,19 @@ class WindowData:
 
     def draw_motion(self, draw: Draw, rows: np.ndarray) -> Tensor:
         """(rows,T,n_motion) motion of some rows of a batch, mm."""
-        windows = zip(draw.clips[rows].tolist(), draw.starts[rows].tolist(), strict=True)
-        return torch.stack([self.motion(clip, start, start + draw.frames) for clip, start in windows])
+        clips, starts = draw.clips[rows].tolist(), draw.starts[rows].tolist()
+        if self._coefficients is not None:
+            return torch.tensor(self._coefficients.windows(clips, [0] * len(clips), starts, draw.frames))
+        if self.corpus.fps != self.config.fps:
+            windows = zip(clips, starts, strict=True)
+            return torch.stack([self.motion(clip, start, start + draw.frames) for clip, start in windows])
+        infos = [self.infos[clip] for clip in clips]
+        faces = [torch.from_numpy(self.corpus.template(info.subject)) for info in infos]
+        # a dense geometry has nothing on its device that this needs
+        moved = self._stored.windows(
+            infos, starts, draw.frames, lambda place, frames: self.geometry.to_motion(frames, faces[place])
+        )
+        return moved.flatten(2)
 
     def batch(self, rng: np.random.Generator, size: int, frames: int) -> Batch:
         """`draw` and `take` of all rows."""

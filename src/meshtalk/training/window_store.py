@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meshtalk.corpus.clip_rows import OPEN_FILES, OpenFile
+from meshtalk.corpus.clip_rows import OPEN_FILES, OpenFile, Read, read_all
 from meshtalk.corpus.store import ClipInfo
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
@@ -127,20 +127,26 @@ class RowStore:
         self._file = lru_cache(OPEN_FILES)(lambda index: OpenFile(shards[index].path))
 
     def room(self, *shape: int) -> np.ndarray:
-        """Uninitialised (…,width) array for `read_into`."""
+        """Uninitialised (…,width) array of rows."""
         return np.empty((*shape, self.rows.width), self.rows.dtype)
 
-    def read_into(self, out: np.ndarray, clip: int, part: int, start: int) -> None:
-        """Fill `out` (n,width) with rows start..start+n of a part of a clip."""
+    def windows(self, clips: Sequence[int], parts: Sequence[int], starts: Sequence[int], length: int) -> np.ndarray:
+        """(n,length,width) rows from `starts` on of a part of each of n clips."""
+        out = self.room(len(clips), length)
+        read_all([self._read(*window) for window in zip(out, clips, parts, starts, strict=True)])
+        return out
+
+    def _read(self, out: np.ndarray, clip: int, part: int, start: int) -> Read:
+        """Of rows start..start+n of a part of a clip, into `out` (n,width)."""
         assert 0 <= start <= self.lengths[clip] - len(out), "rows beyond the clip"
         row = part * int(self.lengths[clip]) + start
         offset = int(self._offsets[clip]) + row * self.rows.row_bytes
-        self._file(int(self._shard_of[clip])).read_into(out, offset)
+        return Read(self._file(int(self._shard_of[clip])), out, offset)
 
     def read(self, clip: int, part: int = 0, start: int = 0, stop: int | None = None) -> np.ndarray:
         """(n,width) rows start..stop of a part of a clip, in memory."""
         out = self.room(len(range(*slice(start, stop).indices(int(self.lengths[clip])))))
-        self.read_into(out, clip, part, start)
+        read_all([self._read(out, clip, part, start)])
         return out
 
     def every(self, part: int, stride: int) -> np.ndarray:
@@ -150,7 +156,6 @@ class RowStore:
         for clip, (begin, length) in enumerate(zip(begins.tolist(), self.lengths.tolist(), strict=True)):
             rows = range(-begin % stride, length, stride)
             out = self.room(len(rows))
-            for place, row in enumerate(rows):
-                self.read_into(out[place : place + 1], clip, part, row)
+            read_all([self._read(out[place : place + 1], clip, part, row) for place, row in enumerate(rows)])
             found.append(out)
         return np.concatenate(found)

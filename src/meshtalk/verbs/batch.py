@@ -29,7 +29,7 @@ def batch(
     Args:
         inputs: recordings, folders of them, patterns such as "talks/**/*.wav", or lists (.txt, a path a line).
         output: folder of the outputs; batch.json in it tells what became of each recording.
-        format: suffix of the outputs, as for animate: mp4, glb, html, npz, csv, livelink.csv or json.
+        format: suffix of the outputs, as for animate, such as mp4, glb or livelink.csv; obj and ply: a folder each.
         workers: processes.
         ray: share the work through Ray Data: on the cluster named by RAY_ADDRESS, or else on processes here.
     """

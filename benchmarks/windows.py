@@ -1,0 +1,227 @@
+"""How fast random windows come off the disk, cold and warm, beside what the disk itself gives in the same run.
+
+    python benchmarks/windows.py [--gb 20] [--folder build/windows] [--seconds 10] [--json build/windows.json]
+
+Makes a dense corpus of so many GB (6,172 vertices, float16; deleted at the end), the coefficients of a basis and the
+features of sound as long, reads 32-frame windows of random clips in batches of 32 as training does, and prints a table.
+Cold: the files' pages are dropped first, and no more than a quarter of them is read. References of the same run: the disk
+read from front to back, and as many bytes as a window has read at random places, 8 at a time, with nothing done with them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from models import PUBLISHED_VERTICES, sheet
+
+from meshtalk.corpus.clip_rows import ClipRows, OpenFile, Read, read_all
+from meshtalk.corpus.store import AUDIO, DENSE, PHONES, ClipInfo, Corpus, CorpusWriter
+from meshtalk.files import write_json
+from meshtalk.training.window_store import Rows, RowStore, plan, write_shard
+
+FRAMES, BATCH, FPS = 32, 32, Fraction(30)
+CLIP_FRAMES = 150
+SHAPES, FEATURES, HOPS = 52, 384, 160
+"""Of a basis; features a hop of the phonetic front end; hops that a window's encoder hears."""
+SHARE = 0.25
+"""Of the files, which a cold measure reads at most: what it has read is in memory afterwards."""
+WARM_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One line of the table."""
+
+    name: str
+    windows_s: float
+    gb_s: float
+    cpu: float
+    """Processor seconds a second."""
+    rss_mb: float
+    """By how much the process grew meanwhile."""
+
+
+def make(folder: Path, gb: float, n_vertices: int) -> tuple[Corpus, RowStore, RowStore]:
+    """A dense corpus, and stores of coefficients and features of as many frames."""
+    rng = np.random.default_rng(0)
+    topology, template = sheet(n_vertices)
+    writer = CorpusWriter(folder / "corpus", topology, FPS, ["random numbers"])
+    writer.add_subject("s", template)
+    n_clips = max(8, round(gb * 1e9 / (CLIP_FRAMES * n_vertices * 6)))
+    motions = [rng.normal(0, 0.002, (CLIP_FRAMES, n_vertices, 3)).astype(np.float16) for _ in range(4)]
+    sound = folder / AUDIO
+    soundfile.write(sound, np.zeros(16000 * CLIP_FRAMES // 30, np.float32), 16000)
+    infos = []
+    for index in range(n_clips):
+        clip = folder / "corpus/clips" / f"c{index:06d}"
+        clip.mkdir(parents=True)
+        np.save(clip / DENSE, motions[index % 4])
+        shutil.copy(sound, clip / AUDIO)
+        (clip / PHONES).write_text("[]")
+        files = {DENSE: "-", AUDIO: "-", PHONES: "-"}
+        seconds = float(CLIP_FRAMES / FPS)
+        infos.append(ClipInfo(clip.name, "train", "v", "s", f"{index}", "neutral", CLIP_FRAMES, seconds, 16000, files))
+    corpus = writer.finish(infos)
+    stores = []
+    for name, dtype, width, length in (
+        ("motion", "<f4", SHAPES, CLIP_FRAMES),
+        ("features", "<f2", FEATURES, round(CLIP_FRAMES / 30 * 100) + HOPS),
+    ):
+        rows = Rows(name, np.dtype(dtype), width)
+        shards = plan(folder, corpus.clips, rows, "benchmark", lambda info: info.id)
+        block = rng.normal(size=(1, length, width)).astype(dtype)
+        for shard in shards:
+            write_shard(shard, rows, (block for _ in shard.clips))
+        stores.append(RowStore(shards, rows))
+    os.sync()
+    return corpus, stores[0], stores[1]
+
+
+def drop(files: list[Path]) -> None:
+    """Forget what is in memory of the files."""
+    for path in files:
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def measure(name: str, take: Callable[[np.ndarray], int], picks: Iterator[np.ndarray], seconds: float) -> Measured:
+    """Take batches of clips, which `take` says the bytes of, until the time or the picks are over."""
+    take(next(picks))  # opens, compiles, grows
+    before, cpu = _rss_mb(), time.process_time()
+    began, windows, size = time.perf_counter(), 0, 0
+    for clips in picks:
+        size += take(clips)
+        windows += len(clips)
+        if time.perf_counter() - began > seconds:
+            break
+    took = time.perf_counter() - began
+    grown = _rss_mb() - before
+    return Measured(name, windows / took, size / took / 1e9, (time.process_time() - cpu) / took, grown)
+
+
+def _rss_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def run(folder: Path, gb: float, seconds: float, n_vertices: int = PUBLISHED_VERTICES) -> list[Measured]:
+    """Make, measure, and leave the folder."""
+    corpus, motion, features = make(folder, gb, n_vertices)
+    infos, rng = corpus.clips, np.random.default_rng(1)
+    dense_files = [corpus.root / "clips" / info.id / DENSE for info in infos]
+    rows = ClipRows(corpus)
+    starts = np.arange(0, CLIP_FRAMES - FRAMES, 3).tolist()
+
+    def begins(clips: np.ndarray) -> list[int]:
+        return [starts[i] for i in rng.integers(len(starts), size=len(clips))]
+
+    def sound(clips: np.ndarray) -> int:
+        hops = [start * 10 // 3 for start in begins(clips)]
+        return torch.from_numpy(features.windows(clips.tolist(), [0] * len(clips), hops, HOPS)).float().nbytes // 2
+
+    def dense(clips: np.ndarray) -> int:
+        return rows.windows([infos[clip] for clip in clips], begins(clips), FRAMES).nbytes // 2
+
+    def basis(clips: np.ndarray) -> int:
+        return motion.windows(clips.tolist(), [0] * len(clips), begins(clips), FRAMES).nbytes
+
+    def loads(clips: np.ndarray) -> int:
+        return sum(np.load(dense_files[clip]).nbytes for clip in clips)
+
+    def raw(files: list[Path], size: int) -> Callable[[np.ndarray], int]:
+        lengths = np.array([path.stat().st_size for path in files])
+        room = np.empty((BATCH, size), np.uint8)
+
+        def take(clips: np.ndarray) -> int:
+            reads = []
+            for place, into in zip(rng.integers(len(files), size=len(clips)), room, strict=True):
+                offset = int(rng.integers(lengths[place] - size))
+                reads.append(Read(OpenFile(files[place]), into, offset))
+            read_all(reads)
+            return size * len(clips)
+
+        return take
+
+    def along(clips: np.ndarray) -> int:
+        room = np.empty(1 << 22, np.uint8)
+        for clip in clips:
+            with open(dense_files[clip], "rb", buffering=0) as file:
+                while file.readinto(room.data):
+                    pass
+        return sum(dense_files[clip].stat().st_size for clip in clips)
+
+    def picks(some: int, most: float) -> Iterator[np.ndarray]:
+        for _ in range(max(2, int(most / BATCH))):
+            yield rng.integers(some, size=BATCH)
+
+    motion_files = [shard.path for shard in motion.shards]
+    feature_files = [shard.path for shard in features.shards]
+    window, hop_bytes = FRAMES * n_vertices * 6, HOPS * FEATURES * 2
+    few = min(len(infos), max(BATCH, int(WARM_BYTES / (CLIP_FRAMES * n_vertices * 6))))
+    share = SHARE * len(infos) * CLIP_FRAMES / FRAMES
+    found = []
+
+    def cold(name: str, take: Callable[[np.ndarray], int], files: list[Path], most: float = share) -> None:
+        drop(files)
+        found.append(measure(name, take, picks(len(infos), most), seconds))
+
+    def warm(name: str, take: Callable[[np.ndarray], int]) -> None:
+        take(np.arange(few))
+        along(np.arange(few))
+        for clip in range(0, few, BATCH):
+            sound(np.arange(clip, min(clip + BATCH, few)))
+        found.append(measure(name, take, picks(few, 1e9), seconds))
+
+    def both(first: Callable[[np.ndarray], int]) -> Callable[[np.ndarray], int]:
+        return lambda clips: first(clips) + sound(clips)
+
+    every = [*dense_files, *motion_files, *feature_files]
+    drop(every)
+    order = iter(np.arange(len(infos)).reshape(-1, 1)[: int(len(infos) * SHARE)])
+    found.append(measure("reference: whole clips, front to back, cold", along, order, seconds))
+    cold("reference: np.load of whole clips, cold", loads, every, share / 5)
+    cold(f"reference: {window / 1e6:.2f} MB at random places, cold", raw(dense_files, window), every)
+    cold("dense, cold", dense, every)
+    cold("dense with features, cold", both(dense), every)
+    cold(f"reference: {hop_bytes / 1e6:.2f} MB at random places, cold", raw(feature_files, hop_bytes), every)
+    cold("basis, cold", basis, every)
+    cold("basis with features, cold", both(basis), every)
+    warm("dense, warm", dense)
+    warm("dense with features, warm", both(dense))
+    warm("basis, warm", basis)
+    warm("basis with features, warm", both(basis))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gb", type=float, default=20.0)
+    parser.add_argument("--folder", type=Path, default=Path("build/windows"))
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--json", type=Path, default=Path("build/windows.json"))
+    told = parser.parse_args()
+    told.folder.mkdir(parents=True)
+    try:
+        found = run(told.folder, told.gb, told.seconds)
+    finally:
+        shutil.rmtree(told.folder, ignore_errors=True)
+    print(f"{'':48} windows/s   GB/s  cores  grown by MB")
+    for line in found:
+        print(f"{line.name:48} {line.windows_s:9.0f} {line.gb_s:6.2f} {line.cpu:6.2f} {line.rss_mb:12.0f}")
+    print(f"largest: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
+    write_json(told.json, {"gb": told.gb, "measured": [asdict(line) for line in found]})
+
+
+if __name__ == "__main__":
+    main()
