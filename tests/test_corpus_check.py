@@ -304,7 +304,8 @@ def test_the_same_recording_in_two_splits(rig_corpus, tmp_path):
 # ------------------------------------------------------------------------------------------------- interruption
 
 
-def test_a_killed_check_goes_on(rig_corpus, tmp_path, monkeypatch):
+def test_a_killed_check_goes_on_with_any_number_of_workers(rig_corpus, tmp_path, monkeypatch):
+    straight = check(rig_corpus.root, workers=1)
     monkeypatch.setenv("MESHTALK_CACHE", str(tmp_path / "cache"))
     code = (
         "import os, signal, sys\n"
@@ -313,6 +314,19 @@ def test_a_killed_check_goes_on(rig_corpus, tmp_path, monkeypatch):
     )
     ended = subprocess.run([sys.executable, "-c", code, str(rig_corpus.root)], timeout=300)
     assert ended.returncode == -9
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache/checks").rglob("*.npz")}
+    assert len(stamps) == 5
+    seen = []
+    resumed = check(rig_corpus.root, workers=2, progress=seen.append)
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps  # what was measured stays
+    assert [one.done for one in seen] == list(range(1, 13))
+    assert str(seen[-1]) == "measured 12/12 clips, 0.0 min left"
+    assert str(resumed) == str(straight)
+    assert [timing.model for timing in resumed.timings] == [timing.model for timing in straight.timings]
+
+
+def test_what_is_kept_is_used_unless_damaged(rig_corpus, tmp_path, monkeypatch):
+    monkeypatch.setenv("MESHTALK_CACHE", str(tmp_path))
     done = []
 
     def counting(clip: Clip, id: str) -> Any:
@@ -320,26 +334,13 @@ def test_a_killed_check_goes_on(rig_corpus, tmp_path, monkeypatch):
         return measured(clip, id)
 
     monkeypatch.setattr(kept, "measured", counting)
-    resumed = check(rig_corpus.root, workers=1)
-    assert done == [info.id for info in rig_corpus.clips[5:]]
-    done.clear()
-    assert str(check(rig_corpus.root, workers=1)) == str(resumed)
-    assert not done
-    for damaged in (tmp_path / "cache/checks").rglob("*.npz"):
-        damaged.write_bytes(damaged.read_bytes()[:100])
-    assert str(check(rig_corpus.root, workers=1)) == str(resumed)
-    assert len(done) == 12  # what is damaged is measured again
-
-
-def test_two_workers_find_the_same(rig_corpus, tmp_path, monkeypatch):
-    monkeypatch.setenv("MESHTALK_CACHE", str(tmp_path))
-    seen = []
-    two = check(rig_corpus.root, workers=2, progress=seen.append)
-    assert [one.done for one in seen] == list(range(1, 13))
-    assert str(seen[-1]) == "measured 12/12 clips, 0.0 min left"
-    one = check(rig_corpus.root, workers=1)
-    assert str(one) == str(two)
-    assert [timing.loudness for timing in one.timings] == [timing.loudness for timing in two.timings]
+    first = check(rig_corpus.root, workers=1)
+    assert done == [info.id for info in rig_corpus.clips]
+    assert str(check(rig_corpus.root, workers=1)) == str(first)
+    assert len(done) == 12
+    next(tmp_path.rglob("*.npz")).write_bytes(b"half")
+    assert str(check(rig_corpus.root, workers=1)) == str(first)
+    assert len(done) == 13
 
 
 def test_a_cache_that_cannot_be_written_is_one_sentence(rig_corpus, tmp_path, monkeypatch):
