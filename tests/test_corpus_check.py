@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 import shutil
@@ -26,11 +27,13 @@ from test_cli import refused, run
 from meshtalk.cli import main
 from meshtalk.clip import Clip
 from meshtalk.convert.space import Space
+from meshtalk.corpus.head import load_head
 from meshtalk.corpus.store import AUDIO, DENSE, VALID, Corpus, CorpusWriter
 from meshtalk.errors import InputError
 from meshtalk.inspection import kept, page
 from meshtalk.inspection.check import Report, check
 from meshtalk.inspection.measure import _longest, flat_tops, measured
+from meshtalk.inspection.space import wrong_axes
 from meshtalk.topology import Topology
 
 SECONDS, CLIPS = 2.0, 24
@@ -440,6 +443,28 @@ def test_what_cannot_be_checked_is_one_sentence(rig_corpus, capsys, tmp_path, mo
 
 
 # ------------------------------------------------------------------------------------------------------------ pieces
+
+
+@pytest.mark.parametrize("regions", [True, False])
+def test_every_turn_of_a_head_is_found_and_guessed(regions):
+    head = load_head()
+    topology = head.topology if regions else Topology(head.topology.faces, head.topology.n_vertices)
+    missed = []
+    for order in itertools.permutations("xyz"):
+        for signs in itertools.product(("", "-"), repeat=3):
+            axes = ",".join(sign + axis for sign, axis in zip(signs, order, strict=True))
+            turn = np.eye(3)[["xyz".index(axis) for axis in order]] * [[-1.0] if sign else [1.0] for sign in signs]
+            if np.linalg.det(turn) < 0:
+                continue
+            told = wrong_axes(head.neutral @ turn, topology, np.array([0.0, -0.048, 0.03]) @ turn)
+            if axes == "x,y,z":
+                assert not told
+            elif told:
+                assert told.endswith(f" {axes}"), told
+            else:
+                missed.append(axes)
+    # without regions a head may be upside down and back to front: it moves below the middle and in front as it should
+    assert missed == ([] if regions else ["-x,-z,-y"])
 
 
 @given(st.lists(st.booleans(), max_size=40))
