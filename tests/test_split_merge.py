@@ -155,7 +155,7 @@ def test_a_split_that_cannot_be_is_one_sentence(here, capsys, options, word):
 def test_labels_that_hold_everything_together_are_refused(rig_corpus, tmp_path):
     clips = [entry(k, f"s{k}", f"v{k}", "the same words") for k in range(6)]
     root = relabelled(rig_corpus, tmp_path / "a", clips)
-    with pytest.raises(InputError, match="1 groups that share no subject or sentence"):
+    with pytest.raises(InputError, match="1 group by subject and sentence"):
         resplit(root, ["subject", "sentence"])
 
 

@@ -65,10 +65,11 @@ def resplit(
     free = {info.id: group_of[info.id] for info in clips if group_of[info.id] not in fixed}
     if val or test:
         dealt = _named(clips, by[0], {"val": val, "test": test}, group_of, fixed)
-    elif len(set(free.values())) < ENOUGH:
+    elif (groups := len(set(free.values()))) < ENOUGH:
+        alone = "one label only, " if len(by) > 1 else ""
         raise InputError(
-            f"the clips fall into {len(set(free.values()))} groups that share no {' or '.join(by)}; {ENOUGH} are needed"
-            f" : split by {'one label only, ' if len(by) > 1 else ''}another label, or give --val-names and --test-names"
+            f"the clips fall into {groups} group{'' if groups == 1 else 's'} by {' and '.join(by)}; {ENOUGH} are needed : split by"
+            f" {alone}another label, or give --val-names and --test-names"
         )
     else:
         dealt = hold_out(free, ENOUGH, val=val_share, test=test_share, seed=seed)

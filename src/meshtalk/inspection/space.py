@@ -66,7 +66,7 @@ def wrong_axes(neutral: np.ndarray, topology: Topology, moving: np.ndarray) -> s
         up = up if what == "the mouth" else _across(up, looks)
     elif what == "what moves":
         # a closed head says only that its mouth is low and in front: which is which, its longer side tells
-        if front[1] < 0 and front[2] > -CLEAR * size and abs(front[0]) < np.abs(front).max():
+        if front[1] < 0 and front[2] > -CLEAR * size and abs(front[0]) < CLEAR * size:
             return ""
         sides = np.ptp(neutral, axis=0)
         sides[np.argmin(np.abs(moving))] = 0.0
