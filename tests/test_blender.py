@@ -33,6 +33,9 @@ def test_blender_shows_what_was_written(tmp_path):
         "linear.glb": (clip, 1e-3),
         "dense.glb": (dense(clip), 1e3 * TOLERANCE_M + 1e-3),
         "cache.pc2": (clip, 1e-3),
+        "linear.usdc": (clip, 1e-3),
+        "dense.usdc": (dense(clip), 1e-3),
+        "cache.abc": (clip, 1e-3),
         "head.glb": (head_clip(0.5, person="p05"), 1e-3),
     }
     files = [(each, each.save(tmp_path / name)) for name, (each, _) in made.items()]

@@ -360,7 +360,10 @@ def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch, suffix):
     assert not os.listdir(tmp_path)
 
 
-NEEDS = {".mp4": ("av", "media"), ".gif": ("av", "media"), ".glb": ("pygltflib", "media"), ".png": ("PIL", "media")}
+NEEDS = {
+    ".mp4": ("av", "media"), ".gif": ("av", "media"), ".glb": ("pygltflib", "media"), ".png": ("PIL", "media"),
+    ".usdc": ("pxr", "usd"), ".usda": ("pxr", "usd"), ".abc": ("alembic3d.Abc", "alembic"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("suffix", NEEDS)

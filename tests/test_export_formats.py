@@ -18,6 +18,7 @@ from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.export import export, write_mp4
 from meshtalk.render import Look, Renderer
+from meshtalk.render.scene import looks
 from meshtalk.resample import at_rate
 
 GAP = slice(7, 10)
@@ -100,6 +101,24 @@ def test_obj_files(tmp_path, textured):
     else:
         assert not (tmp_path / "face" / "texture.png").exists()
     check_sound(tmp_path / "face" / "sound.wav", clip)
+
+
+def test_obj_has_the_colours_of_skin_and_parts(tmp_path):
+    clip = make_clip(n_frames=1)
+    parts = (clip.template[:, 0] > 0.02).astype(np.uint8)
+    clip.topology, clip.tint = replace(clip.topology, parts=parts, part_names=("skin", "upper_teeth")), (0.5, 0.4, 0.3)
+    export(clip, tmp_path / "face" / "%d.obj")
+    words = [line.split() for line in (tmp_path / "face" / "face.mtl").read_text().splitlines()]
+    starts = [k for k, (word, *_) in enumerate(words) if word == "newmtl"]
+    colours = {words[k][1]: [float(number) for number in words[k + 1][1:]] for k in starts}
+    used, found = "", []
+    for word, *rest in (line.split() for line in (tmp_path / "face" / "0.obj").read_text().splitlines()):
+        if word == "usemtl":
+            used = rest[0]
+        elif word == "f":
+            found.append(colours[used])
+    np.testing.assert_allclose(found, looks(clip.topology, clip.tint)[clip.topology.faces[:, 0], :3], atol=1e-4)
+    assert len(np.unique(found, axis=0)) == 2
 
 
 def test_obj_without_texture_coordinates(tmp_path):

@@ -3,7 +3,7 @@
     blender --python tools/blender_load.py -- talk.glb
     blender --background --python tools/blender_load.py -- talk.glb --save talk.blend
 
-Also for NAME.pc2 beside its NAME_neutral.obj, and for .usdc and .usda. It needs nothing but Blender (4.5), or `pip install bpy`.
+Also for .usdc, .usda, .abc, and NAME.pc2 beside its NAME_neutral.obj. It needs nothing but Blender (4.5), or `pip install bpy`.
 """
 
 from __future__ import annotations
@@ -41,11 +41,13 @@ def load(path: Path, fps: Fraction | None = None) -> bpy.types.Object:
         set_range(scene, last)
     elif kind in (".usdc", ".usda"):
         bpy.ops.wm.usd_import(filepath=str(path), set_frame_range=True)
+    elif kind == ".abc":
+        bpy.ops.wm.alembic_import(filepath=str(path), set_frame_range=True, as_background_job=False)
     elif kind == ".pc2":
         bpy.ops.wm.obj_import(filepath=str(path.with_name(path.stem + "_neutral.obj")))
         set_range(scene, add_cache(mesh_of(scene), path))
     else:
-        raise SystemExit(f"{path.name}: give a .glb, .usdc, .usda or .pc2")
+        raise SystemExit(f"{path.name}: give a .glb, .usdc, .usda, .abc or .pc2")
     add_sound(scene, path)
     return mesh_of(scene)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
+from meshtalk.export.alembic import write_abc
 from meshtalk.export.arrays import write_npy, write_pc2
 from meshtalk.export.blendshapes import write_weights
 from meshtalk.export.frames import Progress
@@ -17,6 +18,7 @@ from meshtalk.export.mp4 import write_mp4
 from meshtalk.export.npz import write_npz
 from meshtalk.export.sequence import check_pattern, write_obj, write_ply
 from meshtalk.export.sheet import write_png
+from meshtalk.export.usd import write_usd
 from meshtalk.files import check_folder, check_writable
 from meshtalk.render import Look
 
@@ -29,6 +31,9 @@ EXPORTERS: dict[str, Callable[..., None]] = {
     ".npz": write_npz,
     ".gif": write_gif,
     ".png": write_png,
+    ".usdc": write_usd,
+    ".usda": write_usd,
+    ".abc": write_abc,
     ".pc2": write_pc2,
     ".npy": write_npy,
     ".obj": write_obj,
@@ -41,7 +46,7 @@ DRAWN = (".mp4", ".gif", ".png")
 """Suffixes of pictures and films, which a camera and a light are for."""
 SEQUENCES = (".obj", ".ply")
 """Suffixes with a file for each frame: `face/%05d.obj`."""
-COUNTED = (".mp4", ".gif", ".pc2", ".npy", *SEQUENCES)
+COUNTED = (".mp4", ".gif", ".usdc", ".usda", ".abc", ".pc2", ".npy", *SEQUENCES)
 """Suffixes that are written frame by frame."""
 
 

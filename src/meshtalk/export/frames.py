@@ -12,6 +12,7 @@ from jaxtyping import Float
 from meshtalk.clip import CHUNK, Clip
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
+from meshtalk.render.scene import looks
 
 SOUND, TEXTURE, NEUTRAL = "_sound.wav", "_texture.png", "_neutral.obj"
 """What is put after an output's name to name its companions: `face.pc2` has `face_sound.wav`."""
@@ -67,6 +68,16 @@ def normals(vertices: Float[np.ndarray, "vertices 3"], faces: np.ndarray) -> Flo
     total = np.stack([np.bincount(faces.ravel(), each[:, k], len(vertices)) for k in range(3)], 1)
     length = np.linalg.norm(total, axis=1, keepdims=True)
     return np.where(length > 1e-20, total / np.maximum(length, 1e-20), (0.0, 1.0, 0.0)).astype(np.float32)
+
+
+def colours(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+    """(M,3) linear base colours of the mesh's materials, skin, eyes, teeth, …, and (F,) which of them each triangle has.
+
+    Where there is a texture they are factors on it.
+    """
+    each = np.round(looks(clip.topology, clip.tint)[:, :3].astype(np.float64), 6)[np.asarray(clip.topology.faces)[:, 0]]
+    found, which = np.unique(each, axis=0, return_inverse=True)
+    return found, which.ravel()
 
 
 def beside(path: Path, ending: str) -> Path:

@@ -10,9 +10,8 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.export.frames import Progress, captured, keys, normals, write_sound
+from meshtalk.export.frames import Progress, captured, colours, keys, normals, write_sound
 from meshtalk.files import atomic_folder
-from meshtalk.render.scene import looks
 from meshtalk.topology import Topology
 
 PATTERN = re.compile("%(0[1-9])?d")
@@ -37,7 +36,9 @@ def write_obj(clip: Clip, path: Path, *, progress: Progress | None = None) -> No
     Raises:
         InputError: no place for the number in the name, the folder exists and is not empty, or an empty clip.
     """
-    heading, triangles = _obj_ends(clip.topology, "face.mtl")
+    found, which = colours(clip)
+    heading, triangles = _obj_ends(clip.topology, which)
+    heading = ["mtllib face.mtl\n", *heading]
 
     def write(file: Path, mesh: np.ndarray) -> None:
         with open(file, "w", encoding="ascii", newline="\n") as stream:
@@ -46,7 +47,7 @@ def write_obj(clip: Clip, path: Path, *, progress: Progress | None = None) -> No
             )
 
     def extras(folder: Path) -> None:
-        (folder / "face.mtl").write_text(_material(clip), encoding="ascii")
+        (folder / "face.mtl").write_text(_materials(found, clip.topology.texture_png is not None), encoding="ascii")
         if clip.topology.texture_png is not None:
             (folder / "texture.png").write_bytes(clip.topology.texture_png)
 
@@ -80,7 +81,7 @@ def write_ply(clip: Clip, path: Path, *, progress: Progress | None = None) -> No
 
 def write_neutral(clip: Clip, path: Path) -> None:
     """Write the neutral face as one OBJ, its vertices in the clip's order."""
-    heading, triangles = _obj_ends(clip.topology, None)
+    heading, triangles = _obj_ends(clip.topology)
     text = (
         _rows("v", 7, clip.template),
         *heading,
@@ -113,21 +114,29 @@ def _rows(word: str, digits: int, values: np.ndarray) -> str:
     return (line * len(values)) % tuple(values.ravel().tolist())
 
 
-def _obj_ends(topology: Topology, material: str | None) -> tuple[list[str], str]:
-    """What follows the positions and does not move: texture coordinates; triangles with OBJ's numbers, which start at 1."""
+def _obj_ends(topology: Topology, which: np.ndarray | None = None) -> tuple[list[str], str]:
+    """What follows the positions and does not move: texture coordinates; triangles with OBJ's numbers, which start at 1.
+
+    Args:
+        which: (F,) number of each triangle's material.
+    """
     faces = np.asarray(topology.faces) + 1
     heading, corner, columns = [], "%d//%d", [faces, faces]
     if topology.uvs is not None and topology.uv_faces is not None:
         heading, corner = [_rows("vt", 6, topology.uvs)], "%d/%d/%d"
         columns = [faces, np.asarray(topology.uv_faces) + 1, faces]
     line = f"f {corner} {corner} {corner}\n"
-    triangles = (line * len(faces)) % tuple(np.stack(columns, 2).ravel().tolist())
-    used = f"mtllib {material}\nusemtl face\n" if material else ""
-    return heading, used + triangles
+    lines = [line] * len(faces)
+    if which is not None:  # in the clip's order, so a material may be named more than once
+        for first in np.flatnonzero(np.diff(which, prepend=-1)):
+            lines[first] = f"usemtl face_{which[first]}\n{line}"
+    return heading, "".join(lines) % tuple(np.stack(columns, 2).ravel().tolist())
 
 
-def _material(clip: Clip) -> str:
-    """MTL of the skin; the colour is linear light, as Blender takes it."""
-    red, green, blue = looks(clip.topology, clip.tint)[0, :3].tolist()
-    texture = "map_Kd texture.png\n" if clip.topology.texture_png is not None else ""
-    return f"newmtl face\nKd {red:.4f} {green:.4f} {blue:.4f}\nKs 0.04 0.04 0.04\nNs 30\n{texture}"
+def _materials(found: np.ndarray, textured: bool) -> str:
+    """MTL of base colours (M,3), which are linear light."""
+    texture = "map_Kd texture.png\n" if textured else ""
+    return "".join(
+        f"newmtl face_{k}\nKd {red:.4f} {green:.4f} {blue:.4f}\nKs 0.04 0.04 0.04\nNs 30\n{texture}"
+        for k, (red, green, blue) in enumerate(found.tolist())
+    )

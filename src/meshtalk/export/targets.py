@@ -40,13 +40,14 @@ def targets(clip: Clip) -> Targets:
     Raises:
         InputError: no frame was captured.
     """
-    names, weights, shapes = _blendshapes(clip) if _is_named(clip) else _principal(clip)
+    names, weights, shapes = _blendshapes(clip) if is_named(clip) else _principal(clip)
     kept = keys(clip)
     flat = np.stack(shapes) if shapes else np.zeros((0, clip.topology.n_vertices, 3), np.float32)
     return Targets(names, weights, shapes, error_m(clip, kept, weights, flat))
 
 
-def _is_named(clip: Clip) -> bool:
+def is_named(clip: Clip) -> bool:
+    """Whether its motion is weights of blendshapes, and not of numbered components."""
     return clip.weights is not None and not all(name.startswith("component_") for name in clip.basis_names)
 
 
