@@ -152,8 +152,8 @@ def hair(points: np.ndarray, eye: np.ndarray, ear: np.ndarray) -> np.ndarray:
 
 def skin(
     points: np.ndarray, fields: Mapping[str, np.ndarray], marks: Mapping[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(n,3) colours, (n,) how much of each is hair, (n,) how strongly the spot mirrors, 1 being usual.
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n,3) colours; (n,3) how much of each is hair of the head and of a brow, and half of how strongly it mirrors.
 
     Args:
         fields: texel values of `lip_ring`, `lid_ring`, `ear`.
@@ -194,7 +194,7 @@ def skin(
     hairy = 1 - (1 - tuft) * (1 - cover)
     shine = 0.80 + 0.30 * brow + 0.45 * tip + 0.15 * chin + 0.10 * mottle
     shine = shine * (1 - red) + red * (1.25 + 0.35 * noise(points * [1.0, 0.15, 0.15], 0.0009, 5))
-    return colour, hairy, shine * (1 - 0.72 * hairy)
+    return colour, np.stack([cover, tuft, 0.5 * shine * (1 - 0.72 * hairy)], axis=1)
 
 
 def eyeball(angle_deg: np.ndarray, turn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

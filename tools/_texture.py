@@ -71,7 +71,7 @@ def texture(
     fields: Mapping[str, np.ndarray],
     marks: Mapping[str, np.ndarray],
 ) -> tuple[np.ndarray, bytes, bytes]:
-    """The new map (N,2), the PNG of the colours, and the PNG of what is hair (red), iris (green) and shiny (blue).
+    """The new map (N,2), the PNG of the colours, and the PNG of what is hair (red), brow or iris (green) and shiny (blue).
 
     Args:
         vertices: (V,3) metres, the default person, origin between the ears.
@@ -88,8 +88,7 @@ def texture(
     colours, masks = np.zeros((len(points), 3)), np.tile([0.0, 0.0, 0.5], (len(points), 1))
     on = (where == "skin") | (where == "neck")
     brought = {name: canvas.bring(field)[on] for name, field in fields.items()}
-    bare, masks[on, 0], shine = skin(points[on], brought, marks)
-    masks[on, 2] = 0.5 * shine
+    bare, masks[on] = skin(points[on], brought, marks)
     colours[on] = bare * (0.70 + 0.30 * np.clip(open_sky[on] / 0.75, 0, 1) ** 0.8)[:, None]
     on = where == "inner_mouth"
     deep = smoothstep(points[on][:, 2].max() - points[on][:, 2], 0.010, 0.042)

@@ -69,12 +69,16 @@ def draw(output: Path = IMAGES) -> None:
     faces = []
     for k, person in enumerate(head.people):
         yaw = (-28.0, 22.0, 0.0)[k % 3]
-        renderer = Renderer(head.topology, person.template, 200, 220, Look(View(yaw)), tint=person.tint)
+        renderer = Renderer(
+            head.topology, person.template, 200, 220, Look(View(yaw)), tint=person.tint, subject=person.name
+        )
         faces.append(renderer.frame(person.template))
     sheet(faces, 8, output / "head_people.png")
     default = head.person("default")
     views = [
-        Renderer(head.topology, default.template, 260, 260, Look(View(yaw, crop="face")), tint=default.tint)
+        Renderer(
+            head.topology, default.template, 260, 260, Look(View(yaw, crop="face")), tint=default.tint, subject="p17"
+        )
         for yaw in (0.0, 30.0)
     ]
     pictures = [views[k % 4 == 3].frame(pose(head, default, weights)) for k, weights in enumerate(POSES)]

@@ -222,7 +222,9 @@ def worst_strips(ours: MeasuredAnimator, corpus: Corpus | _AtRate, report: Repor
         true = corpus.load(infos[report.clips[place]["id"]])
         seed = seed_of(report.seed, place, 0)
         clip = ours.animate(true.audio, true.sample_rate, template=true.template, seed=seed)
-        renderer = Renderer(true.topology, true.template, PICTURE_PX, PICTURE_PX, Look("face"), tint=true.tint)
+        renderer = Renderer(
+            true.topology, true.template, PICTURE_PX, PICTURE_PX, Look("face"), tint=true.tint, subject=true.subject
+        )
         frames = telling_frames(report.curves[place], MOMENTS)
         rows = []
         for shown in (true, clip):

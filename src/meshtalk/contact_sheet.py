@@ -79,7 +79,15 @@ def contact_sheet(
             about = f"{clip.duration_s:.2f} s   {float(clip.fps):g} fps"
             about = "   ".join(part for part in (clip.subject, clip.emotion, about) if part)
             draw.text((width - _MARGIN, top + 6), about, _FAINT, text, anchor="ra")
-            renderer = Renderer(clip.topology, clip.template, frame_px, frame_px, look or Look("face"), tint=clip.tint)
+            renderer = Renderer(
+                clip.topology,
+                clip.template,
+                frame_px,
+                frame_px,
+                look or Look("face"),
+                tint=clip.tint,
+                subject=clip.subject,
+            )
             instants = _instants(clip, columns)
             for column, (k, phone) in enumerate(instants):
                 left = _MARGIN + column * (frame_px + _GAP)

@@ -35,8 +35,8 @@ class Scene:
 
 
 SCENES = (
-    Scene("1_speech", "librivox_0890", "p00"),
-    Scene("2_happy", "librivox_0930", "p05", emotion="happy"),
+    Scene("1_speech", "librivox_0890", "clara"),
+    Scene("2_happy", "librivox_0930", "kenji", emotion="happy"),
 )
 
 

@@ -21,8 +21,7 @@ from meshtalk.export.glb import split_seams
 from meshtalk.export.html_motion import encode_motion
 from meshtalk.export.html_payload import Payload
 from meshtalk.files import atomic
-from meshtalk.render import Look, Renderer, scene
-from meshtalk.topology import Topology
+from meshtalk.render import Look, Renderer, dress, scene
 
 PAGE = files("meshtalk") / "assets" / "player.html"
 PAYLOAD_MARK, TITLE_MARK = "<!--payload-->", "<!--title-->"
@@ -102,7 +101,7 @@ def _clip(clip: Clip, name: str, payload: Payload) -> dict[str, Any]:
     index = np.uint16 if len(source) <= 65536 else np.uint32
     try:
         # the same colours, and the same shadows that the neutral face throws on itself, as in pictures and films
-        renderer = Renderer(topology, clip.template, 1000, 1000, tint=clip.tint)
+        renderer = Renderer(topology, clip.template, 1000, 1000, tint=clip.tint, subject=clip.subject)
     except ImportError:
         raise InputError("a player needs Pillow, which is not installed : pip install 'meshtalk[media]'") from None
     peaks = np.maximum(renderer.surface.max(0), 1e-6)
@@ -120,7 +119,7 @@ def _clip(clip: Clip, name: str, payload: Payload) -> dict[str, Any]:
         "source": payload.add(source.astype(index)),
         "corners": payload.add(corners.astype(index)),
         "uvs": None if uvs is None else payload.add(np.stack([uvs[:, 0], 1 - uvs[:, 1]], 1).astype(np.float32)),
-        "texture": None if uvs is None else payload.add(_texture(topology)),
+        "texture": None if uvs is None else payload.add(_texture(clip)),
         "template": payload.add(np.asarray(clip.template, np.float32)),
         "surface": payload.add(np.rint(renderer.surface / peaks * 255).astype(np.uint8)),
         "surfacePeaks": peaks.tolist(),
@@ -143,14 +142,13 @@ def _view(renderer: Renderer) -> dict[str, Any]:
     return {"centre": camera.centre.tolist(), "distance": camera.distance_m, "slope": renderer.height / camera.focal_px}
 
 
-def _texture(topology: Topology) -> np.ndarray:
-    """The texture as WebP, a tenth of the PNG's size."""
+def _texture(clip: Clip) -> np.ndarray:
+    """The texture, with this person's hair and eyes, as WebP, a tenth of the PNG's size."""
     from PIL import Image
 
-    assert topology.texture_png is not None
     packed = io.BytesIO()
-    with Image.open(io.BytesIO(topology.texture_png)) as picture:
-        picture.convert("RGB").save(packed, "WEBP", quality=_TEXTURE_QUALITY)
+    picture = Image.fromarray(dress.picture(clip.topology, clip.subject, clip.tint))
+    picture.save(packed, "WEBP", quality=_TEXTURE_QUALITY)
     return np.frombuffer(packed.getvalue(), np.uint8)
 
 

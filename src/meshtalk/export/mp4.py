@@ -52,7 +52,7 @@ def write_mp4(
     if clip.n_frames == 0:
         raise InputError("the clip has no frames, so there is no film to write")
     with atomic(path) as temporary:
-        renderer = Renderer(clip.topology, clip.template, width, height, look, tint=clip.tint)
+        renderer = Renderer(clip.topology, clip.template, width, height, look, tint=clip.tint, subject=clip.subject)
         with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container:
             video: Any = container.add_stream("libx264", rate=clip.fps, options={"crf": "17", "preset": "medium"})
             video.width, video.height, video.pix_fmt = width, height, "yuv420p"

@@ -15,7 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from meshtalk.errors import InputError
-from meshtalk.render import dress, scene
+from meshtalk.render import dress, hair, scene
+from meshtalk.render.kinds import HAIR
 from meshtalk.render.look import CAMERAS, LIGHTS, Lighting, Look, View
 from meshtalk.topology import Topology
 
@@ -37,6 +38,7 @@ class Renderer:
         look: Look | None = None,
         *,
         tint: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        subject: str = "",
     ) -> None:
         """Place camera and lights, and work out where the template's own shape keeps the light away.
 
@@ -45,6 +47,7 @@ class Renderer:
             width, height: of the pictures, pixels.
             look: camera and light; None is the front in the studio.
             tint: linear factors of red, green and blue on the skin.
+            subject: whose hair and eyes the packaged head has; see `dress.dress_of`.
 
         Raises:
             InputError: a shape or size that does not fit, a damaged texture, or the `media` extra is missing.
@@ -70,15 +73,24 @@ class Renderer:
         self._buffers = threading.local()
         to_key = self._lights[0, :3] @ self.camera.rotation
         self.surface[:, 3:5] = np.maximum(self.surface[:, 3:5], occlusion.openness(topology, template, to_key))
-        self._prepare(template)
+        self._prepare(template, tint, subject)
 
-    def _prepare(self, template: np.ndarray) -> None:
+    def _prepare(self, template: np.ndarray, tint: tuple[float, float, float], subject: str) -> None:
         """What is drawn: the mesh cut finer, with all that belongs to its vertices and faces."""
         topology = self.topology
-        self._texels, self._levels, uvs, uv_faces = scene.texture_pyramid(topology, dress.masks(topology))
+        self._coarse = np.ascontiguousarray(topology.faces, np.uint32)
+        self._ribbons, self._height, shine, dye = None, None, None, None
+        where = dress.masks(topology)
+        if where is not None:
+            worn, normals = dress.dress_of(subject), np.empty(template.shape)
+            self._kernels.vertex_normals(template, self._coarse, np.eye(3), normals)
+            px_m = self.camera.distance_m / self.camera.focal_px
+            self._height, self._ribbons = dress.grown(topology, template, normals, where, worn, px_m)
+            shine, dye = 2 * where[..., 2], lambda picture: dress.dyed(picture, where, worn, tint)
+        self._texels, self._levels, uvs, uv_faces = scene.texture_pyramid(topology, shine, dye)
         vertex_kinds, self._face_kinds = scene.kinds(topology)
         surface = np.column_stack([self.surface, scene.corneas(topology, template)]).astype(np.float32)
-        self._coarse = self._faces = np.ascontiguousarray(topology.faces, np.uint32)
+        self._faces = self._coarse
         self._edges = np.zeros((0, 2), np.uint32)
         if len(topology.faces) <= scene.FINEST:
             self._edges, self._faces = scene.finer(topology.faces, topology.n_vertices)
@@ -90,8 +102,22 @@ class Renderer:
         self._vertex_kinds = np.concatenate([vertex_kinds, np.maximum(vertex_kinds[a], vertex_kinds[b])])
         self._surface = np.concatenate([surface, (surface[a] + surface[b]) / 2])
         self._uvs, self._uv_faces = uvs.astype(np.float32), uv_faces
+        self._n_surface, self._skin_faces = len(self._surface), self._faces
+        if self._ribbons is not None:
+            self._hang(self._ribbons)
         disc = scene.directions(2 * scene.TAPS)[: scene.TAPS, :2]
         self._taps = disc - np.array([0.0, scene.FROM_ABOVE])
+
+    def _hang(self, ribbons: hair.Ribbons) -> None:
+        """Add ribbons to what is drawn."""
+        count, root = len(ribbons.local), ribbons.roots[ribbons.strip, 0]
+        extra = np.zeros((count, self._surface.shape[1]), np.float32)
+        extra[:, :3], extra[:, 3:5], extra[:, 5] = ribbons.colour, 0.4 + 0.6 * self.surface[root, 3:5], ribbons.shine
+        self._surface = np.concatenate([self._surface, extra])
+        self._vertex_kinds = np.concatenate([self._vertex_kinds, np.full(count, HAIR, np.uint8)])
+        self._face_kinds = np.concatenate([self._face_kinds, np.full(len(ribbons.faces), HAIR, np.uint8)])
+        self._faces = np.concatenate([self._faces, (ribbons.faces + self._n_surface).astype(np.uint32)])
+        self._uv_faces = np.concatenate([self._uv_faces, np.zeros_like(ribbons.faces, np.uint32)])
 
     def frame(self, vertices: np.ndarray) -> np.ndarray:
         """Draw one mesh.
@@ -110,14 +136,23 @@ class Renderer:
         if not hasattr(buffers, "owner"):
             cells, count = (self.height, self.width, run.N_SAMPLES), len(self._surface)
             buffers.owner, buffers.nearness = np.empty(cells, np.int32), np.empty(cells, np.float32)
-            buffers.own_normals, buffers.refined = np.empty(vertices.shape), np.empty((count, 3))
-            buffers.screen, buffers.normals = np.empty((count, 3)), np.empty((count, 3))
+            buffers.own_normals, buffers.raised = np.empty(vertices.shape), np.empty(vertices.shape, np.float32)
+            buffers.points, buffers.screen, buffers.normals = (np.empty((count, 3)) for _ in range(3))
             buffers.sheltered, buffers.lit = np.empty(count), np.empty((count, shading.LIT))
+        points, normals, n = buffers.points, buffers.normals, self._n_surface
         run.vertex_normals(vertices, self._coarse, np.eye(3), buffers.own_normals)
-        run.refine(vertices, buffers.own_normals, self._edges, buffers.refined)
-        run.vertex_normals(buffers.refined, self._faces, camera.rotation, buffers.normals)
+        if self._ribbons is not None:
+            locks = self._ribbons
+            run.grow(
+                vertices, buffers.own_normals, locks.roots, locks.strip, locks.local, locks.leaning, camera.rotation,
+                points[n:], normals[n:],
+            )  # fmt: skip
+            run.raise_hair(vertices, buffers.own_normals, self._height, buffers.raised)
+            vertices = buffers.raised
+        run.refine(vertices, buffers.own_normals, self._edges, points[:n])
+        run.vertex_normals(points[:n], self._skin_faces, camera.rotation, normals[:n])
         view = np.array([camera.focal_px, camera.cx, camera.cy])
-        run.project(buffers.refined, camera.rotation, camera.centre, camera.distance_m, view, buffers.screen)
+        run.project(points, camera.rotation, camera.centre, camera.distance_m, view, buffers.screen)
         run.rasterise(buffers.screen, self._faces, self._face_kinds, buffers.nearness, buffers.owner)
         run.shelter(
             buffers.screen, buffers.normals, self._vertex_kinds, self._face_kinds, camera.focal_px, self._taps,

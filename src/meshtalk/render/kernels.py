@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from meshtalk.compiled import compiled
-from meshtalk.render.kinds import SHELL
+from meshtalk.render.kinds import HAIR, SHELL
 
 BACKGROUND = -1
 SUBPIXEL = 256.0
@@ -21,12 +21,12 @@ share an edge neither overlap nor leave a crack."""
 N_SAMPLES = 4
 SAMPLES = np.array([[0.375, 0.125], [0.875, 0.375], [0.125, 0.625], [0.625, 0.875]])
 """Positions inside a pixel, on a rotated grid: edges near the horizontal and the vertical get four steps, not two."""
-YIELDS_M = (0.0, 0.0005, 0.0025, 0.005, 0.003)
+YIELDS_M = (0.0, 0.0005, 0.0025, 0.0015, 0.003, 0.0)
 """By kind: how much nearer than skin a face has to be to cover it. What comes through a lid or a lip in an extreme pose
 stays hidden; the cornea seen from the side, far before the other lid, does not."""
-SHELTER_M = (0.0, 0.022, 0.0046, 0.006, 0.022)
+SHELTER_M = (0.0, 0.022, 0.0046, 0.006, 0.022, 0.0)
 """By kind: how far on the picture lids and lips keep the light off."""
-DARK_M = (0.0, 0.040, 0.0, 0.0, 0.052)
+DARK_M = (0.0, 0.040, 0.0, 0.0, 0.052, 0.0)
 """By kind: how far behind lips all around it is dark; 0 where that does not matter, but only how much they cover."""
 TILE = 8
 """Pixels along a side of the coarse depth cells that let hidden back faces be skipped."""
@@ -153,7 +153,7 @@ def rasterise(screen, faces, kinds, nearness, owner):
     # what lies in the head comes after the skin, to which it yields; last come back faces, nearly all of them hidden
     for turn in range(3):
         back = turn == 2
-        if back:  # one look at the coarse depth spares them
+        if turn == 1:  # one look at the coarse depth spares what the skin hides
             farthest[:] = np.inf
             for y in range(height):
                 for x in range(width):
@@ -168,22 +168,23 @@ def rasterise(screen, faces, kinds, nearness, owner):
             x2, y2, z2 = screen[c, 0], screen[c, 1], screen[c, 2]
             # y points down, so a front face has a negative area here
             area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-            if area == 0.0 or (area > 0.0) != back or min(z0, z1, z2) <= 0.0:
+            if area == 0.0 or ((area > 0.0) != back and kinds[f] != HAIR) or min(z0, z1, z2) <= 0.0:
                 continue
             left, right = max(int(np.floor(min(x0, x1, x2))), 0), min(int(np.floor(max(x0, x1, x2))), width - 1)
             top, bottom = max(int(np.floor(min(y0, y1, y2))), 0), min(int(np.floor(max(y0, y1, y2))), height - 1)
             if left > right or top > bottom:
                 continue
             mark = np.int32(f)
-            if back:
+            if turn > 0:
                 near, hidden = np.float32(max(z0, z1, z2)), True
                 for y in range(top // TILE, bottom // TILE + 1):
                     for x in range(left // TILE, right // TILE + 1):
                         hidden = hidden and near < farthest[y, x]
                 if hidden:
                     continue
+            if back:
                 mark = np.int32(-2 - f)
-            else:
+            elif area < 0.0:
                 x1, y1, z1, x2, y2, z2 = x2, y2, z2, x1, y1, z1
             _fill(
                 x0, y0, z0, x1, y1, z1, x2, y2, z2, mark, YIELDS_M[kinds[f]], kinds, left, right, top, bottom, offset,
@@ -233,6 +234,59 @@ def refine(vertices, normals, edges, refined):
 
 
 @_compiled
+def raise_hair(vertices, normals, height, raised):
+    """The surface of short hair: vertices (V,3) moved along normals (V,3) by height (V,) metres → raised (V,3)."""
+    for v in range(vertices.shape[0]):
+        for k in range(3):
+            raised[v, k] = vertices[v, k] + height[v] * normals[v, k]
+
+
+@_compiled
+def grow(vertices, normals, roots, strip, local, leaning, rotation, points, lit_by):
+    """Where ribbons of hair are on a face in motion.
+
+    Args:
+        vertices, normals: (V,3) of the face.
+        roots, strip, local, leaning: see `hair.Ribbons`.
+        rotation: (3,3) world to camera.
+        points: (P,3) written, metres; lit_by: (P,3) written, normals in camera space.
+    """
+    axes = np.zeros((3, 3))
+    last = -1
+    a = b = 0
+    for p in range(strip.shape[0]):
+        if strip[p] != last:
+            last = strip[p]
+            a, b = roots[last, 0], roots[last, 1]
+            dot = size = 0.0
+            for k in range(3):
+                axes[0, k] = vertices[b, k] - vertices[a, k]
+                axes[1, k] = normals[a, k] + normals[b, k]
+                size += axes[0, k] ** 2
+            for k in range(3):
+                axes[0, k] /= max(np.sqrt(size), 1e-12)
+                dot += axes[0, k] * axes[1, k]
+            size = 0.0
+            for k in range(3):
+                axes[1, k] -= dot * axes[0, k]
+                size += axes[1, k] ** 2
+            for k in range(3):
+                axes[1, k] /= max(np.sqrt(size), 1e-12)
+            axes[2, 0] = axes[0, 1] * axes[1, 2] - axes[0, 2] * axes[1, 1]
+            axes[2, 1] = axes[0, 2] * axes[1, 0] - axes[0, 0] * axes[1, 2]
+            axes[2, 2] = axes[0, 0] * axes[1, 1] - axes[0, 1] * axes[1, 0]
+        nx = ny = nz = 0.0
+        for k in range(3):
+            points[p, k] = 0.5 * (float(vertices[a, k]) + vertices[b, k])
+            lean = 0.0
+            for j in range(3):
+                points[p, k] += local[p, j] * axes[j, k]
+                lean += leaning[p, j] * axes[j, k]
+            nx, ny, nz = nx + rotation[0, k] * lean, ny + rotation[1, k] * lean, nz + rotation[2, k] * lean
+        lit_by[p, 0], lit_by[p, 1], lit_by[p, 2] = nx, ny, nz
+
+
+@_compiled
 def shelter(screen, normals, vertex_kinds, face_kinds, focal, taps, nearness, owner, sheltered):
     """How much lids and lips stand before what lies behind them, in this pose and seen from here.
 
@@ -240,14 +294,14 @@ def shelter(screen, normals, vertex_kinds, face_kinds, focal, taps, nearness, ow
         screen: (V,3) from `project`; normals: (V,3), camera space; vertex_kinds: (V,) and face_kinds: (F,), SHELL and so on.
         taps: (K,2) spots of a disc of radius 1 around a vertex where skin in front is looked for.
         nearness, owner: from `rasterise`.
-        sheltered: (V,) written: 0 nothing, 1 all around; 0 for SHELL and for what is turned away.
+        sheltered: (V,) written: 0 nothing, 1 all around; 0 for SHELL, HAIR and what is turned away.
     """
     height, width = owner.shape[0], owner.shape[1]
     for v in range(screen.shape[0]):
         kind = vertex_kinds[v]
         sheltered[v] = 0.0
         near = screen[v, 2]
-        if kind == SHELL or near <= 0.0 or normals[v, 2] < -0.3:
+        if kind in (SHELL, HAIR) or near <= 0.0 or normals[v, 2] < -0.3:
             continue
         reach = SHELTER_M[kind] * focal * near
         before = near + 0.0003 * near * near

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -205,11 +206,14 @@ def finer(faces: np.ndarray, n_vertices: int) -> tuple[np.ndarray, np.ndarray]:
     return edges.astype(np.uint32), np.ascontiguousarray(cut.reshape(-1, 3), np.uint32)
 
 
-def texture_pyramid(topology: Topology, masks: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
+def texture_pyramid(
+    topology: Topology, shine: np.ndarray | None = None, dye: Callable[[np.ndarray], np.ndarray] | None = None
+) -> tuple[np.ndarray, ...]:
     """Texture and coordinates as the kernels want them.
 
     Args:
-        masks: (H,W,3) in [0,1], see `dress.masks`.
+        shine: (H,W) factors on what the skin mirrors.
+        dye: what becomes of the picture (H,W,3), linear light.
 
     Returns:
         texels (P,4) float32 linear light and factor on what is mirrored, levels (L,3) (start, width, height), uvs (N,2),
@@ -225,18 +229,11 @@ def texture_pyramid(topology: Topology, masks: np.ndarray | None = None) -> tupl
             np.zeros((1, 2), np.float32),
             np.zeros((len(topology.faces), 3), np.uint32),
         )
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(topology.texture_png)) as picture:
-            srgb = np.asarray(picture.convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
-        raise InputError(f"the texture of topology {topology.hash} is no readable image: {error}") from None
-    colours = to_linear(np.arange(256) / 255.0).astype(np.float32)[srgb]
-    shine = np.ones((*colours.shape[:2], 1), np.float32)
-    if masks is not None:
-        shine = (2 * masks[..., 2:] * pores(*masks.shape[:2])[..., None]).astype(np.float32)
-    level = np.concatenate([colours, shine], 2)
+    colours = to_linear(np.arange(256) / 255.0).astype(np.float32)[picture_of(topology)]
+    if dye is not None:
+        colours = dye(colours)
+    factors = np.ones(colours.shape[:2]) if shine is None else shine * pores(*shine.shape)
+    level = np.dstack([colours, factors]).astype(np.float32)
     texels, levels, start = [], [], 0
     while True:
         tall, wide = level.shape[:2]
@@ -249,6 +246,21 @@ def texture_pyramid(topology: Topology, masks: np.ndarray | None = None) -> tupl
         level = (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) * np.float32(0.25)
     uvs = np.ascontiguousarray(topology.uvs, np.float32)
     return np.concatenate(texels), np.array(levels, np.uint32), uvs, np.ascontiguousarray(topology.uv_faces, np.uint32)
+
+
+def picture_of(topology: Topology) -> np.ndarray:
+    """(H,W,3) uint8 sRGB: the texture, which has to be there.
+
+    Raises:
+        InputError: it is no image.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(topology.texture_png or b"")) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise InputError(f"the texture of topology {topology.hash} is no readable image: {error}") from None
 
 
 def pores(height: int, width: int) -> np.ndarray:

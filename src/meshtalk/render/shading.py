@@ -10,7 +10,7 @@ import numpy as np
 
 from meshtalk.compiled import compiled
 from meshtalk.render.kernels import BACKGROUND, N_SAMPLES, SAMPLES
-from meshtalk.render.kinds import TOOTH
+from meshtalk.render.kinds import HAIR, TOOTH
 
 LIT = 11
 """Columns of the table that `light` writes."""
@@ -23,7 +23,7 @@ CORNEA, IRIS = 1.5, 1.6
 """How much more the cornea's normals lean outwards than the eyeball's, and how much more inwards those of the iris."""
 ONE_SURFACE_M = 0.0012
 """Faces of one kind whose depths within a pixel differ by less are taken for one surface."""
-SHELTERS = (0.0, 0.92, 0.80, 0.55, 0.85)
+SHELTERS = (0.0, 0.92, 0.80, 0.55, 0.85, 0.0)
 """By kind: share of the light that lids and lips all around keep off."""
 
 _compiled = compiled(error_model="numpy")
@@ -229,7 +229,9 @@ def shade(
                 wa, wb, wc = max(wa * scale, 0.0), max(wb * scale, 0.0), max(wc * scale, 0.0)
                 scale = 1.0 / (wa + wb + wc)
                 wa, wb, wc = wa * scale, wb * scale, wc * scale
-                red, green, blue, shine = _textured(texture, levels, uvs, uv_faces, f, area, wa, wb, wc)
+                red = green = blue = shine = 1.0
+                if kinds[f] != HAIR:
+                    red, green, blue, shine = _textured(texture, levels, uvs, uv_faces, f, area, wa, wb, wc)
                 for k in range(LIT):
                     s[k] = wa * lit[a, k] + wb * lit[b, k] + wc * lit[c, k]
                 if mark < 0:  # the inside of an open shell: hardly any light gets there

@@ -74,7 +74,7 @@ class Performing:
     strength: Words = ()
     """FACTOR on the expression, 0 to 2, or REGION=FACTOR … (default: 1)."""
     person: str | None = None
-    """one of the packaged people, p00, p01, …, or an integer seed for a new face."""
+    """clara, amara, kenji or henrik, another of the packaged people, p00, p01, …, or an integer seed for a new face."""
     seed: int = 0
     """of the sampling; the same seed gives the same animation."""
     temperature: float = 1.0

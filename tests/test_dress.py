@@ -1,0 +1,132 @@
+"""What people wear in pictures: hair, brows and lashes, the colours of hair and eyes."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from meshtalk.corpus.head import NAMED, Head, load_head
+from meshtalk.errors import InputError
+from meshtalk.render import Look, Renderer, dress, kernels
+from meshtalk.render.kinds import HAIR
+
+PX = 96
+
+
+@pytest.fixture(scope="module")
+def head() -> Head:
+    return load_head()
+
+
+@pytest.fixture(scope="module")
+def named(head: Head) -> dict[str, Renderer]:
+    people = {name: head.person(name) for name in NAMED}
+    return {
+        name: Renderer(head.topology, p.template, PX, PX, Look("face"), tint=p.tint, subject=p.name)
+        for name, p in people.items()
+    }
+
+
+def test_names_are_people_of_the_head(head: Head) -> None:
+    assert dress.NAMED == NAMED
+    for name, plain in NAMED.items():
+        np.testing.assert_array_equal(head.person(name).template, head.person(plain).template)
+        assert head.person(name).name == name
+        assert dress.dress_of(name) == dress.dress_of(plain)
+    with pytest.raises(InputError, match="clara, amara, kenji, henrik"):
+        head.person("nobody")
+    assert len(head.people) == 32
+
+
+def test_the_named_four_differ_in_hair_eyes_and_skin(head: Head) -> None:
+    worn = [dress.dress_of(name) for name in NAMED]
+    assert len({d.style.cut for d in worn}) >= 3
+    assert len({d.hair for d in worn}) == 3
+    assert len({d.iris for d in worn}) >= 3
+    assert len({head.person(name).tint for name in NAMED}) == 4
+
+
+def test_pictures_of_two_people_on_one_face_differ_by_what_they_wear(head: Head, named: dict[str, Renderer]) -> None:
+    person = head.person("clara")
+    own = named["clara"].frame(person.template)
+    again = Renderer(head.topology, person.template, PX, PX, Look("face"), tint=person.tint, subject="p00")
+    np.testing.assert_array_equal(own, again.frame(person.template))
+    other = Renderer(head.topology, person.template, PX, PX, Look("face"), tint=person.tint, subject="henrik")
+    assert np.any(own != other.frame(person.template))
+
+
+def test_hair_is_for_pictures_alone(head: Head, named: dict[str, Renderer]) -> None:
+    """Ribbons add to what is drawn, and to nothing that is exported."""
+    for renderer in named.values():
+        assert renderer.topology.n_vertices == len(renderer.surface) == 6322
+        assert renderer.topology.hash == head.topology.hash
+        assert (renderer._face_kinds == HAIR).sum() > 1000
+        assert len(renderer._coarse) == 12376
+
+
+def test_lashes_and_brows_go_where_the_lids_and_brows_go(head: Head, named: dict[str, Renderer]) -> None:
+    renderer, person = named["henrik"], head.person("henrik")
+    names = list(head.topology.shape_names)
+
+    def points(shape: str) -> np.ndarray:
+        moved = person.template + head.topology.shapes[names.index(shape)] if shape else person.template
+        renderer.frame(moved.astype(np.float32))
+        return renderer._buffers.points[renderer._n_surface :].copy()
+
+    rest = points("")
+    lids = np.linalg.norm(points("eyeBlinkLeft") - rest, axis=1)
+    brows = np.linalg.norm(points("browOuterUpLeft") - rest, axis=1)
+    assert 0.004 < lids.max() < 0.025
+    assert (lids > 0.003).sum() > 300, "the upper lid's lashes"
+    assert (brows > 0.002).sum() > 100
+    assert np.median(lids) < 1e-4, "hair on the scalp stays where it is"
+    # no lash leaves its lid: the distance to where it stands does not change
+    root = person.template[renderer._ribbons.roots].mean(1)[renderer._ribbons.strip]
+    assert np.linalg.norm(rest - root, axis=1)[lids > 0.003].max() < 0.02
+
+
+def test_dyeing_changes_hair_and_irises_and_leaves_the_skin(head: Head) -> None:
+    plain = dress.picture(head.topology, "nobody", (1.0, 1.0, 1.0)).astype(int)
+    blond = dress.picture(head.topology, "p16", (1.0, 1.0, 1.0)).astype(int)
+    where = dress.masks(head.topology)
+    assert where is not None
+    scalp, skin = where[..., 0] > 0.7, (where[..., 0] == 0) & (where[..., 1] == 0)
+    assert (blond - plain)[scalp].mean() > 60
+    assert np.abs(blond - plain)[skin].max() <= 1
+    iris = where[:200, ..., 1] > 0.9
+    change = (blond - plain)[:200][iris].mean(0)
+    assert change[2] > change[0] + 10, "blue eyes"
+    # what multiplies the skin does not darken the hair
+    dark = dress.picture(head.topology, "p16", (0.5, 0.5, 0.5)).astype(int)
+    assert dark[scalp].mean() > blond[scalp].mean() + 20
+
+
+def test_another_texture_is_left_alone(head: Head) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (16, 16), (90, 120, 150)).save(stream, "PNG")
+    other = replace(head.topology, texture_png=stream.getvalue())
+    assert dress.masks(other) is None
+    assert set(np.unique(dress.picture(other, "clara", (1.0, 1.0, 1.0)))) == {90, 120, 150}
+    template = head.neutral
+    assert not (Renderer(other, template, 64, 64)._face_kinds == HAIR).any()
+
+
+def test_ribbons_turn_with_the_head(head: Head, named: dict[str, Renderer]) -> None:
+    """A rigid turn of the mesh turns every ribbon with it."""
+    renderer, template = named["amara"], head.person("amara").template
+    hung = renderer._ribbons
+    angle = np.deg2rad(20)
+    turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    found = []
+    for vertices in (template, template @ turn.T):
+        vertices, normals = np.ascontiguousarray(vertices, np.float32), np.empty(template.shape)
+        kernels.vertex_normals(vertices, renderer._coarse, np.eye(3), normals)
+        points, lit = np.empty(hung.local.shape), np.empty(hung.local.shape)
+        kernels.grow(vertices, normals, hung.roots, hung.strip, hung.local, hung.leaning, np.eye(3), points, lit)
+        found.append((points, lit))
+    np.testing.assert_allclose(found[0][0] @ turn.T, found[1][0], atol=2e-5)
+    np.testing.assert_allclose(np.linalg.norm(found[0][1], axis=1), 1, atol=1e-3)
