@@ -20,6 +20,7 @@ from meshtalk.model.autoencoder import MeshTalk
 from meshtalk.model.geometry import BasisGeometry, DenseGeometry, Identity
 from meshtalk.model.regressor import Regressor
 from meshtalk.topology import Topology
+from meshtalk.training.data import Batch, WindowData
 from meshtalk.training.fit_geometry import opening_pairs, region_arrays
 
 FPS = Fraction(30)
@@ -172,6 +173,11 @@ def quick_training(regression: int, stage1: int, stage2: int, **changes: object)
 
     settings: Mapping[str, object] = {"augmentations": 1, "validate_every": 50, "checkpoint_every": 5} | changes
     return TrainConfig(regression=stage(regression), stage1=stage(stage1), stage2=stage(stage2), **settings)  # type: ignore[arg-type]
+
+
+def batch(data: WindowData, rng: np.random.Generator, size: int, frames: int) -> Batch:
+    """All of a batch."""
+    return data.take(data.draw(rng, size, frames), np.arange(size))
 
 
 DENSE_LOSS = LossConfig(reconstruction=0.0, eyelid=1.0, opening=0.0, velocity=0.0)

@@ -349,6 +349,6 @@ def test_training_sees_no_missing_frame(tmp_path):
     assert data.starts(1, 8).tolist() == [0, 12, 15, 18, 21]
     assert data.starts(2, 8).tolist() == []
     rng = np.random.default_rng(0)
-    drawn = [data.batch(rng, 8, 8) for _ in range(20)]
+    drawn = [rig.batch(data, rng, 8, 8) for _ in range(20)]
     assert {int(c) for batch in drawn for c in batch.clip_ids} == {0, 1}
     assert {int(s) for batch in drawn for s in batch.starts[batch.clip_ids.numpy() == 1]} == {0, 12, 15, 18, 21}

@@ -282,7 +282,7 @@ def windows(corpus, folder: Path) -> WindowData:
 def test_the_reader_gives_what_the_clips_hold(rig_corpus, tmp_path):
     """The release's gives zeros."""
     data = windows(rig_corpus, tmp_path)
-    batch = data.batch(np.random.default_rng(0), 4, 24)
+    batch = rig.batch(data, np.random.default_rng(0), 4, 24)
     assert batch.features.std() > 0.1
     for row, (index, start) in enumerate(zip(batch.clip_ids.tolist(), batch.starts.tolist(), strict=True)):
         clip = rig_corpus.load(data.infos[index])
@@ -296,7 +296,7 @@ def test_the_reader_gives_what_the_clips_hold(rig_corpus, tmp_path):
 def test_a_swap_partner_is_another_clip(rig_corpus, tmp_path):
     data = windows(rig_corpus, tmp_path)
     for seed in range(50):
-        ids = data.batch(np.random.default_rng(seed), 3, 24).clip_ids
+        ids = rig.batch(data, np.random.default_rng(seed), 3, 24).clip_ids
         assert (ids[swap_partners(ids, seed)] != ids).all()
 
 

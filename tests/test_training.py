@@ -50,7 +50,7 @@ def test_sound_and_motion_of_a_window_are_aligned(rig_corpus, tmp_path):
     rng = np.random.default_rng(0)
     sound, opening = [], []
     for _ in range(4):
-        batch = data.batch(rng, 6, 30)
+        batch = rig.batch(data, rng, 6, 30)
         sound.append(loudness(batch.features, batch.hops, reach))
         opening.append(data.geometry.opening(batch.motion).numpy())
         assert batch.motion.shape == (6, 30, data.geometry.n_motion)
@@ -68,7 +68,7 @@ def test_sound_and_motion_of_a_window_are_aligned(rig_corpus, tmp_path):
 
 def test_features_of_a_window_are_those_of_the_clip(rig_corpus, tmp_path):
     data = windows(rig_corpus, tmp_path, versions=0)
-    batch = data.batch(np.random.default_rng(3), 5, 24)
+    batch = rig.batch(data, np.random.default_rng(3), 5, 24)
     for row, (clip, start) in enumerate(zip(batch.clip_ids.tolist(), batch.starts, strict=True)):
         whole, hops = data.clip_window(clip)
         first = int(start * 100 / rig.FPS)
@@ -80,7 +80,7 @@ def test_features_of_a_window_are_those_of_the_clip(rig_corpus, tmp_path):
 def test_augmented_versions_are_used_and_clean_ones_kept(rig_corpus, tmp_path):
     data = windows(rig_corpus, tmp_path, versions=2)
     assert data.features.rows.parts == 3
-    batch = data.batch(np.random.default_rng(1), 16, 24)
+    batch = rig.batch(data, np.random.default_rng(1), 16, 24)
     length = batch.features.shape[1]
     firsts = [int(start * 100 / rig.FPS) for start in batch.starts]
     clips = zip(batch.features, batch.clip_ids.tolist(), firsts, strict=True)
@@ -91,12 +91,12 @@ def test_augmented_versions_are_used_and_clean_ones_kept(rig_corpus, tmp_path):
 def test_a_batch_always_holds_two_clips(rig_corpus, tmp_path):
     data = windows(rig_corpus, tmp_path, split="val", versions=0)
     for seed in range(20):
-        assert len(data.batch(np.random.default_rng(seed), 2, 24).clip_ids.unique()) == 2
+        assert len(rig.batch(data, np.random.default_rng(seed), 2, 24).clip_ids.unique()) == 2
 
 
 def test_windows_longer_than_the_clips(rig_corpus, tmp_path):
     with pytest.raises(InputError, match="61 frames or more"):
-        windows(rig_corpus, tmp_path).batch(np.random.default_rng(0), 2, 61)
+        rig.batch(windows(rig_corpus, tmp_path), np.random.default_rng(0), 2, 61)
 
 
 def test_features_are_made_once(rig_corpus, tmp_path, monkeypatch):
@@ -151,7 +151,7 @@ def test_clips_whose_sound_ends_a_frame_early_are_whole(tmp_path, config):
         encoder = data.encoder.eval()
         assert encoder.at(features, hops).shape[1] == 31
     for seed in range(5):
-        batch = data.batch(np.random.default_rng(seed), 3, 31)
+        batch = rig.batch(data, np.random.default_rng(seed), 3, 31)
         for row, clip in enumerate(batch.clip_ids.tolist()):
             torch.testing.assert_close(batch.features[row], data.clip_window(clip)[0][0, : batch.features.shape[1]])
 

@@ -216,6 +216,15 @@ def test_a_signal_between_the_stages_stops_at_once(places, small_run):
     same(places[1], small_run)
 
 
+def test_a_signal_after_the_last_step_of_a_stage_is_heard(places, small_run):
+    """While the stage's last checkpoint is written, or validation runs."""
+    for moment, reached in (("regression 4/", "regression 4/4"), ("stage1 4 validation", "stage1 4/4")):
+        with pytest.raises(Stopped, match=f"stopped at {reached}, which is saved"):
+            run(*places, say=At(moment, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    run(*places)
+    same(places[1], small_run)
+
+
 def test_ctrl_c_twice_does_not_wait(monkeypatch):
     asked = stopping.Asked()
     asked(signal.SIGINT, None)

@@ -259,10 +259,6 @@ class WindowData:
         )
         return moved.flatten(2)
 
-    def batch(self, rng: np.random.Generator, size: int, frames: int) -> Batch:
-        """`draw` and `take` of all rows."""
-        return self.take(self.draw(rng, size, frames), np.arange(size))
-
     def _find_usable(self, frames: int) -> tuple[np.ndarray, np.ndarray]:
         """((n,) clips that have a window of so many frames, (n,) share of all their frames up to each, its own included)."""
         whole = self.lengths >= frames

@@ -207,11 +207,20 @@ class Trainer:
                         )
                 if self.validate is not None and (self.step % self.validate_every == 0 or last):
                     self._validate(self.validate)
+                if last:  # what came after the exchange of the last step
+                    stop = self._agreed(self.optimizer.param_groups[0]["params"][0].new_tensor(asked.told))
                 if stop:
                     if self.kept != self.step:
                         self.save()
                     self.fabric.barrier()  # launchers end all processes as soon as one has ended: not before all is saved
                     raise Stopped(stop, f"{self.name} {self.step}/{self.stage.steps}")
+
+    def _agreed(self, told: Tensor) -> int:
+        """The signal that any process has got, of each one's `Asked.told`; 0: none."""
+        shared = self.fabric.all_reduce(told, reduce_op="mean")
+        assert isinstance(shared, Tensor)
+        signals, share = shared.tolist()
+        return round(signals / share) if share else 0
 
     @property
     def _left(self) -> int:
@@ -254,7 +263,7 @@ class Trainer:
         assert total is not None
         assert gradient is not None
         # one exchange: all processes see the same numbers, and stop at the same step
-        shared = torch.cat([total / n, total.new_tensor([gradient, asked.number, bool(asked.number)])])
+        shared = torch.cat([total / n, total.new_tensor([gradient, *asked.told])])
         shared = fabric.all_reduce(shared, reduce_op="mean")
         assert isinstance(shared, Tensor)
         *means, norm, signals, share = shared.tolist()

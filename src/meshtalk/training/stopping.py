@@ -37,6 +37,11 @@ class Asked:
     number = 0
     since_s = 0.0
 
+    @property
+    def told(self) -> tuple[float, float]:
+        """(number, whether there is one): their means over processes tell the signal that some of them got."""
+        return float(self.number), float(self.number != 0)
+
     def __call__(self, number: int, _: FrameType | None) -> None:
         if self.number == number == signal.SIGINT and time.monotonic() - self.since_s > SECOND_THOUGHT_S:
             raise KeyboardInterrupt
