@@ -93,6 +93,13 @@ class Renderer:
         disc = scene.directions(2 * scene.TAPS)[: scene.TAPS, :2]
         self._taps = disc - np.array([0.0, scene.FROM_ABOVE])
 
+    def paint(self, colours: np.ndarray) -> None:
+        """Give every vertex another colour, matt: (V,3) linear light. Not while another thread draws."""
+        count, (a, b) = len(colours), self._edges.T
+        self._surface[:count, :3] = colours
+        self._surface[count : count + len(a), :3] = (colours[a] + colours[b]) / 2
+        self._surface[: count + len(a), 5] = 0.0
+
     def frame(self, vertices: np.ndarray) -> np.ndarray:
         """Draw one mesh.
 
