@@ -12,9 +12,9 @@ import pytest
 import rig
 from hypothesis import given
 from hypothesis import strategies as st
+from regions_rig import HEAD, foreign, iou, turned_person
 
 from meshtalk.cli import main
-from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
 from meshtalk.landmarks import REQUIRED, head_landmarks
 from meshtalk.regions.face import Face
@@ -25,36 +25,16 @@ from meshtalk.regions.slit import inner_lips
 from meshtalk.regions.warp import bend, regions_from_landmarks, similarity
 from meshtalk.topology import REGIONS, Topology, lip_opening_m
 
-HEAD = load_head()
-TURN = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]
-TURN *= np.linalg.det(TURN)
-"""Any turn in space."""
-
 
 def run(command: str) -> None:
     main(command.split())
 
 
-def iou(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = a > 0.5, b > 0.5
-    return float((a & b).sum() / (a | b).sum())
-
-
-def foreign(person: str, seed: int = 0):
-    """(Another person in centimetres, turned anyhow, vertices in another order; its landmarks; new number of each old vertex)."""
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(HEAD.topology.n_vertices)  # new → old
-    new = np.argsort(order)
-    vertices = (100 * HEAD.person(person).template.astype(np.float64) @ TURN.T + [3.0, -70, 12])[order]
-    faces = rng.permutation(new[HEAD.topology.faces]).astype(np.int32)
-    points = {name: vertices[new[vertex]] for name, vertex in head_landmarks().items()}
-    return Face(Topology(faces, len(order)), vertices), points, new
-
-
 @pytest.fixture(scope="module")
 def carried():
-    face, points, new = foreign("p12")
-    return face, regions_from_landmarks(face, points), new
+    mesh = foreign()
+    face, points = turned_person(mesh, "p12")
+    return face, regions_from_landmarks(face, points), mesh.into
 
 
 @pytest.mark.parametrize(("region", "least"), [("mouth", 0.95), ("upper_face", 0.95), ("eyelids", 0.8), ("lips", 0.8)])
@@ -63,38 +43,15 @@ def test_another_person_finds_the_heads_regions(carried, region, least):
     assert iou(found.topology.regions[region][new], HEAD.topology.regions[region]) >= least
 
 
-def decimated(vertices: np.ndarray, faces: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """((V,) number of the vertex that each one becomes, (F,3) triangles that are left): edges collapse to their middles.
-
-    Only along the surface: lips that touch stay two.
-    """
-    edges = edges_of(faces)
-    into = np.arange(len(vertices))
-    taken = np.zeros(len(vertices), bool)
-    for a, b in edges[np.random.default_rng(seed).permutation(len(edges))]:
-        if not taken[a] and not taken[b]:
-            taken[[a, b]] = True
-            into[b] = a
-    into = np.unique(into, return_inverse=True)[1]
-    left = into[faces]
-    return into, left[(left[:, 0] != left[:, 1]) & (left[:, 1] != left[:, 2]) & (left[:, 2] != left[:, 0])]
-
-
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_coarser_mesh_finds_the_heads_regions(times):
     """Mouth and upper face are broad; of lids and lips, a few vertices wide, part of the rim falls on either side of one half."""
-    face, points, new = foreign("p12")
-    vertices, faces, into = face.vertices, face.topology.faces, new
-    for _ in range(times):
-        merged, faces = decimated(vertices, faces)
-        count = np.bincount(merged)
-        vertices = np.stack([np.bincount(merged, axis) / count for axis in vertices.T], 1)
-        into = merged[into]
-    assert len(vertices) < HEAD.topology.n_vertices * 0.62**times
-    found = regions_from_landmarks(Face(Topology(faces.astype(np.int32), len(vertices)), vertices), points)
+    mesh = foreign(times)
+    face, points = turned_person(mesh, "p12")
+    assert len(face.vertices) < HEAD.topology.n_vertices * 0.62**times
+    found = regions_from_landmarks(face, points)
     for region, least in (("mouth", 0.95), ("upper_face", 0.95), ("eyelids", 0.8), ("lips", 0.8)):
-        true = np.bincount(into, HEAD.topology.regions[region]) / np.bincount(into)
-        assert iou(found.topology.regions[region], true) >= least, region
+        assert mesh.agreement(found.topology)[region] >= least, region
     assert len(found.topology.landmarks["lip_inner_upper"]) >= 3
 
 
@@ -129,16 +86,17 @@ def test_what_is_drawn_stands_in_metres_and_upright(carried):
 
 
 def test_winding_and_few_landmarks_do_not_matter():
-    face, points, new = foreign("p03")
+    mesh = foreign()
+    face, points = turned_person(mesh, "p03")
     inside_out = Face(replace(face.topology, faces=face.topology.faces[:, ::-1]), face.vertices)
     found = regions_from_landmarks(inside_out, {name: points[name] for name in REQUIRED})
     for region, least in (("mouth", 0.85), ("upper_face", 0.85), ("lips", 0.6), ("eyelids", 0.4)):
-        assert iou(found.topology.regions[region][new], HEAD.topology.regions[region]) >= least, region
+        assert mesh.agreement(found.topology)[region] >= least, region
     assert len(found.topology.landmarks["lip_inner_upper"]) >= 5
 
 
 def test_other_things_in_the_file_get_nothing():
-    face, points, _ = foreign("p12")
+    face, points = turned_person(foreign(), "p12")
     body = face.vertices[:200] + np.array([0, 0, 400])  # four metres away
     faces = np.concatenate([face.topology.faces, face.topology.n_vertices + np.arange(198).reshape(-1, 3)])
     whole = Face(Topology(faces.astype(np.int32), len(face.vertices) + 200), np.concatenate([face.vertices, body]))

@@ -1,17 +1,13 @@
-"""Regions of a mesh that is not ours, judged by its own blendshapes; and training on data whose mesh they were made for."""
+"""Regions of a mesh that is not ours, judged by its own blendshapes."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-import convert_rig
 import numpy as np
 import pytest
-import rig
 
-from meshtalk.cli import main
-from meshtalk.corpus.store import Corpus
 from meshtalk.regions.face import Face
 from meshtalk.regions.warp import regions_from_landmarks
 from meshtalk.topology import Topology, lip_opening_m
@@ -94,23 +90,3 @@ def test_lips_are_round_the_mouth(foreign):
     assert lips[:, 0].max() == pytest.approx(left, abs=0.7)
     assert lips[:, 1].max() < neutral[ON_SKIN["nose_base"], 1]
     assert lips[:, 1].min() > neutral[ON_SKIN["chin"], 1] + 1
-
-
-@pytest.mark.usefixtures("inline_features")
-def test_a_data_set_trains_with_painted_regions(tmp_path, monkeypatch):
-    from meshtalk.training.run import train
-
-    monkeypatch.chdir(tmp_path)
-    convert_rig.write_mesh(Path("face.ply"))
-    for name, weights in rig.TOPOLOGY.regions.items():
-        np.save(f"{name}.npy", weights)
-    files = "--mouth mouth.npy --upper-face upper_face.npy --eyelids eyelids.npy --lips lips.npy"
-    main(f"regions painted face.ply -o made.npz {files}".split())
-    said = tuple((who, k) for who in ("s0", "s1", "s2", "s3") for k in (21, 22))
-    convert_rig.vocaset_arrays(tmp_path / "voca", seconds=1.5, said=said)
-    given = "--template face.ply --topology made.npz --workers 1"
-    main(f"corpus convert vocaset voca corpus {given}".split())
-    corpus = Corpus.open("corpus")
-    assert corpus.topology.region_hash == Topology.load("made.npz").region_hash
-    train(corpus, tmp_path / "run", rig.TINY, rig.quick_training(1, 2, 2), progress=lambda _: None)
-    assert (tmp_path / "run/model/config.json").is_file()

@@ -32,7 +32,7 @@ def numbered_landmarks(path: Path) -> None:
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
     for column, yaw in enumerate((0.0, -40.0)):
         renderer = Renderer(plain, head.neutral, PX, PX, Look(View(yaw, crop="face"), "soft"))
-        renderer.surface[:, :3] = to_linear(CLAY)
+        renderer.paint(to_linear(np.tile(CLAY, (plain.n_vertices, 1))))
         sheet.paste(Image.fromarray(renderer.frame(head.neutral)), (column * PX, 0))
         camera = renderer.camera
         for number, (name, vertex) in enumerate(head_landmarks().items(), 1):

@@ -110,7 +110,6 @@ def draw(influence: np.ndarray, animator: MeasuredAnimator, path: str | Path) ->
     plain = dataclasses.replace(animator.topology, texture_png=None)
     template = animator.checkpoint.template
     renderer = Renderer(plain, template, _FACE_PX, _FACE_PX, Look("face"))
-    renderer.surface[:, 5] = 0.0
     columns, rows = min(_COLUMNS, len(influence)), -(-len(influence) // _COLUMNS)
     shares = region_shares(influence, animator)
     with atomic(path) as temporary:
@@ -119,7 +118,7 @@ def draw(influence: np.ndarray, animator: MeasuredAnimator, path: str | Path) ->
         for head, moved in enumerate(influence):
             level = moved / max(moved.max(), 1e-9)
             colour = np.stack([np.interp(level, np.linspace(0, 1, len(_STOPS)), stop) for stop in _STOPS.T], 1)
-            renderer.surface[:, :3] = to_linear(colour)
+            renderer.paint(to_linear(colour))
             left, top = head % _COLUMNS * _FACE_PX, head // _COLUMNS * (_FACE_PX + _CAPTION_PX)
             sheet.paste(Image.fromarray(renderer.frame(template)), (left, top))
             most = ", ".join(f"{name} {shares[name][head]:.0%}" for name in ("mouth", "upper_face") if name in shares)

@@ -18,7 +18,8 @@ REGIONS = ("mouth", "upper_face", "eyelids", "lips")
 """Regions every talking topology names. The first two weigh eq. 4, the third eq. 5; "lips" is for measures."""
 INNER_LIPS = ("lip_inner_upper", "lip_inner_lower")
 """Landmarks that pair up where the lips meet."""
-ADVICE = "make regions and inner lips with `meshtalk regions` (docs/regions.md)"
+ADVICE = "make them with `meshtalk regions` (docs/regions.md)"
+"""How a mesh gets regions and inner lips."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ from meshtalk.corpus.claim import Maker
 from meshtalk.corpus.store import SPLITS, VALID, ClipInfo, Corpus, CorpusWriter
 from meshtalk.corpus.workers import in_order, pool
 from meshtalk.errors import InputError
+from meshtalk.topology import Topology
 
 REPORT = "conversion.json"
 BAR = 24
@@ -110,6 +111,7 @@ def convert(
     maker.check(root, [source])
     processes = pool(workers)
     plan = _checked(CONVERTERS[kind](source, options or Options()), source)
+    plan = _with_regions(plan, root)
     was_there = root.exists()
     maker.begin(root)
     writer = CorpusWriter(root, plan.topology, plan.fps, [plan.licence])
@@ -140,6 +142,17 @@ def convert(
     report = _report(plan, corpus, dropped)
     maker.tell(root, asdict(report))
     return corpus, report
+
+
+def _with_regions(plan: Plan, root: Path) -> Plan:
+    """The plan with the regions that its corpus was given since, where this conversion brings none."""
+    present = root / "topology.npz"
+    if plan.topology.regions or not present.is_file():
+        return plan
+    kept = Topology.load(present)
+    if kept.hash != plan.topology.hash:
+        return plan
+    return replace(plan, topology=replace(plan.topology, regions=kept.regions, landmarks=kept.landmarks))
 
 
 def _checked(plan: Plan, source: Path) -> Plan:
@@ -190,7 +203,7 @@ def _report(plan: Plan, corpus: Corpus, dropped: dict[str, str]) -> Report:
     if lacking := plan.topology.lacks():
         notes.append(
             f"the mesh names no {', '.join(lacking)}: training and measures need them; make them with `meshtalk regions`"
-            " (docs/regions.md) and run again with --topology FACE.npz"
+            " (docs/regions.md), then `meshtalk regions apply` or run again with --topology FACE.npz"
         )
     return Report(
         kind=plan.kind,

@@ -14,6 +14,7 @@ from meshtalk.evaluation.aggregate import MEASURES, Estimate, Part, estimates, m
 from meshtalk.evaluation.disentangle import Changes, Swapping, swap_tables
 from meshtalk.evaluation.nearest import Features, NearestClip
 from meshtalk.evaluation.report import Report
+from meshtalk.topology import ADVICE, Topology
 
 Progress = Callable[[int, int], None]
 """Called with (clips done, clips in all)."""
@@ -139,8 +140,10 @@ def evaluate_all(
         share: who does the work, clip by clip; the reports do not depend on it.
 
     Raises:
-        InputError: the split is empty, or a system answers with another topology, rate or length.
+        InputError: the split is empty, the mesh lacks regions or inner lips, or a system answers with another topology, rate
+            or length.
     """
+    check_measurable(corpus.topology)
     bench = Bench(systems, corpus, split, seed, samples, limit)
     infos, jobs = bench.infos, bench.jobs
     results: list[Any] = [None] * len(jobs)
@@ -178,6 +181,14 @@ def evaluate_all(
         )
         for name in systems
     ]
+
+
+def check_measurable(topology: Topology) -> None:
+    """Raise InputError unless the topology names the regions and the inner lips that are measured."""
+    lacking = topology.lacks(("mouth", "upper_face", "lips"))
+    if lacking or not topology.names_inner_lips:
+        names = ", ".join(lacking or ["inner lips"])
+        raise InputError(f"the corpus's mesh names no {names}, which are measured : {ADVICE}")
 
 
 def score_clip(samples: Sequence[Clip], true: score.Tracked, name: str) -> score.Row:

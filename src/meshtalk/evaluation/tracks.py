@@ -82,7 +82,7 @@ def crop(clip: Clip, n_frames: int) -> Clip:
 
 
 def aligned(predicted: Clip, true: Clip, name: str) -> tuple[Clip, Clip]:
-    """Both clips with the same number of frames; they may differ by one, which is dropped.
+    """Both clips with the truth's regions and as many frames; they may differ by one, which is dropped.
 
     Raises:
         InputError: another topology or frame rate, or lengths that differ by more than a frame.
@@ -97,4 +97,6 @@ def aligned(predicted: Clip, true: Clip, name: str) -> tuple[Clip, Clip]:
             f"{name} gave {predicted.n_frames} frames for a clip of {true.n_frames}; one more or less is fine"
         )
     n_frames = min(predicted.n_frames, true.n_frames)
+    # a model keeps the regions it was trained with, which may have been redrawn since
+    predicted = dataclasses.replace(predicted, topology=true.topology)
     return crop(predicted, n_frames), crop(true, n_frames)

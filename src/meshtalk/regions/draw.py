@@ -51,13 +51,13 @@ def draw_regions(face: Face, path: str | Path) -> Path:
         for column, name in enumerate(names):
             weights = np.asarray(topology.regions.get(name, np.zeros(topology.n_vertices)), np.float64)
             paint = np.array(PAINT.get(name, (0.9, 0.6, 0.1)))
-            renderer.surface[:, :3] = to_linear(CLAY + np.clip(weights, 0, 1)[:, None] * (paint - CLAY))
+            renderer.paint(to_linear(CLAY + np.clip(weights, 0, 1)[:, None] * (paint - CLAY)))
             for row, renderer.camera in enumerate(cameras):
                 sheet.paste(Image.fromarray(renderer.frame(vertices)), (column * _PX, row * _PX))
             told = f"{np.count_nonzero(weights > 0.5):,} vertices" if weights.any() else "nothing"
             pen.text((column * _PX + 8, 2 * _PX + 12), f"{name}: {told}", (236, 240, 243), font)
         left = len(names) * _PX
-        renderer.surface[:, :3] = to_linear(CLAY)
+        renderer.paint(to_linear(np.tile(CLAY, (topology.n_vertices, 1))))
         told = _inner_lips(sheet, renderer, cameras, vertices, left)
         pen.text((left + 8, 2 * _PX + 12), told, (236, 240, 243), font)
         sheet.save(temporary, format="PNG")

@@ -13,7 +13,7 @@ try:
 except ImportError:
     raise InputError('regions need scipy (not installed) : pip install "meshtalk[convert]"') from None
 
-__all__ = ["KDTree", "distances", "edges_of", "pieces", "smoothed", "vertex_normals"]
+__all__ = ["KDTree", "distances", "edges_of", "pieces", "separations", "smoothed", "vertex_normals"]
 
 
 def edges_of(faces: np.ndarray) -> np.ndarray:
@@ -34,11 +34,21 @@ def smoothed(values: np.ndarray, edges: np.ndarray, rounds: int) -> np.ndarray:
     return values
 
 
-def distances(vertices: np.ndarray, edges: np.ndarray, sources: np.ndarray) -> np.ndarray:
-    """(V,) length of the shortest way along edges to the nearest of the `sources` (indices), inf where there is none."""
-    # an edge between two vertices at one place is no gap in the way
-    lengths = np.maximum(np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1), 1e-12)
-    return dijkstra(_graph(len(vertices), edges, lengths), indices=sources, min_only=True)
+def distances(vertices: np.ndarray, edges: np.ndarray, sources: np.ndarray, limit: float = np.inf) -> np.ndarray:
+    """(V,) length of the shortest way along edges to the nearest of the `sources` (indices); inf where beyond `limit`."""
+    graph = _graph(len(vertices), edges, _lengths(vertices, edges))
+    return dijkstra(graph, indices=sources, min_only=True, limit=limit)
+
+
+def separations(vertices: np.ndarray, edges: np.ndarray, pairs: np.ndarray, limit: float) -> np.ndarray:
+    """(n,) length of the shortest way along edges between the (n,2) vertices of each pair; inf where beyond `limit`."""
+    near = np.isfinite(distances(vertices, edges, np.unique(pairs), limit))
+    number = np.cumsum(near) - 1
+    inside = number[edges[near[edges].all(1)]]
+    starts, row = np.unique(number[pairs[:, 0]], return_inverse=True)
+    lengths = _lengths(vertices[near], inside)
+    found = dijkstra(_graph(int(near.sum()), inside, lengths), indices=starts, limit=limit)
+    return found[row, number[pairs[:, 1]]]
 
 
 def pieces(n_vertices: int, edges: np.ndarray) -> np.ndarray:
@@ -54,6 +64,11 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     for k in range(3):
         np.add.at(normals, faces[:, k], across)
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
+
+
+def _lengths(vertices: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    # an edge between two vertices at one place is no gap in the way
+    return np.maximum(np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1), 1e-12)
 
 
 def _graph(n_vertices: int, edges: np.ndarray, lengths: np.ndarray) -> csr_array:

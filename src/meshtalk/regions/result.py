@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from meshtalk.corpus.store import Corpus, CorpusWriter
 from meshtalk.errors import InputError
 from meshtalk.files import check_writable
 from meshtalk.head_map import check_picture
 from meshtalk.regions.draw import draw_regions
 from meshtalk.regions.face import Face
-from meshtalk.topology import REGIONS, Topology, lip_opening_m
+from meshtalk.topology import ADVICE, REGIONS, Topology, lip_opening_m
 
 
 def check_output(path: str | Path) -> Path:
@@ -38,6 +40,20 @@ def save_regions(face: Face, path: str | Path) -> str:
     picture = draw_regions(face, path.with_suffix(".png"))
     face.topology.save(path)
     return f"{report(face)}\n{path}\n{picture}: look at it before you train"
+
+
+def apply(root: str | Path, path: str | Path) -> Corpus:
+    """Give the corpus in folder `root` the regions and landmarks of a topology file; its clips stay as they are.
+
+    Raises:
+        InputError: no corpus or file, a file of another mesh, or one without regions.
+    """
+    corpus, given = Corpus.open(root), Topology.load(path)
+    corpus.topology.require(given, str(path))
+    if not given.regions:
+        raise InputError(f"{path} names no regions : {ADVICE}")
+    topology = replace(corpus.topology, regions=given.regions, landmarks=given.landmarks)
+    return CorpusWriter(corpus.root, topology, corpus.fps, corpus.licences).finish(corpus.clips)
 
 
 def report(face: Face) -> str:

@@ -67,12 +67,12 @@ def paired(
     found: list[tuple[int, int]] = []
     for k in range(COLUMNS):
         here = (np.abs(column - (middle + (k - COLUMNS // 2) * step)) <= step / 2) & (np.abs(apart[..., 0]) <= step)
-        for u, w in found:
-            here[upper == u] = False
-            here[:, lower == w] = False
         if here.any():
             touching = here & (gap <= gap[here].min() + CONTACT * width)
             u, w = np.unravel_index(np.argmax(np.where(touching, depth, -np.inf)), gap.shape)
-            found.append((int(upper[u]), int(lower[w])))
+            pair = int(upper[u]), int(lower[w])
+            # where vertices are sparse, two columns may have the same one nearest
+            if not any(pair[0] == above or pair[1] == below for above, below in found):
+                found.append(pair)
     pairs = np.array(found, np.int32).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]

@@ -62,9 +62,8 @@ def regions_from_landmarks(face: Face, landmarks: Mapping[str, np.ndarray]) -> F
     if len(teeth := _biting_edge(bent, edges, on_teeth)):
         points["upper_teeth"] = teeth
     for name in ("chin", "nose_tip"):
-        if name in landmarks:
-            found = np.linalg.norm(face.vertices - landmarks[name], axis=1).argmin()
-            points[name] = np.array([found], np.int32)
+        found = np.linalg.norm(bent - neutral[head_landmarks()[name]], axis=1).argmin()
+        points[name] = np.array([found], np.int32)
     return Face(replace(face.topology, regions=taken, landmarks=points), standing)
 
 

@@ -119,6 +119,13 @@ class Renderer:
         self._faces = np.concatenate([self._faces, (ribbons.faces + self._n_surface).astype(np.uint32)])
         self._uv_faces = np.concatenate([self._uv_faces, np.zeros_like(ribbons.faces, np.uint32)])
 
+    def paint(self, colours: np.ndarray) -> None:
+        """Give every vertex another colour, matt: (V,3) linear light. Not while another thread draws."""
+        count, (a, b) = len(colours), self._edges.T
+        self._surface[:count, :3] = colours
+        self._surface[count : count + len(a), :3] = (colours[a] + colours[b]) / 2
+        self._surface[: count + len(a), 5] = 0.0
+
     def frame(self, vertices: np.ndarray) -> np.ndarray:
         """Draw one mesh.
 

@@ -30,8 +30,8 @@ def check_regions(topology: Topology) -> None:
     if lacking := topology.lacks(LOSS_REGIONS):
         raise InputError(
             f"the corpus's mesh names no {', '.join(lacking)}, which the losses weigh : make them with"
-            " `meshtalk regions landmarks MESH POINTS -o FACE.npz`, or as docs/regions.md says, and convert again with"
-            " --topology FACE.npz"
+            " `meshtalk regions motion CORPUS -o FACE.npz` or another way of docs/regions.md, then"
+            " `meshtalk regions apply CORPUS FACE.npz`"
         )
 
 

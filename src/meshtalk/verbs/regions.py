@@ -1,4 +1,4 @@
-"""The verbs of `meshtalk regions`: landmarks, painted, show."""
+"""The verbs of `meshtalk regions`: landmarks, painted, motion, apply, show."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def landmarks(mesh: Positional[Path], points: Positional[Path], /, output: Outpu
     Args:
         mesh: face at rest (.ply, .obj, .glb, or a clip's .npz), with your data's vertices in their order.
         points: JSON of landmark names with vertex numbers or points: {"nose_tip": 331, "chin": [0.0, -7.9, 8.8]}.
-        output: topology to write (.npz), for `meshtalk corpus convert --topology`; a picture is written beside it (.png).
+        output: topology to write (.npz), for `corpus convert --topology` or `regions apply`; a picture goes beside it (.png).
     """
     from meshtalk.landmarks import read_landmarks
     from meshtalk.regions.face import read_mesh_face
@@ -46,7 +46,7 @@ def painted(
 
     Args:
         mesh: face at rest (.ply, .obj), with your data's vertices in their order.
-        output: topology to write (.npz), for `meshtalk corpus convert --topology`; a picture is written beside it (.png).
+        output: topology to write (.npz), for `corpus convert --topology` or `regions apply`; a picture goes beside it (.png).
         mouth: mesh with the region in any colour, or list of vertex numbers or weights (.npy, .txt, .csv).
         upper_face: the same of the upper face.
         eyelids: the same of the eyelids.
@@ -61,6 +61,34 @@ def painted(
     given = {"mouth": mouth, "upper_face": upper_face, "eyelids": eyelids, "lips": lips}
     files = {name: path for name, path in given.items() if path is not None}
     print(save_regions(regions_from_paint(read_mesh_face(mesh, axes), mesh, files), output))
+
+
+def motion(corpus: Positional[Path], /, output: Output) -> None:
+    """Find the regions by what a corpus does: its mouth is what opens in speech, its lids are what falls in blinks.
+
+    Args:
+        corpus: corpus folder; some seconds of speech with three blinks are enough, minutes are better.
+        output: topology to write (.npz), for `regions apply`; a picture goes beside it (.png).
+    """
+    from meshtalk.corpus.store import Corpus
+    from meshtalk.regions.motion import regions_from_motion
+    from meshtalk.regions.result import check_output, save_regions
+
+    check_output(output)
+    print(save_regions(regions_from_motion(Corpus.open(corpus)), output))
+
+
+def apply(corpus: Positional[Path], regions: Positional[Path], /) -> None:
+    """Give a corpus regions and inner lips, in place of those it may have; no clip is made again.
+
+    Args:
+        corpus: corpus folder.
+        regions: topology of its mesh (.npz), as the other verbs here write it.
+    """
+    from meshtalk.regions.result import apply as run
+
+    given = run(corpus, regions)
+    print(f"{given.root} has regions {given.topology.region_hash}: {', '.join(given.topology.regions)}")
 
 
 def show(source: Positional[Path], /, output: Output, mesh: Path | None = None, axes: str | None = None) -> None:
@@ -84,4 +112,10 @@ def show(source: Positional[Path], /, output: Output, mesh: Path | None = None, 
     print(output)
 
 
-VERBS: Mapping[str, Callable[..., Any]] = {"landmarks": landmarks, "painted": painted, "show": show}
+VERBS: Mapping[str, Callable[..., Any]] = {
+    "landmarks": landmarks,
+    "painted": painted,
+    "motion": motion,
+    "apply": apply,
+    "show": show,
+}
