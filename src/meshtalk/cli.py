@@ -15,7 +15,7 @@ from meshtalk.errors import InputError
 from meshtalk.verbs import arkit as arkit_weights
 from meshtalk.verbs import batch as many
 from meshtalk.verbs import corpus as corpora
-from meshtalk.verbs import editing, exporting, performing, training
+from meshtalk.verbs import editing, exporting, performing, retargeting, training
 from meshtalk.verbs import regions as face_regions
 from meshtalk.verbs.options import Output
 
@@ -97,6 +97,8 @@ VERBS: dict[str, Callable[..., Any] | Mapping[str, Callable[..., Any]]] = {
     "heads": editing.heads,
     "export": exporting.export,
     "arkit": arkit_weights.arkit,
+    "retarget": retargeting.retarget,
+    "landmarks": retargeting.landmarks,
     "demo": demo,
     "evaluate": evaluate,
     "train": training.train,

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
-from meshtalk.topology import Topology, lip_opening_m
+from meshtalk.topology import Topology, check_size, lip_opening_m
 
 CHUNK = 256
 """Frames expanded to vertices at a time, so that an hour of animation never has to fit in memory."""
@@ -181,11 +181,7 @@ class Clip:
             raise InputError("the clip holds NaN or infinite values : repair or drop those frames")
         if self.audio.ndim != 1 or self.audio.dtype.kind != "f":
             raise InputError(f"audio has shape {self.audio.shape} of {self.audio.dtype}; (S,) of floats is needed")
-        height_m = float(np.ptp(self.template[:, 1]))
-        if not 0.15 <= height_m <= 0.40:
-            raise InputError(
-                f"the template is {height_m:.4g} m tall; a head is 0.15-0.40 m : convert its units to metres"
-            )
+        check_size(self.template, self.topology)
         if self.valid is not None and self.valid.shape != (self.n_frames,):
             raise InputError(f"valid has shape {self.valid.shape}; ({self.n_frames},) is needed")
         audio_s = len(self.audio) / self.sample_rate

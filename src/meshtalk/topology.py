@@ -211,3 +211,18 @@ def lip_opening_m(
     upper = vertices[..., topology.landmarks["lip_inner_upper"], 1]
     lower = vertices[..., topology.landmarks["lip_inner_lower"], 1]
     return (upper - lower).mean(-1)
+
+
+def check_size(template: np.ndarray, topology: Topology) -> None:
+    """InputError unless (V,3) metres have the size of a head; of a mesh that names its eyes' corners, the size of a face."""
+    eyes = [topology.landmarks.get(f"eye_outer_{side}") for side in ("left", "right")]
+    if eyes[0] is not None and eyes[1] is not None:
+        apart_m = float(np.linalg.norm(template[eyes[0][0]] - template[eyes[1][0]]))
+        if not 0.04 <= apart_m <= 0.25:
+            raise InputError(
+                f"the eyes are {apart_m:.4g} m wide; a face's are 0.04-0.25 m : convert its units to metres"
+            )
+        return
+    height_m = float(np.ptp(template[:, 1]))
+    if not 0.15 <= height_m <= 0.40:
+        raise InputError(f"the template is {height_m:.4g} m tall; a head is 0.15-0.40 m : convert its units to metres")

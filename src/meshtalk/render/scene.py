@@ -90,7 +90,7 @@ def fit_camera(template: np.ndarray, topology: Topology, width: int, height: int
     Without a `chin` landmark the whole mesh is fitted, whatever the view's crop.
     """
     rotation = rotation_of(view.yaw_deg, view.pitch_deg)
-    points = template.astype(np.float64)
+    points = _around_head(template.astype(np.float64), topology)
     bottom, top = float(points[:, 1].min()), float(points[:, 1].max())
     margin = 0.06 * (top - bottom)
     low, high = bottom - margin, top + margin
@@ -120,6 +120,17 @@ def fit_camera(template: np.ndarray, topology: Topology, width: int, height: int
     # to scale half-way between the nose and the middle of the head
     focal = height / span * (distance - front / 2)
     return Camera(rotation, centre, distance, focal, width / 2, height / 2)
+
+
+def _around_head(points: np.ndarray, topology: Topology) -> np.ndarray:
+    """Those of (V,3) points that are near the head, if the topology says where its forehead and chin are: there may be a body."""
+    marks = topology.landmarks
+    if not {"chin", "forehead"} <= set(marks):
+        return points
+    chin, forehead = points[marks["chin"]].mean(0), points[marks["forehead"]].mean(0)
+    face = float(np.linalg.norm(forehead - chin))
+    near = (np.abs(points - (chin + forehead) / 2) < face * np.array([1.2, 1.5, 2.2])).all(1)
+    return points[near]
 
 
 def directions(count: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import json
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -15,6 +15,9 @@ from meshtalk.animate import Animator, AnimatorState
 from meshtalk.errors import InputError
 from meshtalk.stream.pipes import write_all
 from meshtalk.stream.weights import LiveWeights
+
+if TYPE_CHECKING:
+    from meshtalk.retarget.map import Map
 
 MAGIC, VERSION = b"meshtalk", 1
 VERTEX_HEADER = struct.Struct("<8sIIIIf")
@@ -88,21 +91,32 @@ class JsonLines:
 
 
 class Vertices:
-    """Binary vertices in metres after a header: docs/streaming.md."""
+    """Binary vertices in metres after a header: docs/streaming.md.
+
+    Args:
+        target: the map to another mesh, whose vertices they are then.
+    """
 
     name = "standard output"
     lost = 0
 
-    def __init__(self, animator: Animator, state: AnimatorState, output: Any) -> None:
-        self._animator, self._state, self._output = animator, state, output
+    def __init__(self, animator: Animator, state: AnimatorState, output: Any, target: Map | None = None) -> None:
+        self._animator, self._state, self._output, self._target = animator, state, output, target
+        self._transfer = None if target is None else target.transfer(state.take.template)
+        if self._transfer is not None:  # compiled before anybody speaks
+            self._transfer.apply(np.zeros((1, *state.take.template.shape)))
 
     def begin(self, lookahead_s: float) -> None:
-        fps, n_vertices = self._state.take.fps, self._animator.topology.n_vertices
+        fps = self._state.take.fps
+        n_vertices = (self._target or self._animator).topology.n_vertices
         header = VERTEX_HEADER.pack(MAGIC, VERSION, n_vertices, fps.numerator, fps.denominator, lookahead_s)
         write_all(self._output, header)
 
     def values(self, motion: Tensor) -> np.ndarray:
-        return self._animator.vertices(motion, self._state)
+        vertices = self._animator.vertices(motion, self._state)
+        if self._transfer is None or self._target is None:
+            return vertices
+        return self._transfer.apply(vertices - self._state.take.template) + self._target.template
 
     def write(self, frames: Sequence[Frame]) -> None:
         for frame in frames:
@@ -112,9 +126,11 @@ class Vertices:
 FORMATS: dict[str, Callable[[Animator, AnimatorState, Any], Sink]] = {"jsonl": JsonLines, "vertices": Vertices}
 
 
-def open_format(name: str, animator: Animator, state: AnimatorState, output: Any) -> Sink:
-    """The sink that writes format `name` to a binary file."""
+def open_format(name: str, animator: Animator, state: AnimatorState, output: Any, target: Map | None = None) -> Sink:
+    """The sink that writes format `name` to a binary file; weights are the same on whatever mesh."""
     check_format(name)
+    if FORMATS[name] is Vertices:
+        return Vertices(animator, state, output, target)
     return FORMATS[name](animator, state, output)
 
 

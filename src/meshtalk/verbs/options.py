@@ -68,7 +68,11 @@ class Performing:
     """Who performs, and how."""
 
     template: Path | None = None
-    """neutral mesh of the model's topology (.obj, .ply, .glb, .npy, .npz) to animate."""
+    """face to animate: any face or head mesh (.obj, .ply, .stl, .glb), or one of the model's topology (.npy and .npz too)."""
+    landmarks: Path | None = None
+    """named points of such a mesh (.json of `meshtalk landmarks`), if its face is not found."""
+    map: Path | None = None
+    """how such a mesh moves with the packaged head (.map): read if it is there, else made and kept."""
     expression: Path | None = None
     """clip (.npz) whose upper face and emotion are mixed in."""
     strength: Words = ()
@@ -108,6 +112,29 @@ class Performing:
     def animator(self) -> Any:
         """The model, loaded."""
         return load_animator(self.model, self.device)
+
+    def target(self, animator: Any, options: dict[str, Any]) -> Any:
+        """The `Map` to a mesh of another topology than the model's, which is taken out of the options; None if there is none.
+
+        Raises:
+            InputError: the mesh, map or landmarks cannot be used.
+        """
+        from meshtalk.corpus.head import load_head
+        from meshtalk.verbs.retargeting import find_map
+
+        foreign = self.template is not None and is_foreign(self.template, animator.topology)
+        if not foreign and self.map is None:
+            if self.landmarks is not None:
+                raise InputError("--landmarks came without a mesh of another topology : they are of a --template")
+            return None
+        if self.template is not None and not foreign:
+            raise InputError(f"{self.template} has the model's own topology and needs no map : leave --map out")
+        if animator.topology.hash != load_head().topology.hash:
+            raise InputError(
+                "motion is carried from the packaged head, and this model moves another mesh : give one of its own"
+            )
+        options["template"] = None
+        return find_map(self.template, self.map, self.landmarks)
 
 
 @dataclass(frozen=True)
@@ -186,6 +213,16 @@ def parse_number(text: str) -> float | None:
 def parse_person(text: str | None) -> str | int | None:
     """A person's name, or the seed of a new one."""
     return int(text) if text is not None and re.fullmatch("[0-9]+", text) else text
+
+
+def is_foreign(path: Path, topology: Any) -> bool:
+    """Whether a template is a mesh that does not have a topology's vertices."""
+    from meshtalk.retarget.reading import SUFFIXES
+    from meshtalk.template import read_mesh
+
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        return False
+    return path.suffix.lower() == ".stl" or len(read_mesh(path)[0]) != topology.n_vertices
 
 
 def load_animator(model: Path | None, device: str = "cpu") -> Any:

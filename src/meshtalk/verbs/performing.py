@@ -9,6 +9,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from meshtalk.errors import InputError
 from meshtalk.verbs.options import Flat, FlatLooking, Looking, Output, Performing, load_animator
 
 _AS_IT_IS, _AS_USUAL = Performing(), Looking()
@@ -28,8 +29,10 @@ def animate(
 
     look = looking.look()
     check_output(output, look)
-    options = how.options()
-    print(how.animator().animate(audio, seed=how.seed, **options).save(output, look))
+    options, animator = how.options(), how.animator()
+    target = how.target(animator, options)
+    clip = animator.animate(audio, seed=how.seed, **options)
+    print((target.retarget(clip) if target else clip).save(output, look))
 
 
 def stream(
@@ -67,9 +70,10 @@ def stream(
     output = standard_output(binary=format == "vertices") if format else None
     with ends_quietly():
         animator = how.animator()
+        target = how.target(animator, options)
         state = animator.start(seed=how.seed, **options)
         gc.freeze()  # what is loaded stays: looking through all of it now and then would cost several frames at once
-        sinks: list[Sink] = [open_format(format, animator, state, output)] if format else []
+        sinks: list[Sink] = [open_format(format, animator, state, output, target)] if format else []
         sinks += [VmcSender(animator, state, *endpoint, live=live)] if endpoint else []
         run(animator, state, source, sinks, rate=rate, channels=channels, live=live, report=say)
 
@@ -88,6 +92,8 @@ def takes(
 
     options, animator = how.options(), how.animator()
     check_takes(output, animator.topology)
+    if how.target(animator, options):
+        raise InputError("takes are made on the model's own head : retarget the one you choose (meshtalk retarget)")
     ranked = rank(animator.takes(audio, n=n, seed=how.seed, **options), how.seed)
     print(table(ranked))
     print(write_takes(output, ranked))

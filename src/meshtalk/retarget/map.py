@@ -1,0 +1,134 @@
+"""The map from the packaged head to one mesh: made once, kept in a small file, applied in milliseconds a frame."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from meshtalk.clip import Clip
+from meshtalk.corpus.head import load_head
+from meshtalk.errors import InputError
+from meshtalk.files import atomic
+from meshtalk.retarget.transfer import Contacts, Part, Transfer
+from meshtalk.topology import Topology
+
+FORMAT = "meshtalk-map-1"
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """Everything that carrying motion to a mesh of W vertices needs. Metres, +Y up, +Z out of the face."""
+
+    mesh: str
+    """Hash of the topology that the mesh's file has."""
+    topology: Topology
+    """Of the mesh, its triangles wound to look outwards, with regions, landmarks, parts and its texture."""
+    template: np.ndarray
+    """(W,3) float32 metres: the mesh at rest, lips closed."""
+    fit: np.ndarray
+    """(n,3) float32 metres: the packaged head's flexible vertices laid over the mesh, in the head's space."""
+    turn: np.ndarray
+    """(3,3) from the head's space to the mesh's: a rotation and a size."""
+    rows: np.ndarray
+    """(a,) int32 vertices that move with the skin."""
+    source: np.ndarray
+    """(a,k) int32: the head's vertices they move with."""
+    shares: np.ndarray
+    """(a,k) float32: how much with each."""
+    contacts: Contacts
+    parts: Mapping[str, Part]
+    """Eyes and what hangs on the jaw."""
+    notes: tuple[str, ...] = ()
+    """What was found and done, a sentence each."""
+
+    def transfer(self, template: np.ndarray) -> Transfer:
+        """What carries motion of (V,3) a person of the packaged head to the mesh."""
+        return Transfer(
+            template, self.template, self.fit, self.turn, self.rows, self.source, self.shares, self.contacts, self.parts
+        )
+
+    @cached_property
+    def shaped(self) -> Topology:
+        """The mesh's topology with the packaged head's blendshapes carried to it."""
+        head = load_head()
+        assert head.topology.shapes is not None
+        shapes = self.transfer(head.neutral).apply(head.topology.shapes)
+        return replace(self.topology, shape_names=head.topology.shape_names, shapes=shapes)
+
+    def retarget(self, clip: Clip) -> Clip:
+        """A clip of the packaged head, on the mesh. A clip made of blendshapes stays one: the weights are the same.
+
+        Raises:
+            InputError: the clip is of another mesh.
+        """
+        head = load_head()
+        if clip.topology.hash != head.topology.hash:
+            raise InputError(
+                f"the clip is of topology {clip.topology.hash} ({clip.topology.n_vertices} vertices), and motion is carried from"
+                f" the packaged head ({head.topology.n_vertices} vertices) : give a clip of a model of that head"
+            )
+        transfer = self.transfer(clip.template)
+        common = {"topology": self.topology, "template": self.template, "tint": (1.0, 1.0, 1.0), "recipe": None}
+        if clip.weights is None or clip.basis is None:
+            moved = [transfer.apply(clip.displacements(k, k + 64)) for k in range(0, clip.n_frames, 64)]
+            empty = np.zeros((0, len(self.template), 3), np.float32)
+            return replace(clip, displacement=np.concatenate(moved or [empty]), **common)
+        basis = transfer.apply(clip.basis)
+        named = clip.basis_names == head.topology.shape_names
+        topology = replace(self.topology, shape_names=clip.basis_names, shapes=basis) if named else self.topology
+        return replace(clip, basis=basis, **{**common, "topology": topology})
+
+    # --- files --------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write a `.map`: a `.npz` by another name, without pickle; `load_map` is the inverse."""
+        arrays = {f"topology/{k}": v for k, v in self.topology.to_arrays().items()}
+        for name in ("template", "fit", "turn", "rows", "source", "shares"):
+            arrays[name] = getattr(self, name)
+        arrays |= {f"contact/{k}": v for k, v in vars(self.contacts).items()}
+        for name, part in self.parts.items():
+            arrays |= {f"part/{name}/{k}": np.asarray(v) for k, v in vars(part).items()}
+        arrays["format"], arrays["head"] = np.array(FORMAT), np.array(load_head().topology.hash)
+        arrays["mesh"], arrays["notes"] = np.array(self.mesh), np.array(self.notes)
+        with atomic(path) as temporary, open(temporary, "wb") as stream:
+            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+
+
+def load_map(path: str | Path) -> Map:
+    """Read what `Map.save` wrote.
+
+    Raises:
+        InputError: there is no file, it is no map, or one to another packaged head.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        if str(arrays["format"]) != FORMAT or str(arrays["head"]) != load_head().topology.hash:
+            raise InputError(f"{path} was made by another version of meshtalk : make the map again from its mesh")
+        names = sorted({name.split("/")[1] for name in arrays if name.startswith("part/")})
+        parts = {}
+        for name in names:
+            fields = {k: arrays[f"part/{name}/{k}"] for k in ("source", "vertices", "away")}
+            parts[name] = Part(**fields, round=bool(arrays[f"part/{name}/round"]))
+        return Map(
+            mesh=str(arrays["mesh"]),
+            topology=Topology.from_arrays({k[9:]: v for k, v in arrays.items() if k.startswith("topology/")}),
+            **{name: arrays[name] for name in ("template", "fit", "turn", "rows", "source", "shares")},
+            contacts=Contacts(**{k[8:]: v for k, v in arrays.items() if k.startswith("contact/")}),
+            parts=parts,
+            notes=tuple(str(note) for note in arrays["notes"]),
+        )
+    except FileNotFoundError:
+        raise InputError(f"there is no map at {path} : give the mesh with --template or --to, and it is made") from None
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} is no map of meshtalk ({type(error).__name__}) : make it again from its mesh"
+        ) from None

@@ -1,0 +1,155 @@
+"""Meshes of anybody's face, as files have them: triangles, texture coordinates and picture, and clear words for what is no face."""
+
+from __future__ import annotations
+
+import io
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meshtalk.errors import InputError
+from meshtalk.topology import Topology
+
+SUFFIXES = (".obj", ".ply", ".stl", ".glb")
+FEWEST, MOST = 300, 1_000_000
+"""Vertices of a mesh that can be made to speak."""
+MOST_BYTES = 2 << 30
+
+
+def read_face(path: str | Path) -> tuple[np.ndarray, Topology]:
+    """((V,3) float64 vertices in file order, triangles with texture if the file has one) of a mesh in any unit and axes.
+
+    Raises:
+        InputError: no such file, another format, damaged, too large, or no surface of finite triangles.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no mesh at {path}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path.name} is no mesh that can be read : give one of {', '.join(SUFFIXES)}")
+    if path.stat().st_size > MOST_BYTES:
+        raise _too_many(path, "too many")
+    try:
+        vertices, topology = _read_obj(path) if path.suffix.lower() == ".obj" else _read_other(path)
+    except InputError:
+        raise
+    except MemoryError:
+        raise _too_many(path, "too many") from None
+    except Exception as error:  # mesh readers fail in as many ways as files are damaged
+        raise InputError(f"{path} cannot be read as a mesh ({type(error).__name__}: {error})") from None
+    check_face(vertices, topology.faces, str(path))
+    return vertices, topology
+
+
+def check_face(vertices: np.ndarray, faces: np.ndarray, name: str) -> None:
+    """InputError unless (V,3) vertices and (F,3) faces are a surface that may hold a face."""
+    if len(vertices) > MOST:
+        raise _too_many(Path(name), f"{len(vertices):,}")
+    if len(faces) == 0:
+        what = f"{len(vertices):,} points and no triangles" if len(vertices) else "nothing in it"
+        raise InputError(f"{name} has {what} : a surface is needed, export the face as a mesh")
+    used = np.unique(faces)
+    if not np.isfinite(vertices).all():
+        count = int((~np.isfinite(vertices).all(1)).sum())
+        raise InputError(f"{name} holds NaN or infinite values in {count:,} vertices : repair the mesh")
+    if len(used) < FEWEST:
+        raise InputError(
+            f"{name} has {len(used)} vertices on its surface; at least {FEWEST} are needed for a face that speaks"
+        )
+    size = np.ptp(vertices[used], axis=0)
+    if not np.sort(size)[1] > 1e-9 * max(1e-12, float(np.abs(vertices[used]).max())):
+        raise InputError(f"{name} is no surface: all of its vertices lie on a point or a line")
+
+
+def _too_many(path: Path, count: str) -> InputError:
+    return InputError(f"{path} has {count} vertices; at most {MOST:,} can be made to speak : decimate the mesh")
+
+
+def _read_obj(path: Path) -> tuple[np.ndarray, Topology]:
+    """A mesh library would split vertices at texture seams; here they stay as the file numbers them."""
+    vertices: list[list[float]] = []
+    uvs: list[list[float]] = []
+    faces: list[list[int]] = []
+    uv_faces: list[list[int]] = []
+    materials: list[str] = []
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            fields = line.split()
+            if not fields:
+                continue
+            if fields[0] == "v":
+                vertices.append([float(x) for x in fields[1:4]])
+                if len(vertices) > MOST:
+                    raise _too_many(path, f"more than {MOST:,}")
+            elif fields[0] == "vt":
+                uvs.append([float(x) for x in fields[1:3]])
+            elif fields[0] == "mtllib":
+                materials.append(line.split(maxsplit=1)[1].strip())
+            elif fields[0] == "f":
+                corners = [corner.split("/") for corner in fields[1:]]
+                # counted from 1, or backwards from the last one so far
+                numbers = [int(c[0]) - 1 if int(c[0]) > 0 else len(vertices) + int(c[0]) for c in corners]
+                faces += [[numbers[0], *pair] for pair in pairwise(numbers[1:])]
+                if uvs and all(len(c) > 1 and c[1] for c in corners):
+                    numbers = [int(c[1]) - 1 if int(c[1]) > 0 else len(uvs) + int(c[1]) for c in corners]
+                    uv_faces += [[numbers[0], *pair] for pair in pairwise(numbers[1:])]
+    points = np.array(vertices).reshape(-1, 3)
+    if faces and not 0 <= min(map(min, faces)) <= max(map(max, faces)) < len(points):
+        raise ValueError(f"a face names a vertex that is not among its {len(points):,}")
+    whole = len(uv_faces) == len(faces) and len(faces) > 0
+    texture = next(filter(None, (_material_picture(path.parent / name) for name in materials)), None) if whole else None
+    return points, Topology(
+        np.array(faces, np.int32).reshape(-1, 3),
+        len(points),
+        uvs=np.array(uvs, np.float32) if whole else None,
+        uv_faces=np.array(uv_faces, np.int32) if whole else None,
+        texture_png=texture,
+    )
+
+
+def _material_picture(path: Path) -> bytes | None:
+    """The first colour picture that an OBJ's material file names, if both are there."""
+    try:
+        named = re.search(r"^\s*map_Kd\s+(?:-\S+\s+\S+\s+)*(.+?)\s*$", path.read_text(errors="replace"), re.M)
+        return (path.parent / named[1]).read_bytes() if named else None
+    except OSError:
+        return None
+
+
+def _read_other(path: Path) -> tuple[np.ndarray, Topology]:
+    try:
+        import trimesh
+    except ImportError:
+        raise InputError(f'{path.name} needs trimesh : pip install "meshtalk[media]"') from None
+    if path.suffix.lower() == ".ply":
+        _check_ply(path)
+    loaded: Any = trimesh.load(path, process=False, force="mesh", maintain_order=True)
+    vertices = np.asarray(loaded.vertices, np.float64)
+    faces = np.asarray(getattr(loaded, "faces", np.zeros((0, 3))), np.int32).reshape(-1, 3)
+    visual = getattr(loaded, "visual", None)
+    uv = getattr(visual, "uv", None)
+    if uv is None or len(uv) != len(vertices):
+        return vertices, Topology(faces, len(vertices))
+    material = getattr(visual, "material", None)
+    picture = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+    texture = None
+    if picture is not None:
+        held = io.BytesIO()
+        picture.convert("RGB").save(held, format="PNG")
+        texture = held.getvalue()
+    return vertices, Topology(faces, len(vertices), uvs=np.asarray(uv, np.float32), uv_faces=faces, texture_png=texture)
+
+
+def _check_ply(path: Path) -> None:
+    """Refuse a PLY by its header: too many vertices, or no faces."""
+    with open(path, "rb") as file:
+        header = file.read(8192).split(b"end_header")[0]
+    counts = {name: int(count) for name, count in re.findall(rb"element\s+(\S+)\s+(\d+)", header)}
+    vertices = counts.get(b"vertex", 0)
+    if vertices > MOST:
+        raise _too_many(path, f"{vertices:,}")
+    if vertices and not counts.get(b"face", 0):
+        check_face(np.zeros((vertices, 3)), np.zeros((0, 3), int), str(path))

@@ -1,0 +1,236 @@
+"""Motion of the packaged head carried to another mesh: a linear map, made for one person's face and one mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import diags
+
+from meshtalk.compiled import compiled
+from meshtalk.corpus.head import Seam, load_head
+from meshtalk.landmarks import head_landmarks
+from meshtalk.retarget.model import load_model
+from meshtalk.retarget.pieces import sphere
+from meshtalk.retarget.surface import laplacian
+
+STRETCH = (0.4, 2.5)
+"""Least and most that motion is scaled in any direction."""
+ROUNDS = 40
+"""Of smoothing: how a face is stretched is told over a centimetre, not from triangle to triangle."""
+EVEN = 1.0
+"""Weight of even corrections along a slit against exact ones."""
+LIDS_RATIO = (0.2, 4.0)
+"""Least and most height of a mesh's eye, that of the person's being 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Contacts:
+    """The slits of a mesh with V vertices that have both edges, all their columns one after the other (K)."""
+
+    points: np.ndarray
+    """(K,4) int32 vertices: two of the upper and two of the lower edge."""
+    shares: np.ndarray
+    """(K,4) float64."""
+    slit: np.ndarray
+    """(K,) which of SLITS."""
+    column: np.ndarray
+    """(K,) which of the head's columns."""
+
+    def opening(self, moves: np.ndarray, up: np.ndarray) -> np.ndarray:
+        """(…,K) how far the edges of (…,V,3) vertices or displacements are apart along (3,) `up`."""
+        corner = moves[..., self.points, :] @ up * self.shares
+        return corner[..., :2].sum(-1) - corner[..., 2:].sum(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A rigid part of a mesh that follows one of the head's."""
+
+    source: np.ndarray
+    """(n,) vertices of the head."""
+    vertices: np.ndarray
+    """(m,) of the mesh."""
+    away: np.ndarray
+    """(m,3) metres in the head's space, from the point that stands for the head's centre."""
+    round: bool
+    """Whether it turns about the middle of a sphere, as an eye does; else about its own mean."""
+
+
+@compiled(fastmath=True)
+def carry(moves, source, shares, frames, rows, out):  # type: ignore[no-untyped-def]
+    """out[rows] = frames · Σ shares · moves[source], for a rows with several sources each."""
+    for a in range(len(rows)):
+        x = y = z = np.float32(0)
+        for k in range(source.shape[1]):
+            share, s = shares[a, k], source[a, k]
+            x += share * moves[s, 0]
+            y += share * moves[s, 1]
+            z += share * moves[s, 2]
+        v = rows[a]
+        for c in range(3):
+            out[v, c] = frames[a, c, 0] * x + frames[a, c, 1] * y + frames[a, c, 2] * z
+
+
+class Transfer:
+    """Carries displacements of one person of the packaged head to a mesh; see `Map.transfer`.
+
+    Args:
+        template: (V,3) metres: the person.
+        target: (W,3) metres: the mesh at rest.
+        fit: (n,3) metres: the head's flexible vertices laid over the mesh, in the head's space.
+        turn: (3,3) from the head's space to the mesh's metres.
+        rows: (a,) vertices of the mesh that move with the skin.
+        source: (a,k) the head's vertices they move with.
+        shares: (a,k) and how much with each; they add to the part of the motion they take.
+        contacts: what meets on the mesh.
+        parts: what is rigid.
+    """
+
+    def __init__(
+        self,
+        template: np.ndarray,
+        target: np.ndarray,
+        fit: np.ndarray,
+        turn: np.ndarray,
+        rows: np.ndarray,
+        source: np.ndarray,
+        shares: np.ndarray,
+        contacts: Contacts,
+        parts: Mapping[str, Part],
+    ) -> None:
+        model, head = load_model(), load_head()
+        template = template.astype(np.float64)
+        self.n_source, self.n_vertices = len(template), len(target)
+        frames = np.zeros((len(template), 3, 3))
+        frames[model.rows] = stretch(template[model.rows], fit, model.surface.faces)
+        self._rows, self._source, self._shares = rows, source, np.ascontiguousarray(shares, np.float32)
+        amount = np.maximum(shares.sum(1), 1e-9)
+        mean = np.einsum("ak,akij->aij", shares / amount[:, None], frames[source])
+        self._frames = np.ascontiguousarray(turn @ mean, np.float32)
+        self.up = turn[:, 1] / np.linalg.norm(turn[:, 1])
+        self._contacts = contacts
+        self._columns = _columns(head.seams)
+        seams = list(head.seams.values())
+        vertical = np.einsum(
+            "i,kij,j->k", self.up, turn @ frames[np.concatenate([s.upper for s in seams])], [0.0, 1, 0]
+        )
+        start = np.cumsum([0, *(len(s.upper) for s in seams)])[contacts.slit] + contacts.column
+        own = opening(template, self._columns)[start]
+        gap = contacts.opening(target.astype(np.float64), self.up)
+        scale = np.linalg.norm(turn[:, 1])
+        lids = np.clip(gap / np.maximum(own, 1e-4), LIDS_RATIO[0] * scale, LIDS_RATIO[1] * scale)
+        self._ratio = np.where(contacts.slit == 0, vertical[start], lids)
+        self._start = start
+        self._fields(head.seams, rows, source, shares)
+        self._parts = [_rigid(template, part, frames, turn) for part in parts.values()]
+
+    def _fields(self, seams: Mapping[str, Seam], rows: np.ndarray, source: np.ndarray, shares: np.ndarray) -> None:
+        """Moves along `up` that change the opening of one column by one, the same as the head's own."""
+        contacts = self._contacts
+        columns = []
+        for slit, seam in enumerate(seams.values()):
+            values = np.zeros((self.n_source, seam.field.shape[1]))
+            values[seam.rows] = seam.field
+            columns.append(np.einsum("ak,akc->ac", shares, values[source])[:, contacts.column[contacts.slit == slit]])
+        field = np.concatenate(columns, 1) if len(contacts.slit) else np.zeros((len(rows), 0))
+        whole = np.zeros((self.n_vertices, field.shape[1]))
+        whole[rows] = field
+        corner = whole[contacts.points] * contacts.shares[..., None]
+        answer = corner[:, :2].sum(1) - corner[:, 2:].sum(1)
+        # less than the inverse: neighbouring columns are corrected alike, or the edges would come out jagged
+        bend = np.zeros((len(answer), len(answer)))
+        for k in np.flatnonzero(contacts.slit[:-2] == contacts.slit[2:]):
+            bend[k + 1, k : k + 3] = 1, -2, 1
+        solve = np.linalg.solve(answer.T @ answer + EVEN * bend.T @ bend + 1e-3 * np.eye(len(answer)), answer.T)
+        moved = np.flatnonzero(np.abs(field).max(1, initial=0) > 1e-4)
+        self._field_rows = rows[moved]
+        self._field = (field[moved] @ solve).astype(np.float32)
+
+    def apply(self, moves: np.ndarray) -> np.ndarray:
+        """(T,V,3) displacements of the head → (T,W,3) float32 metres of the mesh."""
+        out = np.zeros((len(moves), self.n_vertices, 3), np.float32)
+        for frame, move in enumerate(np.ascontiguousarray(moves, np.float32)):
+            self._frame(move, out[frame])
+        return out
+
+    def opened(self, change: np.ndarray) -> np.ndarray:
+        """(W,3) float32 metres: moves that add (K,) to the opening of the mesh's contacts."""
+        moves = np.zeros((self.n_vertices, 3), np.float32)
+        moves[self._field_rows] = (self._field @ change)[:, None] * self.up
+        return moves
+
+    def _frame(self, move: np.ndarray, out: np.ndarray) -> None:
+        carry(move, self._source, self._shares, self._frames, self._rows, out)
+        if len(self._start):
+            wanted = self._ratio * opening(move, self._columns)[self._start]
+            change = self._field @ (wanted - self._contacts.opening(out, self.up)).astype(np.float32)
+            out[self._field_rows] += change[:, None] * self.up.astype(np.float32)
+        for source, fitted, vertices, away, turn, shift in self._parts:
+            linear = fitted @ move[source]  # (4,3): a matrix and a shift
+            out[vertices] = away @ (linear[:3] @ turn.T) + linear[3] @ shift.T
+
+
+def _columns(seams: Mapping[str, Seam]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """((K,) upper, (K,2) lower, (K,) share) of all seams."""
+    every = list(seams.values())
+    return (
+        np.concatenate([s.upper for s in every]),
+        np.concatenate([s.lower for s in every]),
+        np.concatenate([s.share for s in every]),
+    )
+
+
+def opening(vertices: np.ndarray, columns: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    """(K,) vertical distance of the head's edges, of (V,3) vertices or displacements."""
+    upper, lower, share = columns
+    y = vertices[:, 1]
+    return y[upper] - (1 - share) * y[lower[:, 0]] - share * y[lower[:, 1]]
+
+
+def _rigid(template: np.ndarray, part: Part, frames: np.ndarray, turn: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What `apply` needs of a part: least squares of an affine motion, about the centre that the mesh's part has too."""
+    points = template[part.source]
+    centre = sphere(points)[0] if part.round else points.mean(0)
+    local = np.c_[points - centre, np.ones(len(points))]
+    fitted = np.linalg.solve(local.T @ local + 1e-9 * np.eye(4), local.T)
+    shift = turn
+    if not part.round:  # the jaw goes as far as the lip and the chin before it
+        marks = head_landmarks()
+        shift = turn @ frames[[marks["lip_lower_outer"], marks["chin"]]].mean(0)
+    values = (fitted, part.vertices, part.away, turn, shift)
+    return (part.source, *(v if v.dtype.kind in "iu" else v.astype(np.float32) for v in values))
+
+
+def stretch(template: np.ndarray, fit: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(n,3,3) how the surface around each of n points is turned and stretched from `template` to `fit`, smoothly.
+
+    Deformation gradients of triangles with their normals (Sumner and Popović, 2004), the mean over each point's
+    triangles and neighbours.
+    """
+
+    def sides(points: np.ndarray) -> np.ndarray:
+        a, b, c = points[faces].transpose(1, 0, 2)
+        normal = np.cross(b - a, c - a)
+        length = np.linalg.norm(normal, axis=1, keepdims=True)
+        return np.stack([b - a, c - a, normal / np.sqrt(np.maximum(length, 1e-14))], 2)
+
+    rest, posed = sides(template), sides(fit)
+    size = np.linalg.det(rest)
+    good = size > 1e-13
+    gradient = np.zeros((len(faces), 3, 3))
+    gradient[good] = posed[good] @ np.linalg.inv(rest[good])
+    weight = np.where(good, np.abs(size) ** (2 / 3), 0.0)
+    corners = faces.ravel()
+    total = np.bincount(corners, np.repeat(weight, 3), len(template))
+    flat = (gradient * weight[:, None, None]).reshape(-1, 9)
+    mean = np.stack([np.bincount(corners, np.repeat(flat[:, k], 3), len(template)) for k in range(9)], 1)
+    mean /= np.maximum(total, 1e-15)[:, None]
+    spread = diags(np.ones(len(template))) - 0.5 * laplacian(template, faces)
+    for _ in range(ROUNDS):
+        mean = spread @ mean
+    u, s, v = np.linalg.svd(mean.reshape(-1, 3, 3))
+    turned = np.linalg.det(u @ v) < 0
+    u[turned, :, 2] *= -1
+    return u @ (np.clip(s, *STRETCH)[:, :, None] * v)

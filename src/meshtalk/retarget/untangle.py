@@ -1,0 +1,92 @@
+"""Triangles that motion would turn over: what their corners move with is drawn towards their neighbours until none does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_matrix, diags
+
+from meshtalk.corpus.head import load_head
+from meshtalk.retarget.correspond import Places, largest
+from meshtalk.retarget.model import Model
+from meshtalk.retarget.surface import Surface
+from meshtalk.retarget.transfer import stretch
+
+AMOUNT = 0.7
+"""Of each blendshape: speech rarely has more."""
+LEFT_OUT = ("mouthClose", "tongueOut")
+"""What never comes alone. A lid's edge rolls over in a blink, on the packaged head too: eyes are left as they are."""
+TOGETHER: tuple[Mapping[str, float], ...] = (
+    {"jawOpen": 0.5, "mouthFunnel": 0.6},
+    {"jawOpen": 0.4, "mouthPucker": 0.5},
+    {"jawOpen": 0.3, "mouthSmileLeft": 0.6, "mouthSmileRight": 0.6},
+    {"jawOpen": 0.3, "mouthStretchLeft": 0.5, "mouthStretchRight": 0.5, "mouthLowerDownLeft": 0.5, "mouthLowerDownRight": 0.5},
+    {"jawOpen": 0.3, "mouthClose": 0.3},
+)  # fmt: skip
+ROUNDS, STEPS = 10, 6
+"""Times that the poses are tried; steps towards the neighbours each time."""
+
+
+def poses(model: Model, fit: np.ndarray) -> np.ndarray:
+    """(m,n,3) metres: displacements of the head's rows in poses that speech takes, as they are on the mesh."""
+    head = load_head()
+    names, shapes = head.topology.shape_names, head.topology.shapes
+    assert shapes is not None
+    alone: list[Mapping[str, float]] = [
+        {name: AMOUNT} for name in names if name not in LEFT_OUT and not name.startswith("eye")
+    ]
+    moves = [sum(w * shapes[names.index(name), model.rows] for name, w in pose.items()) for pose in [*alone, *TOGETHER]]
+    frames = stretch(head.neutral[model.rows].astype(np.float64), fit, model.surface.faces)
+    return np.einsum("nij,mnj->mni", frames, np.stack(moves))
+
+
+def untangled(mesh: Surface, places: Places, moves: np.ndarray) -> Places:
+    """Places with fewer triangles turned over.
+
+    Args:
+        mesh: welded, P points, in the head's space.
+        places: of its points.
+        moves: (m,n,3) of `poses`.
+    """
+    active = places.shares.sum(1) > 0.05
+    faces = mesh.faces[active[mesh.faces].all(1)]
+    rest = _cross(mesh.points, faces)
+    faces, rest = faces[np.linalg.norm(rest, axis=1) > 0], rest[np.linalg.norm(rest, axis=1) > 0]
+    a, b = mesh.edges[active[mesh.edges].all(1)].T
+    count = len(mesh.points)
+    joined: Any = coo_matrix((np.ones(2 * len(a)), (np.r_[a, b], np.r_[b, a])), (count, count)).tocsr()
+    rows, shares = places.rows.copy(), places.shares.copy()
+    tangled = np.zeros(count, bool)
+    for _ in range(ROUNDS):
+        turned = np.zeros(len(faces), bool)
+        for move in moves:
+            posed = mesh.points + np.einsum("pk,pkc->pc", shares, move[rows])
+            turned |= (_cross(posed, faces) * rest).sum(1) < 0
+        if not turned.any():
+            break
+        tangled[faces[turned]] = True
+        near = np.flatnonzero(joined @ tangled.astype(float) + tangled)
+        weights: Any = coo_matrix(
+            (shares.ravel(), (np.repeat(np.arange(count), rows.shape[1]), rows.ravel())), (count, moves.shape[1])
+        ).tocsr()
+        around = joined[near]
+        step = diags(1 / np.maximum(np.asarray(around.sum(1)).ravel(), 1)) @ around
+        for _ in range(STEPS):
+            weights = _with_rows(weights, near, step @ weights)
+        rows[near], shares[near] = largest(weights[near], np.asarray(weights[near].sum(1)).ravel())
+    return Places(rows, shares)
+
+
+def _cross(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    a, b, c = points[faces].transpose(1, 0, 2)
+    return np.cross(b - a, c - a)
+
+
+def _with_rows(matrix: Any, rows: np.ndarray, new: Any) -> Any:
+    """The matrix with some rows exchanged."""
+    keep = np.ones(matrix.shape[0])
+    keep[rows] = 0
+    put: Any = coo_matrix((np.ones(len(rows)), (rows, np.arange(len(rows)))), (matrix.shape[0], len(rows)))
+    return (diags(keep) @ matrix + put @ new).tocsr()
