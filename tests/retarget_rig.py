@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 
@@ -112,6 +113,7 @@ def _shuffled(vertices: np.ndarray, faces: np.ndarray, seed: int) -> tuple[np.nd
     return vertices[order], place[faces]
 
 
+@cache
 def coarse() -> Mesh:
     """A head of 1,500 vertices without eyes or teeth, +Z up, in inches, its triangles wound the wrong way."""
     head = load_head()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,11 @@ def folder(tmp_path_factory) -> Path:
     """A mesh in a file with a kept map to it, its landmarks, a clip, a recording and a model of the packaged head."""
     folder = tmp_path_factory.mktemp("retarget")
     mesh = meshes.coarse()
-    write_obj(folder / "face.obj", mesh, texture=True)
+    # a triangle twice, once wound the other way, a fin on an edge, and a quad
+    more = [mesh.faces[0], mesh.faces[0, ::-1], [*mesh.faces[0, :2], mesh.faces[9, 2]]]
+    write_obj(folder / "face.obj", replace(mesh, faces=np.concatenate([mesh.faces, more])), texture=True)
+    with open(folder / "face.obj", "a") as file:
+        file.write("f 1/1 2/2 3/3 4/4\n")
     (folder / "face.mtl").write_text("newmtl skin\nmap_Kd skin.png\n")
     from PIL import Image
 
@@ -94,7 +99,9 @@ def test_a_stream_gives_the_same_frames(folder):
     np.testing.assert_allclose(frames, whole, atol=2e-5)
 
 
-def test_landmarks_are_written_drawn_and_offered_to_click(folder, tmp_path, capsys):
+def test_landmarks_are_written_drawn_and_offered_to_click(folder, tmp_path, capsys, monkeypatch):
+    # the map of this mesh and these marks, which takes seconds to make again
+    monkeypatch.setattr("meshtalk.retarget.make.make_map", lambda *_, **__: load_map(folder / "face.map"))
     marks = ("landmarks", folder / "face.obj", "--landmarks", folder / "marks.json")
     run(*marks, "-o", tmp_path / "all.json")
     vertices = read_face(folder / "face.obj")[0]
@@ -126,8 +133,40 @@ BAD = {
     "broken.glb": ("glTF nothing", "cannot be read as a mesh"),
     "huge.ply": (f"ply\nformat ascii 1.0\nelement vertex {10**7}\nend_header\n", f"at most {MOST:,}"),
     "points.ply": ("ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nend_header\n1\n2\n3\n", "no triangles"),
+    "empty.ply": ("", "has nothing in it"),
+    "empty.stl": ("", "has nothing in it"),
+    "empty.glb": ("", "has nothing in it"),
+    "nan.stl": (
+        "solid a\nfacet normal 0 0 1\nouter loop\nvertex 0 0 nan\nvertex 1 0 0\nvertex 0 1 0\nendloop\nendfacet\nendsolid a\n",
+        "NaN or infinite",
+    ),
     "face.fbx": ("", "give one of .obj"),
 }
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".glb", ".stl"])
+def test_every_format_holds_the_same_surface(suffix, tmp_path):
+    import trimesh
+
+    mesh = meshes.coarse()
+    trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(tmp_path / f"face{suffix}")
+    vertices, topology = read_face(tmp_path / f"face{suffix}")
+    # an STL numbers no vertices, yet has each place once
+    assert len(vertices) == len(mesh.vertices)
+    np.testing.assert_allclose(vertices[topology.faces], mesh.vertices[mesh.faces], atol=1e-5)
+    if suffix != ".stl":
+        assert np.array_equal(topology.faces, mesh.faces)
+
+
+def test_quads_are_split_and_a_surface_need_not_be_manifold(folder):
+    vertices, topology = read_face(folder / "face.obj")
+    assert topology.faces[-2:].tolist() == [[0, 1, 2], [0, 2, 3]]
+    edges = np.sort(topology.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+    assert np.unique(edges, axis=0, return_counts=True)[1].max() > 2
+    clip = Clip.load(folder / "made.npz")
+    assert len(clip.template) == len(vertices)
+    assert np.isfinite(clip.vertices).all()
+    assert np.abs(clip.vertices - clip.template).max() > 2e-3
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -30,6 +30,8 @@ def read_face(path: str | Path) -> tuple[np.ndarray, Topology]:
         raise InputError(f"there is no mesh at {path}")
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path.name} is no mesh that can be read : give one of {', '.join(SUFFIXES)}")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} has nothing in it : export the face again")
     if path.stat().st_size > MOST_BYTES:
         raise _too_many(path, "too many")
     try:
@@ -129,6 +131,8 @@ def _read_other(path: Path) -> tuple[np.ndarray, Topology]:
     loaded: Any = trimesh.load(path, process=False, force="mesh", maintain_order=True)
     vertices = np.asarray(loaded.vertices, np.float64)
     faces = np.asarray(getattr(loaded, "faces", np.zeros((0, 3))), np.int32).reshape(-1, 3)
+    if path.suffix.lower() == ".stl" and len(vertices) <= 6 * MOST:
+        vertices, faces = _joined(vertices, faces)
     visual = getattr(loaded, "visual", None)
     uv = getattr(visual, "uv", None)
     if uv is None or len(uv) != len(vertices):
@@ -141,6 +145,14 @@ def _read_other(path: Path) -> tuple[np.ndarray, Topology]:
         picture.convert("RGB").save(held, format="PNG")
         texture = held.getvalue()
     return vertices, Topology(faces, len(vertices), uvs=np.asarray(uv, np.float32), uv_faces=faces, texture_png=texture)
+
+
+def _joined(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An STL has three vertices of its own for each triangle: places that are the same become one vertex, in file order."""
+    _, first, number = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int32)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return vertices[np.sort(first)], rank[number.reshape(-1)][faces]
 
 
 def _check_ply(path: Path) -> None:

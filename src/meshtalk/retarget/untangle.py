@@ -53,17 +53,14 @@ def untangled(mesh: Surface, places: Places, moves: np.ndarray) -> Places:
     active = places.shares.sum(1) > 0.05
     faces = mesh.faces[active[mesh.faces].all(1)]
     rest = _cross(mesh.points, faces)
-    faces, rest = faces[np.linalg.norm(rest, axis=1) > 0], rest[np.linalg.norm(rest, axis=1) > 0]
+    faces = faces[np.linalg.norm(rest, axis=1) > 0]
     a, b = mesh.edges[active[mesh.edges].all(1)].T
     count = len(mesh.points)
     joined: Any = coo_matrix((np.ones(2 * len(a)), (np.r_[a, b], np.r_[b, a])), (count, count)).tocsr()
     rows, shares = places.rows.copy(), places.shares.copy()
     tangled = np.zeros(count, bool)
     for _ in range(ROUNDS):
-        turned = np.zeros(len(faces), bool)
-        for move in moves:
-            posed = mesh.points + np.einsum("pk,pkc->pc", shares, move[rows])
-            turned |= (_cross(posed, faces) * rest).sum(1) < 0
+        turned = _turned(mesh.points, faces, rows, shares, moves)
         if not turned.any():
             break
         tangled[faces[turned]] = True
@@ -76,7 +73,23 @@ def untangled(mesh: Surface, places: Places, moves: np.ndarray) -> Places:
         for _ in range(STEPS):
             weights = _with_rows(weights, near, step @ weights)
         rows[near], shares[near] = largest(weights[near], np.asarray(weights[near].sum(1)).ravel())
+        # whatever was right and has not changed is right
+        faces = faces[np.isin(faces, near).any(1)]
     return Places(rows, shares)
+
+
+def _turned(
+    points: np.ndarray, faces: np.ndarray, rows: np.ndarray, shares: np.ndarray, moves: np.ndarray
+) -> np.ndarray:
+    """(F,) whether any of the moves turns a triangle over."""
+    corners, faces = np.unique(faces, return_inverse=True)
+    faces = faces.reshape(-1, 3)
+    points, rows, shares = points[corners], rows[corners], shares[corners]
+    rest, turned = _cross(points, faces), np.zeros(len(faces), bool)
+    for move in moves:
+        posed = points + np.einsum("pk,pkc->pc", shares, move[rows])
+        turned |= (_cross(posed, faces) * rest).sum(1) < 0
+    return turned
 
 
 def _cross(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
