@@ -179,7 +179,8 @@ def looks(topology: Topology, tint: tuple[float, float, float]) -> np.ndarray:
                     mine = topology.parts == index
                     table[mine, :3] = 1.0 if textured else to_linear(np.array(colour))
                     table[mine, 3:] = openness, openness, strength, gloss
-                    if textured and word == "inner_mouth" and topology.uv_faces is not None:
+                    mapped = textured and topology.uvs is not None and topology.uv_faces is not None
+                    if mapped and word == "inner_mouth":
                         table[mine, :3] = no_hole(topology, np.flatnonzero(mine))
     return table
 
@@ -190,7 +191,7 @@ def no_hole(topology: Topology, vertices: np.ndarray) -> np.ndarray:
     A texture may paint the inside of the mouth black, for a face seen from ahead; from one side the wall of the cheek
     behind the far corner would be a gap in the row of teeth.
     """
-    assert topology.uvs is not None  # as Topology checks: uvs and uv_faces come together
+    assert topology.uvs is not None
     assert topology.uv_faces is not None
     at = np.zeros((topology.n_vertices, 2))
     at[topology.faces.ravel()] = topology.uvs[topology.uv_faces.ravel()]
