@@ -7,7 +7,7 @@ import pytest
 from test_render import sphere
 
 from meshtalk.corpus.head import Head, Person, load_head
-from meshtalk.render import CAMERAS, Look, Renderer, kernels, scene
+from meshtalk.render import CAMERAS, Look, Renderer, View, kernels, scene
 from meshtalk.render.kinds import EYE, HOLLOW, SHELL, TONGUE, TOOTH
 
 PX = 160
@@ -142,7 +142,8 @@ def test_a_mouth_is_darker_in_its_depth_than_at_the_lips(head: Head) -> None:
 
 def test_the_rounded_surface_is_nearer_to_a_ball_than_its_triangles() -> None:
     topology, vertices = sphere(12, 0.1)
-    edges, faces = scene.finer(topology.faces, len(vertices))
+    edges, faces, parent = scene.finer(topology.faces, len(vertices), np.ones(topology.faces.shape, bool))
+    np.testing.assert_array_equal(parent, np.repeat(np.arange(len(topology.faces)), 4))
     normals, refined = np.empty(vertices.shape), np.empty((len(vertices) + len(edges), 3))
     kernels.vertex_normals(vertices, np.ascontiguousarray(topology.faces, np.uint32), np.eye(3), normals)
     kernels.refine(vertices, normals, edges, refined)
@@ -159,3 +160,59 @@ def test_the_rounded_surface_is_nearer_to_a_ball_than_its_triangles() -> None:
     np.testing.assert_allclose(
         area(flat, faces).reshape(-1, 4).sum(1), area(vertices, topology.faces), rtol=1e-4, atol=1e-9
     )
+
+
+def test_cutting_some_edges_leaves_no_crack() -> None:
+    topology, vertices = sphere(8, 0.1)
+    edges, sides = scene.edges_of(topology.faces)
+    split = (np.random.default_rng(4).random(len(edges)) < 0.5)[sides]
+    assert set(split.sum(1)) == {0, 1, 2, 3}
+    cut, faces, parent = scene.finer(topology.faces, len(vertices), split)
+    assert len(cut) == len(np.unique(sides[split]))
+    points = np.concatenate([vertices, vertices[cut].mean(1)])
+
+    def normal(points: np.ndarray, which: np.ndarray) -> np.ndarray:
+        a, b, c = points[which[:, 0]], points[which[:, 1]], points[which[:, 2]]
+        return np.cross(b - a, c - a)
+
+    # the pieces of each face are it again, and face the same way
+    whole, pieces = normal(vertices, topology.faces), normal(points, faces)
+    total = np.stack([np.bincount(parent, pieces[:, k], len(whole)) for k in range(3)], 1)
+    np.testing.assert_allclose(total, whole, atol=1e-9)
+    assert ((pieces * whole[parent]).sum(1) >= 0).all()
+    # as many sides have one face only as before
+    counts = [np.bincount(scene.edges_of(f)[1].ravel()) for f in (topology.faces, faces)]
+    open_before = (counts[0] == 1).sum() + split[(counts[0] == 1)[sides]].sum()
+    assert (counts[1] == 1).sum() == open_before
+    assert counts[1].max() == counts[0].max()
+
+
+@pytest.mark.parametrize("yaw_deg", [-32.0, 32.0])
+def test_far_teeth_seen_from_inside_are_no_splinter(head: Head, yaw_deg: float) -> None:
+    """Through an open mouth from one side: the row is whole, and what shows the tongue's side of it is dim."""
+    person = head.person("p00")
+    renderer = Renderer(head.topology, person.template, 512, 512, Look(View(yaw_deg)), tint=person.tint, subject="p03")
+    for weights in ({"jawOpen": 0.45}, {"jawOpen": 0.12} | both("mouthStretch", 0.5) | both("mouthLowerDown", 0.4)):
+        vertices = posed(head, person, weights)
+        image = renderer.frame(vertices).astype(float).mean(2)
+        owner = renderer._buffers.owner
+        kinds = np.where(owner >= 0, renderer._face_kinds[np.maximum(owner, 0)], SHELL)
+        # an ordinary depth test loses no sample of a tooth to skin behind it
+        screen, cells = renderer._buffers.screen[: renderer._n_surface], owner.shape
+        plain, plain_near = np.empty(cells, np.int32), np.empty(cells, np.float32)
+        as_skin = np.zeros(len(renderer._skin_faces), np.uint8)
+        kernels.rasterise(screen, renderer._skin_faces, as_skin, plain_near, plain)
+        true_kind = np.where(plain >= 0, renderer._face_kinds[np.maximum(plain, 0)], SHELL)
+        lost = (true_kind == TOOTH) & (kinds != TOOTH)
+        assert lost.sum() < 0.02 * (kinds == TOOTH).sum()
+        teeth = (kinds == TOOTH).all(2)
+        own = np.empty(vertices.shape)
+        kernels.vertex_normals(vertices, renderer._coarse, np.eye(3), own)
+        a, b = renderer._edges.T
+        light = scene.tooth_light(head.topology, vertices, own)
+        light = np.concatenate([light, (light[a] + light[b]) / 2])
+        share = light[renderer._skin_faces[owner[..., 0][teeth]]].mean(1)
+        dim, bright = image[teeth][share < 0.3], image[teeth][share > 0.7]
+        assert len(dim) > 20
+        assert len(bright) > 20
+        assert dim.mean() < 0.45 * bright.mean()

@@ -22,6 +22,9 @@ from meshtalk.topology import Topology
 
 __all__ = ["CAMERAS", "LIGHTS", "Lighting", "Look", "Renderer", "View"]
 
+STILL_M = 0.001
+"""While the roots of the hair on the scalp stay so close to the template on average, the head is taken to be where it was."""
+
 
 class Renderer:
     """Draws meshes of one topology from one camera.
@@ -79,44 +82,52 @@ class Renderer:
         """What is drawn: the mesh cut finer, with all that belongs to its vertices and faces."""
         topology = self.topology
         self._coarse = np.ascontiguousarray(topology.faces, np.uint32)
-        self._ribbons, self._height, shine, dye = None, None, None, None
-        where = dress.masks(topology)
+        normals = np.empty(template.shape)
+        self._kernels.vertex_normals(template, self._coarse, np.eye(3), normals)
+        self.surface[:, 3:5] *= scene.tooth_light(topology, template, normals)[:, None]
+        self._brows, self._locks, self._height, shine, dye = None, None, None, None, None
+        where, px_per_m = dress.masks(topology), self.camera.focal_px / self.camera.distance_m
         if where is not None:
-            worn, normals = dress.dress_of(subject), np.empty(template.shape)
-            self._kernels.vertex_normals(template, self._coarse, np.eye(3), normals)
-            px_m = self.camera.distance_m / self.camera.focal_px
-            self._height, self._ribbons = dress.grown(topology, template, normals, where, worn, px_m)
+            worn = dress.dress_of(subject)
+            self._height, self._brows, self._locks = dress.grown(topology, template, normals, where, worn, 1 / px_per_m)
             shine, dye = 2 * where[..., 2], lambda picture: dress.dyed(picture, where, worn, tint)
         self._texels, self._levels, uvs, uv_faces = scene.texture_pyramid(topology, shine, dye)
-        vertex_kinds, self._face_kinds = scene.kinds(topology)
+        vertex_kinds, face_kinds = scene.kinds(topology)
         surface = np.column_stack([self.surface, scene.corneas(topology, template)]).astype(np.float32)
-        self._faces = self._coarse
-        self._edges = np.zeros((0, 2), np.uint32)
-        if len(topology.faces) <= scene.FINEST:
-            self._edges, self._faces = scene.finer(topology.faces, topology.n_vertices)
-            uv_edges, uv_faces = scene.finer(uv_faces, len(uvs))
-            uvs = np.concatenate([uvs, uvs[uv_edges].mean(1)])
-            self._face_kinds = np.repeat(self._face_kinds, 4)
+        edges, sides = scene.edges_of(topology.faces)
+        refined = np.empty((len(template) + len(edges), 3))
+        self._kernels.refine(template, normals, edges, refined)
+        bulge_px = px_per_m * np.linalg.norm(refined[len(template) :] - template[edges].mean(1), axis=1)
+        split = (bulge_px > scene.BULGE_PX)[sides] & (len(sides) <= scene.FINEST)
+        self._edges, self._skin_faces, parent = scene.finer(topology.faces, topology.n_vertices, split)
+        uv_edges, self._uv_faces, _ = scene.finer(uv_faces, len(uvs), split)
+        self._uvs = np.concatenate([uvs, uvs[uv_edges].mean(1)]).astype(np.float32)
         a, b = self._edges.T
         # the middle of an edge lies within if one of its ends does
         self._vertex_kinds = np.concatenate([vertex_kinds, np.maximum(vertex_kinds[a], vertex_kinds[b])])
         self._surface = np.concatenate([surface, (surface[a] + surface[b]) / 2])
-        self._uvs, self._uv_faces = uvs.astype(np.float32), uv_faces
-        self._n_surface, self._skin_faces = len(self._surface), self._faces
-        if self._ribbons is not None:
-            self._hang(self._ribbons)
+        self._faces, self._face_kinds = self._skin_faces, face_kinds[parent]
+        self._n_surface = len(self._surface)
+        if self._brows is not None:
+            self._hang(self._brows)
+        self._n_moving, self._n_moving_faces = len(self._surface), len(self._faces)
         disc = scene.directions(2 * scene.TAPS)[: scene.TAPS, :2]
         self._taps = disc - np.array([0.0, scene.FROM_ABOVE])
+        if self._locks is not None:
+            self._hang(self._locks)
+            # locks stay where the head is: drawn once, they are laid over every picture
+            self._at_rest = template[self._locks.roots]
+            self._still = self._hair(self._locks, template, normals)
 
     def _hang(self, ribbons: hair.Ribbons) -> None:
         """Add ribbons to what is drawn."""
-        count, root = len(ribbons.local), ribbons.roots[ribbons.strip, 0]
+        count, root, first = len(ribbons.local), ribbons.roots[ribbons.strip, 0], len(self._surface)
         extra = np.zeros((count, self._surface.shape[1]), np.float32)
         extra[:, :3], extra[:, 3:5], extra[:, 5] = ribbons.colour, 0.4 + 0.6 * self.surface[root, 3:5], ribbons.shine
         self._surface = np.concatenate([self._surface, extra])
         self._vertex_kinds = np.concatenate([self._vertex_kinds, np.full(count, HAIR, np.uint8)])
         self._face_kinds = np.concatenate([self._face_kinds, np.full(len(ribbons.faces), HAIR, np.uint8)])
-        self._faces = np.concatenate([self._faces, (ribbons.faces + self._n_surface).astype(np.uint32)])
+        self._faces = np.concatenate([self._faces, (ribbons.faces + first).astype(np.uint32)])
         self._uv_faces = np.concatenate([self._uv_faces, np.zeros_like(ribbons.faces, np.uint32)])
 
     def paint(self, colours: np.ndarray) -> None:
@@ -125,6 +136,41 @@ class Renderer:
         self._surface[:count, :3] = colours
         self._surface[count : count + len(a), :3] = (colours[a] + colours[b]) / 2
         self._surface[: count + len(a), 5] = 0.0
+
+    def _hair(self, locks: hair.Ribbons, vertices: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Locks drawn alone.
+
+        Args:
+            vertices, normals: (V,3) of the face.
+
+        Returns:
+            Samples that they cover, how near, and by which face; where on the picture their points are and how these
+            are lit; the picture, (H,W,3) uint8.
+        """
+        run, camera, first, count = self._kernels, self.camera, self._n_moving, len(locks.local)
+        cells = (self.height, self.width, run.N_SAMPLES)
+        points, turned, screen = (np.empty((count, 3)) for _ in range(3))
+        near, owner, lit = np.empty(cells, np.float32), np.empty(cells, np.int32), np.empty((count, self._shading.LIT))
+        run.grow(
+            vertices, normals, locks.roots, locks.strip, locks.local, locks.leaning, camera.rotation, points, turned
+        )
+        view = np.array([camera.focal_px, camera.cx, camera.cy])
+        run.project(points, camera.rotation, camera.centre, camera.distance_m, view, screen)
+        faces, uv_faces = locks.faces.astype(np.uint32), self._uv_faces[self._n_moving_faces :]
+        kinds = self._face_kinds[self._n_moving_faces :]
+        run.rasterise(screen, faces, kinds, near, owner)
+        self._shading.light(
+            turned, screen, view, self._surface[first:], self._vertex_kinds[first:], np.zeros(count), self._lights,
+            self._wrap, lit,
+        )  # fmt: skip
+        image = np.empty((self.height, self.width, 3), np.uint8)
+        self._shading.shade(
+            screen, faces, kinds, self._uvs, uv_faces, lit, self._texels, self._levels, near, owner, view, self._lights,
+            self._tone, self._backdrop, self._backdrop_bytes, len(faces), image, image,
+        )  # fmt: skip
+        samples = np.flatnonzero(owner >= 0)
+        marks = owner.ravel()[samples] + np.int32(self._n_moving_faces)
+        return samples, near.ravel()[samples], marks, screen, lit, image
 
     def frame(self, vertices: np.ndarray) -> np.ndarray:
         """Draw one mesh.
@@ -144,36 +190,46 @@ class Renderer:
             cells, count = (self.height, self.width, run.N_SAMPLES), len(self._surface)
             buffers.owner, buffers.nearness = np.empty(cells, np.int32), np.empty(cells, np.float32)
             buffers.own_normals, buffers.raised = np.empty(vertices.shape), np.empty(vertices.shape, np.float32)
-            buffers.points, buffers.screen, buffers.normals = (np.empty((count, 3)) for _ in range(3))
-            buffers.sheltered, buffers.lit = np.empty(count), np.empty((count, shading.LIT))
-        points, normals, n = buffers.points, buffers.normals, self._n_surface
-        run.vertex_normals(vertices, self._coarse, np.eye(3), buffers.own_normals)
-        if self._ribbons is not None:
-            locks = self._ribbons
+            buffers.points, buffers.normals = (np.empty((self._n_moving, 3)) for _ in range(2))
+            buffers.screen, buffers.lit = np.empty((count, 3)), np.empty((count, shading.LIT))
+            buffers.sheltered = np.empty(self._n_moving)
+        points, normals, n, moving = buffers.points, buffers.normals, self._n_surface, self._n_moving
+        screen, lit, own_normals = buffers.screen[:moving], buffers.lit[:moving], buffers.own_normals
+        run.vertex_normals(vertices, self._coarse, np.eye(3), own_normals)
+        still, surface = None, vertices
+        if self._locks is not None:
+            away_m = np.linalg.norm(vertices[self._locks.roots] - self._at_rest, axis=-1).mean()
+            still = self._still if away_m < STILL_M else self._hair(self._locks, vertices, own_normals)
+        if self._brows is not None:
+            hairs = self._brows
             run.grow(
-                vertices, buffers.own_normals, locks.roots, locks.strip, locks.local, locks.leaning, camera.rotation,
+                vertices, own_normals, hairs.roots, hairs.strip, hairs.local, hairs.leaning, camera.rotation,
                 points[n:], normals[n:],
             )  # fmt: skip
-            run.raise_hair(vertices, buffers.own_normals, self._height, buffers.raised)
-            vertices = buffers.raised
-        run.refine(vertices, buffers.own_normals, self._edges, points[:n])
+            run.raise_hair(vertices, own_normals, self._height, buffers.raised)
+            surface = buffers.raised
+        run.refine(surface, own_normals, self._edges, points[:n])
         run.vertex_normals(points[:n], self._skin_faces, camera.rotation, normals[:n])
         view = np.array([camera.focal_px, camera.cx, camera.cy])
-        run.project(points, camera.rotation, camera.centre, camera.distance_m, view, buffers.screen)
-        run.rasterise(buffers.screen, self._faces, self._face_kinds, buffers.nearness, buffers.owner)
+        run.project(points, camera.rotation, camera.centre, camera.distance_m, view, screen)
+        faces = self._faces[: self._n_moving_faces]
+        run.rasterise(screen, faces, self._face_kinds, buffers.nearness, buffers.owner)
+        image = np.empty((self.height, self.width, 3), np.uint8)
+        coloured = image
+        if still is not None:
+            samples, near, marks, buffers.screen[moving:], buffers.lit[moving:], coloured = still
+            run.overlay(samples, near, marks, buffers.nearness, buffers.owner)
         run.shelter(
-            buffers.screen, buffers.normals, self._vertex_kinds, self._face_kinds, camera.focal_px, self._taps,
-            buffers.nearness, buffers.owner, buffers.sheltered,
+            screen, normals, self._vertex_kinds, self._face_kinds, camera.focal_px, self._taps, buffers.nearness,
+            buffers.owner, buffers.sheltered,
         )  # fmt: skip
         shading.light(
-            buffers.normals, buffers.screen, view, self._surface, self._vertex_kinds, buffers.sheltered, self._lights,
-            self._wrap, buffers.lit,
-        )  # fmt: skip
-        image = np.empty((self.height, self.width, 3), np.uint8)
+            normals, screen, view, self._surface, self._vertex_kinds, buffers.sheltered, self._lights, self._wrap, lit
+        )
         shading.shade(
             buffers.screen, self._faces, self._face_kinds, self._uvs, self._uv_faces, buffers.lit, self._texels,
             self._levels, buffers.nearness, buffers.owner, view, self._lights, self._tone, self._backdrop,
-            self._backdrop_bytes, image,
+            self._backdrop_bytes, self._n_moving_faces, coloured, image,
         )  # fmt: skip
         return image
 

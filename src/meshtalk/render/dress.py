@@ -112,8 +112,8 @@ def picture(topology: Topology, subject: str, tint: tuple[float, float, float]) 
 
 def grown(
     topology: Topology, template: np.ndarray, normals: np.ndarray, where: np.ndarray, dress: Dress, px_m: float
-) -> tuple[np.ndarray, Ribbons]:
-    """(V,) metres by which hair raises the scalp, and all hair that is drawn as ribbons.
+) -> tuple[np.ndarray, Ribbons, Ribbons | None]:
+    """(V,) metres by which hair raises the scalp; brows and lashes; locks, which stay where the head is.
 
     Args:
         template, normals: (V,3); where: from `masks`; px_m: a pixel's size at the face.
@@ -121,10 +121,9 @@ def grown(
     colour = to_linear(np.array(dress.hair))
     scalp = where[..., 0]
     raised = lift(topology, template, scalp, dress.style)
-    return raised, joined(
-        [
-            *lashes(topology, template, normals, px_m),
-            *brow_hairs(topology, template, normals, where[..., 1], np.minimum(0.8 * colour, 0.12), px_m),
-            *locks(topology, template, normals, raised, scalp, dress.style, colour, px_m),
-        ]
+    brows = brow_hairs(topology, template, normals, where[..., 1], np.minimum(0.8 * colour, 0.12), px_m)
+    return (
+        raised,
+        joined([*lashes(topology, template, normals, px_m), *brows]),
+        locks(topology, template, normals, raised, scalp, dress.style, colour, px_m),
     )

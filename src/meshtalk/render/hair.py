@@ -258,23 +258,25 @@ def locks(
     style: Style,
     colour: np.ndarray,
     px_m: float,
-) -> list[Ribbons]:
-    """Hair of the scalp over the raised surface.
+) -> Ribbons | None:
+    """Hair of the scalp over the raised surface; None where a style has none.
 
     Args:
         raised_m: (V,) from `lift`; cover: (H,W) where the texture has hair; colour: (3,) linear.
     """
     if style.locks == 0:
-        return []
+        return None
     rng = np.random.default_rng(75)
     scalp = np.flatnonzero((raised_m[topology.faces] > 1e-4).all(1))
-    chosen, shares = scattered(topology, template, cover, style.locks, 76, scalp)
+    # at the hairline single locks would stand out as spikes
+    dense = np.where(cover > 0.85, cover, 0.0) if style.cut == "short" else cover
+    chosen, shares = scattered(topology, template, dense, style.locks, 76, scalp)
     if style.cut == "long":  # none across the ears
         spot = template[topology.faces[chosen]].mean(1)
         kept = (spot[:, 1] > 0.015) | (spot[:, 2] < -0.012)
         chosen, shares = chosen[kept], shares[kept]
     if not len(chosen):
-        return []
+        return None
     corners = topology.faces[chosen]
     raised = template + raised_m[:, None] * normals
     out = unit(np.einsum("nk,nkc->nc", shares, normals[corners]))
@@ -288,7 +290,7 @@ def locks(
     front = float(template[topology.landmarks["nose_tip"], 2].mean())
     steps, n = style.steps, len(at)
     layer = rng.uniform(0.0004, style.layers_m, n)
-    end_y = chin + style.hem_m + rng.uniform(-0.010, 0.010, n)
+    end_y = chin + style.hem_m + rng.uniform(-0.004, 0.004, n)
     lines, facing = [at.copy()], [out.copy()]
     away = at - crown
     side = np.where(at[:, 0] >= 0.018, 1.0, -1.0)  # a parting a little to the person's left
@@ -311,29 +313,32 @@ def locks(
         wanted = layer * min(1.0, (k + 1) / 3)
         # never within the head; near it, it lies on it
         push = np.where(
-            above < wanted, wanted - above, np.where((above < 0.02) & (at[:, 1] > 0), 0.35 * (wanted - above), 0.0)
+            above < wanted,
+            wanted - above,
+            np.where((above < 0.02) & (at[:, 1] > 0), style.lying * (wanted - above), 0.0),
         )
         at = at + push[:, None] * out
         if style.cut == "long":  # off the face
             limit = front - 0.066 - 0.018 * np.clip((at[:, 1] - 0.03) / -0.08, 0, 1)
             low = at[:, 1] < 0.055
-            at[:, 0] = np.clip(at[:, 0], -wide - 0.006 - layer, wide + 0.006 + layer)
+            at[:, 0] = np.clip(at[:, 0], -wide - 0.002 - layer, wide + 0.002 + layer)
             at[:, 2] = np.where(low, np.minimum(at[:, 2], limit), at[:, 2])
             done = at[:, 1] < end_y
             at = np.where(done[:, None], lines[-1], at)
         lines.append(at.copy())
         facing.append(out.copy())
     curves, facing_out = np.stack(lines, 1), np.stack(facing, 1)
+    if style.cut == "short":  # one that ends on bare skin is a spike
+        within = raised_m[skin][nearest] > 0.25 * style.sides_m
+        curves, facing_out, corners, n = curves[within], facing_out[within], corners[within], int(within.sum())
     facing_out = unit(facing_out + np.roll(facing_out, 1, 1) + 0.25 * AHEAD)
     share = np.linspace(0, 1, steps + 1)
     shape = np.sqrt(np.clip(1.02 - share**3, 0, 1)) * (0.55 + 0.45 * np.clip(share * 6, 0, 1))
     width = style.width_m * rng.uniform(0.6, 1.2, (n, 1)) * shape
     shade = rng.uniform(1 - style.streaks, 1 + style.streaks, (n, 1, 1)) * (0.82 + 0.26 * share)[None, :, None]
-    return [
-        ribbons(
-            template, normals, corners[:, :2], curves, facing_out, np.maximum(width, 0.3 * px_m), shade * colour, 0.14
-        )
-    ]
+    return ribbons(
+        template, normals, corners[:, :2], curves, facing_out, np.maximum(width, 0.3 * px_m), shade * colour, 0.14
+    )
 
 
 @dataclass(frozen=True)
@@ -357,13 +362,15 @@ class Style:
     unruly: float = 0.2
     streaks: float = 0.15
     """How much their brightness varies."""
+    lying: float = 0.35
+    """How much of their distance to the scalp they lose with each piece."""
     hem_m: float = 0.0
     """Where long hair ends, above the chin."""
 
 
 CUTS = {
     "crop": Style("crop", 0.002, 0.001),
-    "short": Style("short", 0.011, 0.004, 0.05, 1000, 3, 0.0072, 0.0022, 0.0030, 0.26),
-    "long": Style("long", 0.009, 0.006, 0.0, 250, 12, 0.0190, 0.0090, 0.0075, 0.12, 0.24, -0.012),
+    "short": Style("short", 0.010, 0.004, 0.05, 1000, 3, 0.0062, 0.0026, 0.0014, 0.14, 0.15, 0.8),
+    "long": Style("long", 0.009, 0.006, 0.0, 420, 14, 0.0165, 0.0100, 0.0055, 0.05, 0.16, 0.5, -0.004),
     "curls": Style("curls", 0.028, 0.020, 0.13, 1600, 2, 0.0046, 0.0022, 0.0045, 0.8),
 }

@@ -193,6 +193,21 @@ def rasterise(screen, faces, kinds, nearness, owner):
 
 
 @_compiled
+def overlay(samples, near, marks, nearness, owner):
+    """Put what has been drawn before over what has been drawn now, where it is nearer.
+
+    Args:
+        samples: (N,) where in the flattened nearness and owner; near: (N,) float32; marks: (N,) int32.
+        nearness, owner: from `rasterise`, changed.
+    """
+    depths, owners = nearness.reshape(-1), owner.reshape(-1)
+    for k in range(samples.shape[0]):
+        if near[k] > depths[samples[k]]:
+            depths[samples[k]] = near[k]
+            owners[samples[k]] = marks[k]
+
+
+@_compiled
 def visibility(screen, nearness, bias, visible):
     """Fraction of the samples around each vertex that hide nothing in front of it: screen (V,3) → visible (V,)."""
     height, width = nearness.shape[0], nearness.shape[1]

@@ -25,19 +25,28 @@ PART_LOOKS = (
     ("eye_left", EYE, (0.93, 0.93, 0.94), 0.45, 1.0, 0.85),
     ("eye_right", EYE, (0.93, 0.93, 0.94), 0.45, 1.0, 0.85),
     ("teeth", TOOTH, (0.90, 0.87, 0.80), 0.22, 0.6, 0.75),
-    ("inner_mouth", HOLLOW, (0.55, 0.24, 0.24), 0.15, 0.3, 0.28),
+    ("inner_mouth", HOLLOW, (0.55, 0.24, 0.24), 0.06, 0.3, 0.4),
     ("tongue", TONGUE, (0.72, 0.36, 0.36), 0.20, 0.45, 0.35),
 )
 SKIN_SHINE = (0.17, 0.0)
 LIP_SHINE = (0.20, 0.35)
 FINEST = 30_000
-"""Meshes of up to so many triangles are rounded: every triangle becomes four."""
+"""Meshes of up to so many triangles are rounded."""
+BULGE_PX = 0.22
+"""An edge that the rounded surface leaves by more, with the face at rest, is cut in the middle."""
 PORES = 0.45
 """How uneven the sheen of skin is."""
 TAPS, FROM_ABOVE = 48, 0.3
 """Spots around a vertex where lids and lips are looked for, and how far above it (of their radius) their middle lies."""
 CORNEA_DEG = (25.0, 31.0)
 """The cornea of an eyeball ends between these angles from its front."""
+
+FLESH = (0.40, 0.155, 0.15)
+"""sRGB of the walls of the mouth in its depth."""
+TOOTH_DEPTH_M = 0.022
+"""So far behind the foremost tooth hardly any light comes between the lips."""
+LINGUAL = 0.12
+"""Share of the light that the side of a tooth towards the tongue gets, compared with the side towards the lips."""
 
 FIELD_OF_VIEW = 0.30
 """Height of the picture divided by the distance to the face: a portrait lens."""
@@ -170,7 +179,27 @@ def looks(topology: Topology, tint: tuple[float, float, float]) -> np.ndarray:
                     mine = topology.parts == index
                     table[mine, :3] = 1.0 if textured else to_linear(np.array(colour))
                     table[mine, 3:] = openness, openness, strength, gloss
+                    mapped = textured and topology.uvs is not None and topology.uv_faces is not None
+                    if mapped and word == "inner_mouth":
+                        table[mine, :3] = no_hole(topology, np.flatnonzero(mine))
     return table
+
+
+def no_hole(topology: Topology, vertices: np.ndarray) -> np.ndarray:
+    """(n,3) factors on the texture that bring these vertices to the colour of dim flesh, where it is darker than that.
+
+    A texture may paint the inside of the mouth black, for a face seen from ahead; from one side the wall of the cheek
+    behind the far corner would be a gap in the row of teeth.
+    """
+    assert topology.uvs is not None
+    assert topology.uv_faces is not None
+    at = np.zeros((topology.n_vertices, 2))
+    at[topology.faces.ravel()] = topology.uvs[topology.uv_faces.ravel()]
+    picture = picture_of(topology)
+    tall, wide = picture.shape[:2]
+    rows = np.clip((1 - at[vertices, 1]) * tall, 0, tall - 1).astype(int)
+    painted = to_linear(picture[rows, np.clip(at[vertices, 0] * wide, 0, wide - 1).astype(int)] / 255.0)
+    return np.clip(to_linear(np.array(FLESH)) / np.maximum(painted, 1e-3), 1.0, 40.0)
 
 
 def kinds(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
@@ -202,19 +231,74 @@ def corneas(topology: Topology, template: np.ndarray) -> np.ndarray:
     return weight
 
 
-def finer(faces: np.ndarray, n_vertices: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every triangle cut in four at the middles of its edges.
+def tooth_light(topology: Topology, template: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """(V,) share of the light between the lips that each vertex of a tooth gets; 1 for all other vertices.
+
+    It falls off towards the back teeth and round the biting edge to the tongue's side. Without this the far row seen
+    from inside, through an open mouth from one side, is as bright as the incisors and looks like a splinter.
+
+    Args:
+        template: (V,3) metres; normals: (V,3) unit, of the same space.
+    """
+    share = np.ones(topology.n_vertices)
+    for index, name in enumerate(topology.part_names if topology.parts is not None else ()):
+        mine = np.flatnonzero(topology.parts == index)
+        if "teeth" in name.lower() and len(mine):
+            points = template[mine].astype(np.float64)
+            behind = points[:, 2].max() - points[:, 2]
+            across = points[:, 0] - points[:, 0].mean()
+            # outwards of the arch: ahead at its front, sideways along its arms
+            away = np.stack([2 * across, points[:, 2] - points[:, 2].mean()], 1)
+            away /= np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-9)
+            outer = (away * normals[mine][:, [0, 2]]).sum(1)
+            towards = LINGUAL + (1 - LINGUAL) * np.clip((outer + 0.35) / 0.5, 0, 1)
+            share[mine] = towards * (1 - 0.75 * np.clip(behind / TOOTH_DEPTH_M, 0, 1))
+    return share
+
+
+def edges_of(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(E,2) edges, lower vertex first, and (F,3) which of them are the sides ab, bc, ca of each face."""
+    a, b, c = np.asarray(faces, np.int64).T
+    ends = np.sort(np.stack([np.stack([a, b], 1), np.stack([b, c], 1), np.stack([c, a], 1)], 1), -1)
+    edges, index = np.unique(ends.reshape(-1, 2), axis=0, return_inverse=True)
+    return edges.astype(np.uint32), index.reshape(-1, 3)
+
+
+def finer(faces: np.ndarray, n_vertices: int, split: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Triangles cut at the middles of some of their edges, into two, three or four.
+
+    Args:
+        faces: (F,3).
+        split: (F,3) whether the sides ab, bc, ca are cut; the same from both faces at an edge.
 
     Returns:
-        edges (E,2) and faces (4F,3), the middle of edge e being vertex `n_vertices` + e; face f becomes 4f … 4f+3.
+        edges (E,2) that are cut and faces (G,3), the middle of edge e being vertex `n_vertices` + e; (G,) which face
+        each was a piece of.
     """
-    a, b, c = np.asarray(faces, np.int64).T
-    ends = np.stack([np.stack([a, b], 1), np.stack([b, c], 1), np.stack([c, a], 1)], 1)
-    ends = np.sort(ends, -1).reshape(-1, 2)
-    edges, index = np.unique(ends, axis=0, return_inverse=True)
-    ab, bc, ca = (index.reshape(-1, 3) + n_vertices).T
-    cut = np.stack([(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)]).transpose(2, 0, 1)
-    return edges.astype(np.uint32), np.ascontiguousarray(cut.reshape(-1, 3), np.uint32)
+    edges, index = edges_of(faces)
+    cut = np.zeros(len(edges), bool)
+    cut[index[split]] = True
+    middle = (np.cumsum(cut) - 1 + n_vertices)[index]
+    pieces, whose = [], []
+    for count in range(4):
+        here = np.flatnonzero(split.sum(1) == count)
+        # turned so that the cut sides come first
+        turn = np.argmax([split[here, k] & ~split[here, k - 1] for k in range(3)], axis=0)
+        order = (turn[:, None] + np.arange(3)) % 3
+        a, b, c = np.take_along_axis(np.asarray(faces, np.int64)[here], order, 1).T
+        ab, bc, ca = np.take_along_axis(middle[here], order, 1).T
+        patterns = (
+            [(a, b, c)],
+            [(a, ab, c), (ab, b, c)],
+            [(ab, b, bc), (a, ab, bc), (a, bc, c)],
+            [(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)],
+        )
+        pieces += [np.stack(corners, 1) for corners in patterns[count]]
+        whose += [here] * len(patterns[count])
+    parent = np.concatenate(whose)
+    # in the order of the faces they come from, which lie side by side in memory
+    order = np.argsort(parent, kind="stable")
+    return edges[cut], np.ascontiguousarray(np.concatenate(pieces)[order], np.uint32), parent[order]
 
 
 def texture_pyramid(

@@ -23,7 +23,7 @@ CORNEA, IRIS = 1.5, 1.6
 """How much more the cornea's normals lean outwards than the eyeball's, and how much more inwards those of the iris."""
 ONE_SURFACE_M = 0.0012
 """Faces of one kind whose depths within a pixel differ by less are taken for one surface."""
-SHELTERS = (0.0, 0.92, 0.80, 0.55, 0.85, 0.0)
+SHELTERS = (0.0, 0.62, 0.80, 0.55, 0.85, 0.0)
 """By kind: share of the light that lids and lips all around keep off."""
 
 _compiled = compiled(error_model="numpy")
@@ -155,7 +155,7 @@ def light(normals, screen, view, surface, vertex_kinds, sheltered, lights, wrap,
 @_compiled
 def shade(
     screen, faces, kinds, uvs, uv_faces, lit, texture, levels, nearness, owner, view, lights, tone, backdrop,
-    backdrop_bytes, image,
+    backdrop_bytes, first_still, still, image,
 ):  # fmt: skip
     """Colour every pixel: one evaluation for each surface a pixel sees, averaged in linear light, then encoded.
 
@@ -168,6 +168,7 @@ def shade(
         view, lights: as for `light`.
         tone: (K,) uint8: encoding of linear light 0..2.
         backdrop: (H,W,3) float32 linear; backdrop_bytes: (H,W,3) the same encoded.
+        first_still: faces from this one on have been coloured before, in still: (H,W,3) uint8.
         image: (H,W,3) uint8, written.
     """
     height, width = np.uint32(owner.shape[0]), np.uint32(owner.shape[1])
@@ -184,6 +185,10 @@ def shade(
             if same and marks[0] == BACKGROUND:
                 for k in range(3):
                     image[y, x, k] = backdrop_bytes[y, x, k]
+                continue
+            if min(marks[0], marks[1], marks[2], marks[3]) >= first_still:
+                for k in range(3):
+                    image[y, x, k] = still[y, x, k]
                 continue
             total[:] = 0.0
             if not same:  # triangles of one kind that lie side by side are one surface
