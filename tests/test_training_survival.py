@@ -112,15 +112,14 @@ def test_an_unreadable_shard_is_named(places, monkeypatch):
     """Cut short while training reads it; then a disk that fails."""
     from meshtalk.corpus import clip_rows
 
-    class Failing(clip_rows.FileIO):
-        def readinto(self, _: object) -> int:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+    def fails(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     copied = shutil.copytree(places[2], places[1].parent / "features")
     fail = At("stage1 2/", lambda: [path.write_bytes(b"") for path in copied.iterdir()])
     with pytest.raises(InputError, match=r"features.*\.(features|motion) is shorter than it should be"):
         run(*places[:2], copied, say=fail)
-    monkeypatch.setattr(clip_rows, "FileIO", Failing)
+    monkeypatch.setattr(clip_rows.OpenFile, "_read_some", fails)
     with pytest.raises(InputError, match=r"cannot read .*\.(features|motion) \(Input/output error\)"):
         run(*places)
     assert keep.read(places[1] / "stage1.safetensors", print) is not None
