@@ -39,7 +39,7 @@ def test_names_are_people_of_the_head(head: Head) -> None:
         assert dress.dress_of(name) == dress.dress_of(plain)
     with pytest.raises(InputError, match="clara, amara, kenji, henrik"):
         head.person("nobody")
-    assert len(head.people) == 32
+    assert len(head.people) == 32 == len(dress.HAIRS) == len(dress.IRISES)
 
 
 def test_the_named_four_differ_in_hair_eyes_and_skin(head: Head) -> None:

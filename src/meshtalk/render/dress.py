@@ -26,7 +26,7 @@ IRIS = {
     "z": (0.350, 0.290, 0.165),
 }  # fmt: skip
 """sRGB of brown, dark, blue, green and hazel irises."""
-HAIRS, IRISES = "bdkkkkewkkdkkeekladkbdbkkkwekkdk", "gudddduudzndddndugndzundduzdnnd"
+HAIRS, IRISES = "bdkkkkewkkdkkeekladkbdbkkkwekkdk", "gudddduudzndddndugndzundduzdnndn"
 CURLY = (2, 3, 8, 12, 13, 23, 24)
 """Of p00, p01, …; those with even numbers are women."""
 NAMED = {"clara": "p00", "amara": "p02", "kenji": "p05", "henrik": "p07"}

@@ -45,7 +45,7 @@ FLESH = (0.40, 0.155, 0.15)
 """sRGB of the walls of the mouth in its depth."""
 TOOTH_DEPTH_M = 0.022
 """So far behind the foremost tooth hardly any light comes between the lips."""
-LINGUAL = 0.12
+LINGUAL = 0.26
 """Share of the light that the side of a tooth towards the tongue gets, compared with the side towards the lips."""
 
 FIELD_OF_VIEW = 0.30
