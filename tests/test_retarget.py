@@ -129,6 +129,14 @@ def test_hardly_a_triangle_turns_over(case):
     assert theirs.mean() < ours.mean() + TURNED * mouth_mm2
 
 
+def test_on_a_foreign_face_triangles_turn_over_in_blinks_and_hardly_elsewhere(ict):
+    assert SPEECH.weights is not None
+    blinks = SPEECH.weights[:, load_head().topology.shape_names.index("eyeBlinkLeft")] > 0.05
+    ours, theirs = turned_mm2(SPEECH), turned_mm2(ict[1].retarget(SPEECH))
+    assert theirs[blinks].mean() < 1.5 * ours[blinks].mean()
+    assert theirs[~blinks].mean() < 0.5
+
+
 def test_a_clip_of_blendshapes_stays_one(mapped):
     clip = mapped["coarse"][1].retarget(SPEECH)
     assert clip.validate().basis_names == SPEECH.basis_names
