@@ -329,7 +329,7 @@ def test_own_splits_hold_out_people_and_do_not_depend_on_order():
 @pytest.mark.usefixtures("inline_features")
 def test_training_says_which_regions_are_missing(source, tmp_path):
     corpus, _, _ = converted("vocaset", source / "v", tmp_path / "c", replace(options(source), topology=None))
-    with pytest.raises(InputError, match=r"mouth, upper_face, eyelids.*--topology"):
+    with pytest.raises(InputError, match=r"mouth, upper_face, eyelids.*meshtalk regions apply"):
         train(corpus, tmp_path / "run", rig.TINY, rig.quick_training(1, 1, 1), progress=lambda _: None)
     assert not (tmp_path / "run").exists()
 
