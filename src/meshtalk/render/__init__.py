@@ -68,6 +68,7 @@ class Renderer:
         template = self._checked(template)
         self.camera = scene.fit_camera(template, topology, width, height, look.view)
         self.surface = scene.looks(topology, tint)
+        self.surface[:, :3] *= scene.no_hole(topology)
         """(V,7) float32: see `scene.looks`; with the openness that the template's own shape leaves."""
         self._tone = scene.tone_table()
         self._backdrop, self._backdrop_bytes = scene.backdrop(width, height, lighting.backdrop)

@@ -179,27 +179,28 @@ def looks(topology: Topology, tint: tuple[float, float, float]) -> np.ndarray:
                     mine = topology.parts == index
                     table[mine, :3] = 1.0 if textured else to_linear(np.array(colour))
                     table[mine, 3:] = openness, openness, strength, gloss
-                    mapped = textured and topology.uvs is not None and topology.uv_faces is not None
-                    if mapped and word == "inner_mouth":
-                        table[mine, :3] = no_hole(topology, np.flatnonzero(mine))
     return table
 
 
-def no_hole(topology: Topology, vertices: np.ndarray) -> np.ndarray:
-    """(n,3) factors on the texture that bring these vertices to the colour of dim flesh, where it is darker than that.
+def no_hole(topology: Topology) -> np.ndarray:
+    """(V,3) factors on the texture that bring the inside of the mouth to the colour of dim flesh, where it is darker than that.
 
-    A texture may paint the inside of the mouth black, for a face seen from ahead; from one side the wall of the cheek
-    behind the far corner would be a gap in the row of teeth.
+    A texture may paint it black, for a face seen from ahead; from one side the wall of the cheek behind the far corner
+    would be a gap in the row of teeth. They go beyond 1, and so are for drawing alone: files have the base colours of `looks`.
     """
-    assert topology.uvs is not None
-    assert topology.uv_faces is not None
+    factors = np.ones((topology.n_vertices, 3))
+    if topology.parts is None or topology.texture_png is None or topology.uvs is None or topology.uv_faces is None:
+        return factors
+    inside = [index for index, name in enumerate(topology.part_names) if "inner_mouth" in name.lower()]
+    vertices = np.flatnonzero(np.isin(topology.parts, inside))
     at = np.zeros((topology.n_vertices, 2))
     at[topology.faces.ravel()] = topology.uvs[topology.uv_faces.ravel()]
     picture = picture_of(topology)
     tall, wide = picture.shape[:2]
     rows = np.clip((1 - at[vertices, 1]) * tall, 0, tall - 1).astype(int)
     painted = to_linear(picture[rows, np.clip(at[vertices, 0] * wide, 0, wide - 1).astype(int)] / 255.0)
-    return np.clip(to_linear(np.array(FLESH)) / np.maximum(painted, 1e-3), 1.0, 40.0)
+    factors[vertices] = np.clip(to_linear(np.array(FLESH)) / np.maximum(painted, 1e-3), 1.0, 40.0)
+    return factors
 
 
 def kinds(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
