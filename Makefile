@@ -13,7 +13,7 @@ demo: $(VENV)/.demo  ## two people speak two real recordings: demo/*.mp4, *.glb,
 	$(BIN)/meshtalk demo -o demo
 
 test: $(VENV)/.dev  ## the whole test-suite, with coverage
-	$(BIN)/python -m pytest --cov=meshtalk --cov-report=term:skip-covered --cov-fail-under=85
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov=meshtalk --cov-report=term:skip-covered --cov-fail-under=85
 
 check: $(VENV)/.dev  ## style, types, import rules
 	$(BIN)/ruff check .
