@@ -32,13 +32,12 @@ from meshtalk.corpus.motion import FPS, make_clip
 from meshtalk.corpus.splits import ENOUGH
 from meshtalk.corpus.spoken import Folder, Spoken, read_folder, splits_of
 from meshtalk.corpus.store import SPLITS, ClipInfo, Corpus, CorpusWriter
+from meshtalk.corpus.summary import some_of
 from meshtalk.corpus.workers import in_order, pool
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
 
 MAKER = Maker("speech.json")
-SHOWN = 8
-"""Names and words that a printed report lists of each kind; speech.json has all."""
 NOT_FOUND = "its words were not found in the sound"
 LICENCES = ("audio: as the recordings", "head: CC0 (MakeHuman)", "motion: CC0")
 
@@ -81,15 +80,10 @@ class Report:
         kinds: dict[str, list[str]] = {}
         for name, why in self.dropped.items():
             kinds.setdefault(why.split(":")[0], []).append(name)
-        lines += [f"  dropped {len(names)} ({kind}): {_some(names)}" for kind, names in kinds.items()]
+        lines += [f"  dropped {len(names)} ({kind}): {some_of(names)}" for kind, names in kinds.items()]
         if self.unknown_words:
-            lines.append(f"  unknown words: {_some([f'{word} ({n})' for word, n in self.unknown_words.items()])}")
+            lines.append(f"  unknown words: {some_of([f'{word} ({n})' for word, n in self.unknown_words.items()])}")
         return "\n".join(lines)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,13 +14,11 @@ import numpy as np
 
 from meshtalk.corpus.claim import Maker
 from meshtalk.corpus.store import LINEAR, RECORD, SPLITS, ClipInfo, Corpus, CorpusWriter, check_name
-from meshtalk.corpus.summary import shared_with_train
+from meshtalk.corpus.summary import shared_with_train, some_of
 from meshtalk.errors import InputError
-from meshtalk.files import write_json
+from meshtalk.files import replaced_folder, write_json
 
 MAKER = Maker("merge.json")
-SHOWN = 8
-"""Names that a printed report lists of each kind; merge.json has all."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +46,8 @@ class Report:
         told = (("the same, taken once", self.same), ("clips renamed", self.renamed), ("people renamed", self.people))
         for what, names in told:
             if names:
-                lines.append(f"  {what}: {_some([f'{old} → {new}' for old, new in names.items()])}")
+                lines.append(f"  {what}: {some_of([f'{old} → {new}' for old, new in names.items()])}")
         return "\n".join(lines)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 @dataclass(frozen=True)
@@ -225,16 +217,11 @@ def _place(corpus: Corpus, was: ClipInfo, info: ClipInfo, writer: CorpusWriter) 
             raise InputError(f"{source / name} is missing : build or copy the corpus again")
     if writer.existing(info.id, info.recipe) == info and all((folder / name).is_file() for name in info.files):
         return any(not os.path.samefile(source / name, folder / name) for name in info.files)
-    copied, temporary = False, Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
-    try:
+    copied = False
+    with replaced_folder(folder) as temporary:
         for name in info.files:
             copied |= _share(source / name, temporary / name)
         write_json(temporary / RECORD, asdict(info))
-        temporary.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return copied
 
 
@@ -260,7 +247,7 @@ def _overlaps(corpora: Sequence[Corpus], merged: Corpus, people: dict[str, str])
         )
         both = sorted(name for name, count in owners.items() if count > 1)
         if both:
-            notes.append(f"{kind}s of several sources, taken to be the same: {_some(both)}")
+            notes.append(f"{kind}s of several sources, taken to be the same: {some_of(both)}")
     notes += [
         f"{split} shares {len(names)} {kind}{'s' if len(names) > 1 else ''} with train : meshtalk corpus split, or mind it"
         for split, kinds in shared_with_train(merged).items()

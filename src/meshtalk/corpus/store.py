@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
@@ -18,7 +16,7 @@ import soundfile
 
 from meshtalk.clip import Clip, Phone
 from meshtalk.errors import InputError
-from meshtalk.files import atomic, write_json
+from meshtalk.files import atomic, replaced_folder, write_json
 from meshtalk.topology import Topology
 
 FORMAT = "meshtalk corpus"
@@ -312,8 +310,7 @@ class CorpusWriter:
         folder = self.root / "clips" / check_name(id, "the clip id")
         if not (self.root / "subjects" / f"{check_name(clip.subject, 'the subject')}.npy").exists():
             self.add_subject(clip.subject, clip.template)
-        temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
-        try:
+        with replaced_folder(folder) as temporary:
             _write_clip(clip, temporary, linear=self._is_linear(clip))
             info = ClipInfo(
                 id=id,
@@ -332,11 +329,6 @@ class CorpusWriter:
                 note=note,
             )
             write_json(temporary / RECORD, asdict(info))
-            temporary.chmod(0o755)
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
         return info
 
     def _is_linear(self, clip: Clip) -> bool:
