@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,12 +80,31 @@ def _read(path: Path, suffix: str) -> tuple[np.ndarray, np.ndarray]:
         return np.asarray(np.load(path, allow_pickle=False)), np.zeros((0, 3), np.int32)
     if suffix == ".obj":
         return read_obj(path.read_text(encoding="utf-8", errors="replace"))
+    mesh = load_trimesh(path)
+    return np.asarray(mesh.vertices), np.asarray(mesh.faces, np.int32)
+
+
+def load_trimesh(path: Path) -> Any:
+    """A mesh file as trimesh's `Trimesh`, vertices as the file has them.
+
+    Raises:
+        InputError: trimesh is not installed. A damaged file raises what trimesh does.
+    """
     try:
         import trimesh
     except ImportError:
         raise InputError(f'{path.name} needs trimesh : pip install "meshtalk[media]"') from None
-    mesh = trimesh.load(path, process=False, force="mesh", maintain_order=True)
-    return np.asarray(mesh.vertices), np.asarray(mesh.faces, np.int32)  # type: ignore[attr-defined]
+    return trimesh.load(path, process=False, force="mesh", maintain_order=True)
+
+
+def obj_fan(numbers: list[str], count: int) -> list[list[int]]:
+    """Triangles, as a fan, of an OBJ polygon whose corners are counted from 1, or backwards from the last of `count` so far.
+
+    Raises:
+        ValueError, IndexError: no numbers.
+    """
+    corners = [number - 1 if number > 0 else count + number for number in map(int, numbers)]
+    return [[corners[0], *pair] for pair in pairwise(corners[1:])]
 
 
 def read_obj(text: str) -> tuple[np.ndarray, np.ndarray]:
@@ -103,8 +123,5 @@ def read_obj(text: str) -> tuple[np.ndarray, np.ndarray]:
         if fields and fields[0] == "v":
             vertices.append([float(x) for x in fields[1:4]])
         elif fields and fields[0] == "f":
-            numbers = [int(corner.split("/")[0]) for corner in fields[1:]]
-            # counted from 1, or backwards from the last vertex so far
-            corners = [number - 1 if number > 0 else len(vertices) + number for number in numbers]
-            faces += [[corners[0], *pair] for pair in pairwise(corners[1:])]
+            faces += obj_fan([corner.split("/")[0] for corner in fields[1:]], len(vertices))
     return np.array(vertices) if vertices else np.zeros((0, 3)), np.array(faces, np.int32).reshape(-1, 3)

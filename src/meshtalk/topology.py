@@ -213,6 +213,16 @@ def lip_opening_m(
     return (upper - lower).mean(-1)
 
 
+def vertex_normals(vertices: Float[np.ndarray, "vertices 3"], faces: np.ndarray) -> Float[np.ndarray, "vertices 3"]:
+    """(V,3) float64 unit normals of (V,3) vertices in (F,3) triangles, weighted by area, outwards where triangles are
+    counter-clockwise; zero where no triangle is, or none with an area."""
+    a, b, c = np.asarray(vertices, np.float64)[faces].transpose(1, 0, 2)
+    across, corners = np.cross(b - a, c - a), np.ravel(faces)
+    total = np.stack([np.bincount(corners, np.repeat(across[:, k], 3), len(vertices)) for k in range(3)], 1)
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    return np.where(length > 1e-20, total / np.maximum(length, 1e-20), 0.0)
+
+
 def check_size(template: np.ndarray, topology: Topology) -> None:
     """InputError unless (V,3) metres have the size of a head; of a mesh that names its eyes' corners, the size of a face."""
     eyes = [topology.landmarks.get(f"eye_outer_{side}") for side in ("left", "right")]

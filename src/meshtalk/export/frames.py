@@ -13,6 +13,7 @@ from meshtalk.clip import CHUNK, Clip
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.render.scene import looks
+from meshtalk.topology import vertex_normals
 
 SOUND, TEXTURE, NEUTRAL = "_sound.wav", "_texture.png", "_neutral.obj"
 """What is put after an output's name to name its companions: `face.pc2` has `face_sound.wav`."""
@@ -62,12 +63,8 @@ def keys(clip: Clip) -> np.ndarray:
 
 def normals(vertices: Float[np.ndarray, "vertices 3"], faces: np.ndarray) -> Float[np.ndarray, "vertices 3"]:
     """(V,3) float32 unit normals, area-weighted; vertices in no triangle point up."""
-    corner = vertices.astype(np.float64)[faces]
-    across = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-    each = np.repeat(across, 3, axis=0)
-    total = np.stack([np.bincount(faces.ravel(), each[:, k], len(vertices)) for k in range(3)], 1)
-    length = np.linalg.norm(total, axis=1, keepdims=True)
-    return np.where(length > 1e-20, total / np.maximum(length, 1e-20), (0.0, 1.0, 0.0)).astype(np.float32)
+    found = vertex_normals(vertices, faces)
+    return np.where(found.any(1, keepdims=True), found, (0.0, 1.0, 0.0)).astype(np.float32)
 
 
 def colours(clip: Clip) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""A mesh as a graph: edges, averages over neighbours, distances along the surface, pieces, normals."""
+"""A mesh as a graph: edges, averages over neighbours, distances along the surface, pieces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ try:
 except ImportError:
     raise InputError('regions need scipy (not installed) : pip install "meshtalk[convert]"') from None
 
-__all__ = ["KDTree", "distances", "edges_of", "pieces", "separations", "smoothed", "vertex_normals"]
+__all__ = ["KDTree", "distances", "edges_of", "pieces", "separations", "smoothed"]
 
 
 def edges_of(faces: np.ndarray) -> np.ndarray:
@@ -54,16 +54,6 @@ def separations(vertices: np.ndarray, edges: np.ndarray, pairs: np.ndarray, limi
 def pieces(n_vertices: int, edges: np.ndarray) -> np.ndarray:
     """(V,) number of the connected piece that each vertex belongs to."""
     return connected_components(_graph(n_vertices, edges, np.ones(len(edges))), directed=False)[1]
-
-
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(V,3) unit normals, weighted by area, outwards where triangles are counter-clockwise; zero without a triangle."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    across = np.cross(b - a, c - a)
-    normals = np.zeros((len(vertices), 3))
-    for k in range(3):
-        np.add.at(normals, faces[:, k], across)
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
 
 
 def _lengths(vertices: np.ndarray, edges: np.ndarray) -> np.ndarray:

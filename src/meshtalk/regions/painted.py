@@ -16,6 +16,7 @@ from meshtalk.errors import InputError
 from meshtalk.regions.face import Face
 from meshtalk.regions.graph import edges_of
 from meshtalk.regions.slit import inner_lips
+from meshtalk.template import load_trimesh
 from meshtalk.topology import REGIONS
 
 MESHES, LISTS = (".ply", ".obj"), (".npy", ".txt", ".csv")
@@ -95,12 +96,7 @@ def colours_of(path: Path, count: int) -> np.ndarray:
 
 
 def _ply_colours(path: Path) -> np.ndarray:
-    try:
-        import trimesh
-    except ImportError:
-        raise InputError(f'{path.name} needs trimesh : pip install "meshtalk[media]"') from None
-    mesh = trimesh.load(path, process=False, force="mesh", maintain_order=True)
-    visual = mesh.visual  # type: ignore[attr-defined]
+    visual = load_trimesh(path).visual
     if visual.kind != "vertex":
         return np.zeros((0, 3))
     return np.asarray(visual.vertex_colors, np.float64)[:, :3] / 255.0

@@ -11,9 +11,9 @@ from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
 from meshtalk.landmarks import head_landmarks
 from meshtalk.regions.face import Face
-from meshtalk.regions.graph import KDTree, edges_of, pieces, smoothed, vertex_normals
+from meshtalk.regions.graph import KDTree, edges_of, pieces, smoothed
 from meshtalk.regions.slit import inner_lips
-from meshtalk.topology import REGIONS
+from meshtalk.topology import REGIONS, vertex_normals
 
 REACH_M = 0.06
 """How far around it a landmark bends the face."""

@@ -11,7 +11,8 @@ from scipy.sparse.csgraph import dijkstra
 
 from meshtalk.corpus.head import Seam, load_head
 from meshtalk.landmarks import head_landmarks
-from meshtalk.retarget.surface import Surface, normals_of
+from meshtalk.retarget.surface import Surface
+from meshtalk.topology import vertex_normals
 
 SLITS = ("lips", "lids_left", "lids_right")
 ENDS = {
@@ -56,7 +57,7 @@ class Model:
 
     def normals(self, skin: np.ndarray) -> np.ndarray:
         """(n,3) unit normals of (n,3) rows elsewhere."""
-        return normals_of(skin, self.surface.faces)
+        return vertex_normals(skin, self.surface.faces)
 
     def edges(self, name: str, skin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """((K,3) upper, (K,3) lower) edge of a slit in its columns, of (n,3) rows."""

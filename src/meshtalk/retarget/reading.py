@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import re
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from meshtalk.errors import InputError
+from meshtalk.template import load_trimesh, obj_fan
 from meshtalk.topology import Topology
 
 SUFFIXES = (".obj", ".ply", ".stl", ".glb")
@@ -92,12 +91,9 @@ def _read_obj(path: Path) -> tuple[np.ndarray, Topology]:
                 materials.append(line.split(maxsplit=1)[1].strip())
             elif fields[0] == "f":
                 corners = [corner.split("/") for corner in fields[1:]]
-                # counted from 1, or backwards from the last one so far
-                numbers = [int(c[0]) - 1 if int(c[0]) > 0 else len(vertices) + int(c[0]) for c in corners]
-                faces += [[numbers[0], *pair] for pair in pairwise(numbers[1:])]
-                if uvs and all(len(c) > 1 and c[1] for c in corners):
-                    numbers = [int(c[1]) - 1 if int(c[1]) > 0 else len(uvs) + int(c[1]) for c in corners]
-                    uv_faces += [[numbers[0], *pair] for pair in pairwise(numbers[1:])]
+                faces += obj_fan([corner[0] for corner in corners], len(vertices))
+                if uvs and all(len(corner) > 1 and corner[1] for corner in corners):
+                    uv_faces += obj_fan([corner[1] for corner in corners], len(uvs))
     points = np.array(vertices).reshape(-1, 3)
     if faces and not 0 <= min(map(min, faces)) <= max(map(max, faces)) < len(points):
         raise ValueError(f"a face names a vertex that is not among its {len(points):,}")
@@ -122,13 +118,9 @@ def _material_picture(path: Path) -> bytes | None:
 
 
 def _read_other(path: Path) -> tuple[np.ndarray, Topology]:
-    try:
-        import trimesh
-    except ImportError:
-        raise InputError(f'{path.name} needs trimesh : pip install "meshtalk[media]"') from None
     if path.suffix.lower() == ".ply":
         _check_ply(path)
-    loaded: Any = trimesh.load(path, process=False, force="mesh", maintain_order=True)
+    loaded = load_trimesh(path)
     vertices = np.asarray(loaded.vertices, np.float64)
     faces = np.asarray(getattr(loaded, "faces", np.zeros((0, 3))), np.int32).reshape(-1, 3)
     if path.suffix.lower() == ".stl" and len(vertices) <= 6 * MOST:

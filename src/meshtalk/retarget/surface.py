@@ -11,6 +11,8 @@ from scipy.sparse import coo_matrix, diags
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
+from meshtalk.topology import vertex_normals
+
 LEAST_COTANGENT = 0.02
 """Half of it: needles must not turn a weight negative."""
 
@@ -34,7 +36,7 @@ class Surface:
     @cached_property
     def point_normals(self) -> np.ndarray:
         """(P,3) the same of the welded points."""
-        return normals_of(self.points, self.weld[self.faces])
+        return vertex_normals(self.points, self.weld[self.faces])
 
     @cached_property
     def weld(self) -> np.ndarray:
@@ -100,15 +102,6 @@ class Surface:
         best = distance.argmin(1)
         rows = np.arange(len(queries))
         return Contact(candidates[rows, best], shares[rows, best], place[rows, best], distance[rows, best])
-
-
-def normals_of(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(n,3) unit normals of (n,3) points in (F,3) triangles, area-weighted; zero where no triangle is."""
-    a, b, c = points[faces].transpose(1, 0, 2)
-    cross, corners = np.cross(b - a, c - a), faces.ravel()
-    total = np.stack([np.bincount(corners, np.repeat(cross[:, k], 3), len(points)) for k in range(3)], 1)
-    length = np.linalg.norm(total, axis=1, keepdims=True)
-    return total / np.where(length > 0, length, 1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -113,26 +113,37 @@ class Performing:
         """The model, loaded."""
         return load_animator(self.model, self.device)
 
-    def target(self, animator: Any, options: dict[str, Any]) -> Any:
-        """The `Map` to a mesh of another topology than the model's, which is taken out of the options; None if there is none.
+    def is_carried(self, animator: Any) -> bool:
+        """Whether the motion goes to a mesh of another topology than the model's.
 
         Raises:
-            InputError: the mesh, map or landmarks cannot be used.
+            InputError: mesh, map or landmarks do not go together, or not with the model.
         """
         from meshtalk.corpus.head import load_head
-        from meshtalk.verbs.retargeting import find_map
 
         foreign = self.template is not None and is_foreign(self.template, animator.topology)
         if not foreign and self.map is None:
             if self.landmarks is not None:
                 raise InputError("--landmarks came without a mesh of another topology : they are of a --template")
-            return None
+            return False
         if self.template is not None and not foreign:
             raise InputError(f"{self.template} has the model's own topology and needs no map : leave --map out")
         if animator.topology.hash != load_head().topology.hash:
             raise InputError(
                 "motion is carried from the packaged head, and this model moves another mesh : give one of its own"
             )
+        return True
+
+    def target(self, animator: Any, options: dict[str, Any]) -> Any:
+        """The `Map` to that mesh, which is taken out of the options; None if there is none.
+
+        Raises:
+            InputError: the mesh, map or landmarks cannot be used.
+        """
+        from meshtalk.verbs.retargeting import find_map
+
+        if not self.is_carried(animator):
+            return None
         options["template"] = None
         return find_map(self.template, self.map, self.landmarks)
 

@@ -92,7 +92,7 @@ def takes(
 
     options, animator = how.options(), how.animator()
     check_takes(output, animator.topology)
-    if how.target(animator, options):
+    if how.is_carried(animator):
         raise InputError("takes are made on the model's own head : retarget the one you choose (meshtalk retarget)")
     ranked = rank(animator.takes(audio, n=n, seed=how.seed, **options), how.seed)
     print(table(ranked))
