@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -20,20 +17,14 @@ import pytest
 import rig
 import soundfile
 import soxr
-from hypothesis import given
-from hypothesis import strategies as st
 from test_cli import refused, run
 
 from meshtalk.cli import main
 from meshtalk.clip import Clip
 from meshtalk.convert.space import Space
-from meshtalk.corpus.head import load_head
 from meshtalk.corpus.store import AUDIO, DENSE, VALID, Corpus, CorpusWriter
-from meshtalk.errors import InputError
-from meshtalk.inspection import kept, page
+from meshtalk.inspection import page
 from meshtalk.inspection.check import Report, check
-from meshtalk.inspection.measure import _longest, flat_tops, measured
-from meshtalk.inspection.space import wrong_axes
 from meshtalk.topology import Topology
 
 SECONDS, CLIPS = 2.0, 24
@@ -304,55 +295,6 @@ def test_the_same_recording_in_two_splits(rig_corpus, tmp_path):
     assert "sound and motion of copy (r = 1.000), which is in test and this in train" in found.told
 
 
-# ------------------------------------------------------------------------------------------------- interruption
-
-
-def test_a_killed_check_goes_on_with_any_number_of_workers(rig_corpus, tmp_path, monkeypatch):
-    straight = check(rig_corpus.root, workers=1)
-    monkeypatch.setenv("MESHTALK_CACHE", str(tmp_path / "cache"))
-    code = (
-        "import os, signal, sys\n"
-        "from meshtalk.inspection.check import check\n"
-        "check(sys.argv[1], workers=1, progress=lambda p: p.done == 5 and os.kill(os.getpid(), signal.SIGKILL))\n"
-    )
-    ended = subprocess.run([sys.executable, "-c", code, str(rig_corpus.root)], timeout=300)
-    assert ended.returncode == -9
-    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache/checks").rglob("*.npz")}
-    assert len(stamps) == 5
-    seen = []
-    resumed = check(rig_corpus.root, workers=2, progress=seen.append)
-    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps  # what was measured stays
-    assert [one.done for one in seen] == list(range(1, 13))
-    assert str(seen[-1]) == "measured 12/12 clips, 0.0 min left"
-    assert str(resumed) == str(straight)
-    assert [timing.model for timing in resumed.timings] == [timing.model for timing in straight.timings]
-
-
-def test_what_is_kept_is_used_unless_damaged(rig_corpus, tmp_path, monkeypatch):
-    monkeypatch.setenv("MESHTALK_CACHE", str(tmp_path))
-    done = []
-
-    def counting(clip: Clip, id: str) -> Any:
-        done.append(id)
-        return measured(clip, id)
-
-    monkeypatch.setattr(kept, "measured", counting)
-    first = check(rig_corpus.root, workers=1)
-    assert done == [info.id for info in rig_corpus.clips]
-    assert str(check(rig_corpus.root, workers=1)) == str(first)
-    assert len(done) == 12
-    next(tmp_path.rglob("*.npz")).write_bytes(b"half")
-    assert str(check(rig_corpus.root, workers=1)) == str(first)
-    assert len(done) == 13
-
-
-def test_a_cache_that_cannot_be_written_is_one_sentence(rig_corpus, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("MESHTALK_CACHE", str(tmp_path / "file"))
-    with pytest.raises(InputError, match="set MESHTALK_CACHE"):
-        check(rig_corpus.root, workers=1)
-
-
 # ---------------------------------------------------------------------------------------------- the verb and its page
 
 
@@ -440,45 +382,3 @@ def test_what_cannot_be_checked_is_one_sentence(rig_corpus, capsys, tmp_path, mo
     shutil.copytree(rig_corpus.root, "corpus")
     CorpusWriter("empty", rig.TOPOLOGY, rig.FPS, []).finish([])
     refused(capsys, tmp_path, "corpus", "check", *args)
-
-
-# ------------------------------------------------------------------------------------------------------------ pieces
-
-
-@pytest.mark.parametrize("regions", [True, False])
-def test_every_turn_of_a_head_is_found_and_guessed(regions):
-    head = load_head()
-    topology = head.topology if regions else Topology(head.topology.faces, head.topology.n_vertices)
-    missed = []
-    for order in itertools.permutations("xyz"):
-        for signs in itertools.product(("", "-"), repeat=3):
-            axes = ",".join(sign + axis for sign, axis in zip(signs, order, strict=True))
-            turn = np.eye(3)[["xyz".index(axis) for axis in order]] * [[-1.0] if sign else [1.0] for sign in signs]
-            if np.linalg.det(turn) < 0:
-                continue
-            told = wrong_axes(head.neutral @ turn, topology, np.array([0.0, -0.048, 0.03]) @ turn)
-            if axes == "x,y,z":
-                assert not told
-            elif told:
-                assert told.endswith(f" {axes}"), told
-            else:
-                missed.append(axes)
-    # without regions a head may be upside down and back to front: it moves below the middle and in front as it should
-    assert missed == ([] if regions else ["-x,-z,-y"])
-
-
-@given(st.lists(st.booleans(), max_size=40))
-def test_the_longest_run(flags):
-    start, length = _longest(np.array(flags, bool))
-    runs = [len(run) for run in "".join("x" if flag else " " for flag in flags).split()]
-    assert length == max(runs, default=0)
-    assert all(flags[start : start + length])
-
-
-@given(st.integers(0, 5), st.integers(3, 9))
-def test_flat_tops_are_counted(tops, width):
-    wave = 0.4 * np.sin(np.arange(4000) / 7.3)
-    for k in range(tops):
-        wave[300 * k + 50 : 300 * k + 50 + width] = 0.9 * (-1) ** k
-    expected = tops if tops else 0
-    assert flat_tops(wave.astype(np.float32)) == expected

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
-from test_export import RATE, make_clip, read_film
+from test_export import RATE, make_clip
+from test_mp4 import read_film
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
