@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rig
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_cli import refused, run
 
@@ -56,6 +56,8 @@ def values(corpus: Corpus, label: str, split: str) -> set[str]:
     st.floats(0, 0.45),
     st.integers(0, 3),
 )
+@example([(name, "a", "a") for name in "abcd"], ["subject"], 0.375, 0.375, 0)  # shares that round up to everybody
+@example([(name, "a", "a") for name in "abc"], ["subject"], 0.9, 0.05, 0)
 def test_no_split_leaks(rig_corpus, tmp_path_factory, drawn, by, val, test, seed):
     clips = [entry(k, *labels) for k, labels in enumerate(drawn)]
     root = relabelled(rig_corpus, tmp_path_factory.mktemp("dealt"), clips)

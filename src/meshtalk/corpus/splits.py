@@ -24,13 +24,16 @@ def hold_out(
     Who is held out follows from the names and the seed alone. Of fewer than ENOUGH all are for training.
 
     Args:
-        val, test: share of the people (or clips) for each, at least one of them unless the share is 0.
+        val, test: share of the people (or clips) for each, at least one of them unless the share is 0; one is always left for
+            training.
     """
     by_people = len(set(person_of.values())) >= enough_people
     unit = {id: person if by_people else id for id, person in person_of.items()}
     salt = f"{seed}/" if seed else ""
     order = sorted(set(unit.values()), key=lambda name: hashlib.sha256((salt + name).encode()).hexdigest())
     n_val, n_test = (max(1, round(share * len(order))) if share > 0 else 0 for share in (val, test))
+    while n_val + n_test >= len(order) >= ENOUGH:  # rounded shares may leave nobody for training: the larger gives way
+        n_val, n_test = (n_val - 1, n_test) if n_val > n_test else (n_val, n_test - 1)
     if len(order) < ENOUGH:
         n_val = n_test = 0
     of = {name: "val" if k < n_val else "test" if k < n_val + n_test else "train" for k, name in enumerate(order)}
