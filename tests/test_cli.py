@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -290,6 +292,15 @@ def test_a_regressor_has_no_codes_to_evaluate(capsys, here, rig_corpus):
 @pytest.mark.parametrize("args", [["--minutes", "0"], ["--minutes", "-3"], ["--minutes", "nan"], ["--workers", "0"]])
 def test_bad_input_to_corpus(capsys, here, args):
     refused(capsys, here, "corpus", "build", "-o", "new_corpus", *args)
+
+
+@pytest.mark.parametrize("args", [("animate", "--help"), ("--help",)])
+def test_a_reader_that_has_enough_ends_it_quietly(args):
+    readable, writable = os.pipe()
+    os.close(readable)
+    with os.fdopen(writable, "wb") as output:
+        ended = subprocess.run([sys.executable, "-m", "meshtalk.cli", *args], stdout=output, stderr=subprocess.PIPE)
+    assert (ended.returncode, ended.stderr) == (141, b"")
 
 
 def test_help_names_every_verb(capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -124,11 +125,18 @@ def grouped(verbs: Mapping[str, Callable[..., Any]]) -> Callable[..., None]:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Entry point: exit code 0, 1 when a batch failed in parts, 2 with one sentence for bad input, 130 when interrupted."""
+    """Entry point: exit code 0, 1 when a batch failed in parts, 2 with one sentence for bad input, 130 when interrupted.
+
+    141 when whoever read standard output has closed it, as other programs end then in a shell.
+    """
     warnings.showwarning = lambda message, *_: print(f"meshtalk: {message}", file=sys.stderr)
     try:
         verbs = {name: grouped(verb) if isinstance(verb, Mapping) else verb for name, verb in VERBS.items()}
         tyro.extras.subcommand_cli_from_dict(verbs, prog="meshtalk", description=__doc__, args=args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush complains
+        raise SystemExit(141) from None
     except InputError as error:
         print(f"meshtalk: {error}", file=sys.stderr)
         raise SystemExit(2) from None
