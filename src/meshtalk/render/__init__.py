@@ -16,7 +16,7 @@ import numpy as np
 
 from meshtalk.errors import InputError
 from meshtalk.render import dress, hair, scene
-from meshtalk.render.kinds import HAIR
+from meshtalk.render.kinds import HAIR, HOLLOW, SHELL, TONGUE, TOOTH
 from meshtalk.render.look import CAMERAS, LIGHTS, Lighting, Look, View
 from meshtalk.topology import Topology
 
@@ -56,19 +56,19 @@ class Renderer:
             InputError: a shape or size that does not fit, a damaged texture, or the `media` extra is missing.
         """
         try:
-            from meshtalk.render import kernels, occlusion, shading
+            from meshtalk.render import kernels, mouth, occlusion, shading
         except ImportError as error:
             raise InputError(f"drawing needs {error.name} (not installed) : pip install 'meshtalk[media]'") from None
         if width < 16 or height < 16:
             raise InputError(f"a picture of {width}x{height} pixels is too small; at least 16x16 is needed")
         look = look or Look()
         lighting = look.lighting
-        self._kernels, self._shading = kernels, shading
+        self._kernels, self._shading, self._mouth = kernels, shading, mouth
         self.topology, self.width, self.height = topology, width, height
         template = self._checked(template)
         self.camera = scene.fit_camera(template, topology, width, height, look.view)
         self.surface = scene.looks(topology, tint)
-        self.surface[:, :3] *= scene.no_hole(topology)
+        self.surface[:, :3] *= mouth.unpainted(topology, template)
         """(V,7) float32: see `scene.looks`; with the openness that the template's own shape leaves."""
         self._tone = scene.tone_table()
         self._backdrop, self._backdrop_bytes = scene.backdrop(width, height, lighting.backdrop)
@@ -85,7 +85,10 @@ class Renderer:
         self._coarse = np.ascontiguousarray(topology.faces, np.uint32)
         normals = np.empty(template.shape)
         self._kernels.vertex_normals(template, self._coarse, np.eye(3), normals)
-        self.surface[:, 3:5] *= scene.tooth_light(topology, template, normals)[:, None]
+        self._opening = self._mouth.opening_of(topology, template)
+        inside = self._mouth.inside_of(topology) & (self._opening is not None)
+        self._inside = np.flatnonzero(inside).astype(np.uint32)
+        self.surface[inside, 3:5] = 1.0
         self._brows, self._locks, self._height, shine, dye = None, None, None, None, None
         where, px_per_m = dress.masks(topology), self.camera.focal_px / self.camera.distance_m
         if where is not None:
@@ -109,6 +112,11 @@ class Renderer:
         self._surface = np.concatenate([surface, (surface[a] + surface[b]) / 2])
         self._faces, self._face_kinds = self._skin_faces, face_kinds[parent]
         self._n_surface = len(self._surface)
+        looked_at = np.concatenate([inside, np.zeros(len(a), bool)])
+        inside = np.isin(self._vertex_kinds[len(template) :], (HOLLOW, TOOTH, TONGUE)) & (inside[a] | inside[b])
+        self._inside_edges = np.flatnonzero(inside)
+        looked_at[len(template) :] = inside
+        self._behind = np.flatnonzero((self._vertex_kinds != SHELL) & ~looked_at).astype(np.uint32)
         if self._brows is not None:
             self._hang(self._brows)
         self._n_moving, self._n_moving_faces = len(self._surface), len(self._faces)
@@ -161,9 +169,8 @@ class Renderer:
         kinds = self._face_kinds[self._n_moving_faces :]
         run.rasterise(screen, faces, kinds, near, owner)
         self._shading.light(
-            turned, screen, view, self._surface[first:], self._vertex_kinds[first:], np.zeros(count), self._lights,
-            self._wrap, lit,
-        )  # fmt: skip
+            turned, screen, view, self._surface[first:], np.tile([1.0, 0.0], (count, 1)), self._lights, self._wrap, lit
+        )
         image = np.empty((self.height, self.width, 3), np.uint8)
         self._shading.shade(
             screen, faces, kinds, self._uvs, uv_faces, lit, self._texels, self._levels, near, owner, view, self._lights,
@@ -193,7 +200,7 @@ class Renderer:
             buffers.own_normals, buffers.raised = np.empty(vertices.shape), np.empty(vertices.shape, np.float32)
             buffers.points, buffers.normals = (np.empty((self._n_moving, 3)) for _ in range(2))
             buffers.screen, buffers.lit = np.empty((count, 3)), np.empty((count, shading.LIT))
-            buffers.sheltered = np.empty(self._n_moving)
+            buffers.reach = np.tile([1.0, 0.0], (self._n_moving, 1))
         points, normals, n, moving = buffers.points, buffers.normals, self._n_surface, self._n_moving
         screen, lit, own_normals = buffers.screen[:moving], buffers.lit[:moving], buffers.own_normals
         run.vertex_normals(vertices, self._coarse, np.eye(3), own_normals)
@@ -221,18 +228,26 @@ class Renderer:
             samples, near, marks, buffers.screen[moving:], buffers.lit[moving:], coloured = still
             run.overlay(samples, near, marks, buffers.nearness, buffers.owner)
         run.shelter(
-            screen, normals, self._vertex_kinds, self._face_kinds, camera.focal_px, self._taps, buffers.nearness,
-            buffers.owner, buffers.sheltered,
+            screen, normals, self._behind, self._vertex_kinds, self._face_kinds, camera.focal_px, self._taps,
+            buffers.nearness, buffers.owner, buffers.reach,
         )  # fmt: skip
-        shading.light(
-            normals, screen, view, self._surface, self._vertex_kinds, buffers.sheltered, self._lights, self._wrap, lit
-        )
+        self._light_mouth(vertices, own_normals, buffers.reach)
+        shading.light(normals, screen, view, self._surface, buffers.reach, self._lights, self._wrap, lit)
         shading.shade(
             buffers.screen, self._faces, self._face_kinds, self._uvs, self._uv_faces, buffers.lit, self._texels,
             self._levels, buffers.nearness, buffers.owner, view, self._lights, self._tone, self._backdrop,
             self._backdrop_bytes, self._n_moving_faces, coloured, image,
         )  # fmt: skip
         return image
+
+    def _light_mouth(self, vertices: np.ndarray, normals: np.ndarray, reach: np.ndarray) -> None:
+        """Write into (n,2) `reach` what comes between the lips of (V,3) vertices."""
+        if self._opening is None:
+            return
+        light = np.empty((len(self._inside), 2))
+        self._mouth.let_in(vertices, normals, self._inside, self._opening, light)
+        reach[self._inside] = light
+        reach[len(vertices) + self._inside_edges] = reach[self._edges[self._inside_edges]].mean(1)
 
     def frames(self, meshes: Iterable[np.ndarray], threads: int | None = None) -> Iterator[np.ndarray]:
         """Draw meshes in order, several at a time; memory holds a few pictures, however many meshes come.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from meshtalk.compiled import compiled
-from meshtalk.render.kinds import HAIR, SHELL
+from meshtalk.render.kinds import HAIR, SHELL, TOOTH
 
 BACKGROUND = -1
 SUBPIXEL = 256.0
@@ -28,6 +28,8 @@ SHELTER_M = (0.0, 0.022, 0.0046, 0.006, 0.022, 0.0)
 """By kind: how far on the picture lids and lips keep the light off."""
 DARK_M = (0.0, 0.040, 0.0, 0.0, 0.052, 0.0)
 """By kind: how far behind lips all around it is dark; 0 where that does not matter, but only how much they cover."""
+SHELTERS = (0.0, 0.62, 0.80, 0.55, 0.85, 0.0)
+"""By kind: share of the light that lids and lips all around keep off."""
 TILE = 8
 """Pixels along a side of the coarse depth cells that let hidden back faces be skipped."""
 
@@ -302,33 +304,38 @@ def grow(vertices, normals, roots, strip, local, leaning, rotation, points, lit_
 
 
 @_compiled
-def shelter(screen, normals, vertex_kinds, face_kinds, focal, taps, nearness, owner, sheltered):
-    """How much lids and lips stand before what lies behind them, in this pose and seen from here.
+def shelter(screen, normals, which, vertex_kinds, face_kinds, focal, taps, nearness, owner, reach):
+    """How much light lids and lips leave to what lies behind them, in this pose and seen from here.
 
     Args:
-        screen: (V,3) from `project`; normals: (V,3), camera space; vertex_kinds: (V,) and face_kinds: (F,), SHELL and so on.
+        screen: (V,3) from `project`; normals: (V,3), camera space.
+        which: (M,) vertices to look at; vertex_kinds: (V,) and face_kinds: (F,), SHELL and so on.
         taps: (K,2) spots of a disc of radius 1 around a vertex where skin in front is looked for.
         nearness, owner: from `rasterise`.
-        sheltered: (V,) written: 0 nothing, 1 all around; 0 for SHELL, HAIR and what is turned away.
+        reach: (V,2) of which the first column is written, for these vertices: 1 all; 1 for what is turned away.
     """
     height, width = owner.shape[0], owner.shape[1]
-    for v in range(screen.shape[0]):
+    for m in range(which.shape[0]):
+        v = which[m]
         kind = vertex_kinds[v]
-        sheltered[v] = 0.0
+        reach[v, 0] = 1.0
         near = screen[v, 2]
-        if kind in (SHELL, HAIR) or near <= 0.0 or normals[v, 2] < -0.3:
+        if near <= 0.0 or normals[v, 2] < -0.3:
             continue
-        reach = SHELTER_M[kind] * focal * near
+        spread = SHELTER_M[kind] * focal * near
         before = near + 0.0003 * near * near
         total, gap = 0, 0.0
         for t in range(taps.shape[0]):
-            x, y = int(screen[v, 0] + reach * taps[t, 0]), int(screen[v, 1] + reach * taps[t, 1])
+            x, y = int(screen[v, 0] + spread * taps[t, 0]), int(screen[v, 1] + spread * taps[t, 1])
             if 0 <= x < width and 0 <= y < height:
                 s = t % N_SAMPLES
                 face = owner[y, x, s]
                 if face >= 0 and face_kinds[face] == SHELL and nearness[y, x, s] > before:
                     total += 1
                     gap += 1.0 / near - 1.0 / nearness[y, x, s]
-        sheltered[v] = total / taps.shape[0]
+        covered = total / taps.shape[0]
         if DARK_M[kind] > 0.0:
-            sheltered[v] = min(1.0, 1.6 * gap / (taps.shape[0] * DARK_M[kind]))
+            covered = min(1.0, 1.6 * gap / (taps.shape[0] * DARK_M[kind]))
+        reach[v, 0] = 1.0 - SHELTERS[kind] * covered
+        if kind == TOOTH:  # behind a mere slit it is dark
+            reach[v, 0] *= 1.0 - covered**6

@@ -41,13 +41,6 @@ TAPS, FROM_ABOVE = 48, 0.3
 CORNEA_DEG = (25.0, 31.0)
 """The cornea of an eyeball ends between these angles from its front."""
 
-FLESH = (0.40, 0.155, 0.15)
-"""sRGB of the walls of the mouth in its depth."""
-TOOTH_DEPTH_M = 0.022
-"""So far behind the foremost tooth hardly any light comes between the lips."""
-LINGUAL = 0.26
-"""Share of the light that the side of a tooth towards the tongue gets, compared with the side towards the lips."""
-
 FIELD_OF_VIEW = 0.30
 """Height of the picture divided by the distance to the face: a portrait lens."""
 NEAREST = 0.6
@@ -182,27 +175,6 @@ def looks(topology: Topology, tint: tuple[float, float, float]) -> np.ndarray:
     return table
 
 
-def no_hole(topology: Topology) -> np.ndarray:
-    """(V,3) factors on the texture that bring the inside of the mouth to the colour of dim flesh, where it is darker than that.
-
-    A texture may paint it black, for a face seen from ahead; from one side the wall of the cheek behind the far corner
-    would be a gap in the row of teeth. They go beyond 1, and so are for drawing alone: files have the base colours of `looks`.
-    """
-    factors = np.ones((topology.n_vertices, 3))
-    if topology.parts is None or topology.texture_png is None or topology.uvs is None or topology.uv_faces is None:
-        return factors
-    inside = [index for index, name in enumerate(topology.part_names) if "inner_mouth" in name.lower()]
-    vertices = np.flatnonzero(np.isin(topology.parts, inside))
-    at = np.zeros((topology.n_vertices, 2))
-    at[topology.faces.ravel()] = topology.uvs[topology.uv_faces.ravel()]
-    picture = picture_of(topology)
-    tall, wide = picture.shape[:2]
-    rows = np.clip((1 - at[vertices, 1]) * tall, 0, tall - 1).astype(int)
-    painted = to_linear(picture[rows, np.clip(at[vertices, 0] * wide, 0, wide - 1).astype(int)] / 255.0)
-    factors[vertices] = np.clip(to_linear(np.array(FLESH)) / np.maximum(painted, 1e-3), 1.0, 40.0)
-    return factors
-
-
 def kinds(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
     """(V,) and (F,) uint8: what each vertex and each face is, SHELL and so on; a face on a rim is what lies within."""
     of_vertex = np.full(topology.n_vertices, SHELL, np.uint8)
@@ -230,31 +202,6 @@ def corneas(topology: Topology, template: np.ndarray) -> np.ndarray:
             near, far = np.cos(np.deg2rad(CORNEA_DEG))
             weight[mine] = np.clip((cosine - far) / (near - far), 0, 1) * (-1 if "right" in name.lower() else 1)
     return weight
-
-
-def tooth_light(topology: Topology, template: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """(V,) share of the light between the lips that each vertex of a tooth gets; 1 for all other vertices.
-
-    It falls off towards the back teeth and round the biting edge to the tongue's side. Without this the far row seen
-    from inside, through an open mouth from one side, is as bright as the incisors and looks like a splinter.
-
-    Args:
-        template: (V,3) metres; normals: (V,3) unit, of the same space.
-    """
-    share = np.ones(topology.n_vertices)
-    for index, name in enumerate(topology.part_names if topology.parts is not None else ()):
-        mine = np.flatnonzero(topology.parts == index)
-        if "teeth" in name.lower() and len(mine):
-            points = template[mine].astype(np.float64)
-            behind = points[:, 2].max() - points[:, 2]
-            across = points[:, 0] - points[:, 0].mean()
-            # outwards of the arch: ahead at its front, sideways along its arms
-            away = np.stack([2 * across, points[:, 2] - points[:, 2].mean()], 1)
-            away /= np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-9)
-            outer = (away * normals[mine][:, [0, 2]]).sum(1)
-            towards = LINGUAL + (1 - LINGUAL) * np.clip((outer + 0.35) / 0.5, 0, 1)
-            share[mine] = towards * (1 - 0.75 * np.clip(behind / TOOTH_DEPTH_M, 0, 1))
-    return share
 
 
 def edges_of(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

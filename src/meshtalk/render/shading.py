@@ -10,7 +10,7 @@ import numpy as np
 
 from meshtalk.compiled import compiled
 from meshtalk.render.kernels import BACKGROUND, N_SAMPLES, SAMPLES
-from meshtalk.render.kinds import HAIR, TOOTH
+from meshtalk.render.kinds import HAIR
 
 LIT = 11
 """Columns of the table that `light` writes."""
@@ -23,8 +23,8 @@ CORNEA, IRIS = 1.5, 1.6
 """How much more the cornea's normals lean outwards than the eyeball's, and how much more inwards those of the iris."""
 ONE_SURFACE_M = 0.0012
 """Faces of one kind whose depths within a pixel differ by less are taken for one surface."""
-SHELTERS = (0.0, 0.62, 0.80, 0.55, 0.85, 0.0)
-"""By kind: share of the light that lids and lips all around keep off."""
+THROWN = (0.36, 0.20, 0.155)
+"""Red, green and blue of the light that the walls of the mouth throw about, of what comes between the lips."""
 
 _compiled = compiled(error_model="numpy")
 
@@ -76,14 +76,14 @@ def _textured(texture, levels, uvs, uv_faces, f, area, wa, wb, wc):
 
 
 @_compiled
-def light(normals, screen, view, surface, vertex_kinds, sheltered, lights, wrap, lit):
+def light(normals, screen, view, surface, reach, lights, wrap, lit):
     """What each vertex sends to the eye, apart from texture and sharp highlights.
 
     Args:
         normals: (V,3) unit, camera space; screen: (V,3) from `project`; view: (3,) focal, cx, cy in pixels.
         surface: (V,8) base colour r g b, openness to the sky, openness to the key light, specular strength, gloss, and
             how much the vertex belongs to the cornea (negative: of the other eye).
-        vertex_kinds: (V,) SHELL and so on; sheltered: (V,) from `shelter`.
+        reach: (V,2) share of the light that lids and lips leave; light thrown about in the mouth.
         lights: (M,6) direction towards the light in camera space and its colour; light 0 is the key, which alone
             casts shadows; the last two rows hold no lights but the ambient colours of sky and ground in 3:6.
         wrap: (3,) how far r g b light creeps round the terminator (skin scatters red farthest).
@@ -116,10 +116,7 @@ def light(normals, screen, view, surface, vertex_kinds, sheltered, lights, wrap,
         ex, ey = (view[1] - screen[v, 0]) / view[0], (screen[v, 1] - view[2]) / view[0]
         ez = 1.0 / np.sqrt(ex * ex + ey * ey + 1.0)
         ex, ey = ex * ez, ey * ez
-        kind, gloss = vertex_kinds[v], surface[v, 6]
-        clear = 1.0 - SHELTERS[kind] * sheltered[v]
-        if kind == TOOTH:  # behind a mere slit it is dark
-            clear *= 1.0 - sheltered[v] ** 6
+        gloss, clear = surface[v, 6], reach[v, 0]
         open_sky, open_key = surface[v, 3] * clear, surface[v, 4] * clear * clear
         # surfaces mirror more at grazing angles
         rest = 1.0 - max(mx * ex + my * ey + mz * ez, 0.0)
@@ -129,6 +126,7 @@ def light(normals, screen, view, surface, vertex_kinds, sheltered, lights, wrap,
             bleed = BLEED[k] * open_sky * (1.0 - open_sky)
             up = 0.5 + 0.5 * ny
             received = (lights[ground, 3 + k] + (lights[sky, 3 + k] - lights[ground, 3 + k]) * up) * (open_sky + bleed)
+            received += reach[v, 1] * THROWN[k] * (lights[sky, 3 + k] + lights[0, 3 + k])
             mirrored = 0.0
             for m in range(n_lights):
                 lx, ly, lz = lights[m, 0], lights[m, 1], lights[m, 2]
@@ -148,7 +146,7 @@ def light(normals, screen, view, surface, vertex_kinds, sheltered, lights, wrap,
             lit[v, 3 + k] = mirrored
         lit[v, 6], lit[v, 7], lit[v, 8] = mx, my, mz
         # a lid that dims the eye does not yet cover the lamp
-        lit[v, 9] = (14.0 + 26.0 * cornea) * gloss * strength * surface[v, 4] * min(1.0, 1.7 - 1.7 * sheltered[v])
+        lit[v, 9] = (14.0 + 26.0 * cornea) * gloss * strength * surface[v, 4] * max(min(1.0, 2.1 * clear - 0.4), 0.0)
         lit[v, 10] = 1.3 * (1.0 - gloss) * strength * open_key
 
 
