@@ -227,7 +227,9 @@ def test_each_tooth_gets_less_light_than_the_one_before_it(head: Head) -> None:
     person = head.person("p03")
     renderer = Renderer(head.topology, person.template, 64, 64, Look("mouth"), tint=person.tint)
     renderer.frame(posed(head, person, {"jawOpen": 0.3} | both("mouthSmile", 0.5)))
-    light = renderer._buffers.reach[: head.topology.n_vertices].sum(1) * renderer.surface[:, :3].mean(1)
+    light = renderer._buffers.reach[: head.topology.n_vertices].sum(1) * renderer._surface[
+        : head.topology.n_vertices, :3
+    ].mean(1)
     names = np.array(head.topology.part_names)[head.topology.parts]
     for part in ("upper_teeth", "lower_teeth"):
         rows = light[names == part].reshape(8, -1)  # from gum to gum

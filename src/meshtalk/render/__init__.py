@@ -16,7 +16,7 @@ import numpy as np
 
 from meshtalk.errors import InputError
 from meshtalk.render import dress, hair, scene
-from meshtalk.render.kinds import HAIR, HOLLOW, SHELL, TONGUE, TOOTH
+from meshtalk.render.kinds import HAIR, SHELL
 from meshtalk.render.look import CAMERAS, LIGHTS, Lighting, Look, View
 from meshtalk.topology import Topology
 
@@ -68,7 +68,6 @@ class Renderer:
         template = self._checked(template)
         self.camera = scene.fit_camera(template, topology, width, height, look.view)
         self.surface = scene.looks(topology, tint)
-        self.surface[:, :3] *= mouth.unpainted(topology, template)
         """(V,7) float32: see `scene.looks`; with the openness that the template's own shape leaves."""
         self._tone = scene.tone_table()
         self._backdrop, self._backdrop_bytes = scene.backdrop(width, height, lighting.backdrop)
@@ -88,7 +87,8 @@ class Renderer:
         self._opening = self._mouth.opening_of(topology, template)
         inside = self._mouth.inside_of(topology) & (self._opening is not None)
         self._inside = np.flatnonzero(inside).astype(np.uint32)
-        self.surface[inside, 3:5] = 1.0
+        if inside.any():
+            self.surface[inside, 3:5] = self._mouth.usual_light(topology, template, self._inside, self._opening)
         self._brows, self._locks, self._height, shine, dye = None, None, None, None, None
         where, px_per_m = dress.masks(topology), self.camera.focal_px / self.camera.distance_m
         if where is not None:
@@ -98,6 +98,8 @@ class Renderer:
         self._texels, self._levels, uvs, uv_faces = scene.texture_pyramid(topology, shine, dye)
         vertex_kinds, face_kinds = scene.kinds(topology)
         surface = np.column_stack([self.surface, scene.corneas(topology, template)]).astype(np.float32)
+        surface[:, :3] *= self._mouth.unpainted(topology, template)
+        surface[inside, 3:5] = 1.0  # what the lips let in comes with each frame
         edges, sides = scene.edges_of(topology.faces)
         refined = np.empty((len(template) + len(edges), 3))
         self._kernels.refine(template, normals, edges, refined)
@@ -112,11 +114,10 @@ class Renderer:
         self._surface = np.concatenate([surface, (surface[a] + surface[b]) / 2])
         self._faces, self._face_kinds = self._skin_faces, face_kinds[parent]
         self._n_surface = len(self._surface)
-        looked_at = np.concatenate([inside, np.zeros(len(a), bool)])
-        inside = np.isin(self._vertex_kinds[len(template) :], (HOLLOW, TOOTH, TONGUE)) & (inside[a] | inside[b])
-        self._inside_edges = np.flatnonzero(inside)
-        looked_at[len(template) :] = inside
-        self._behind = np.flatnonzero((self._vertex_kinds != SHELL) & ~looked_at).astype(np.uint32)
+        hidden = self._vertex_kinds != SHELL
+        middles = hidden[len(template) :] & (inside[a] | inside[b])
+        self._inside_edges = np.flatnonzero(middles)
+        self._behind = np.flatnonzero(hidden & ~np.concatenate([inside, middles])).astype(np.uint32)
         if self._brows is not None:
             self._hang(self._brows)
         self._n_moving, self._n_moving_faces = len(self._surface), len(self._faces)
