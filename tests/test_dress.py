@@ -11,7 +11,7 @@ from PIL import Image
 
 from meshtalk.corpus.head import NAMED, Head, load_head
 from meshtalk.errors import InputError
-from meshtalk.render import Look, Renderer, dress, kernels
+from meshtalk.render import Look, Renderer, View, dress, kernels
 from meshtalk.render.kinds import HAIR
 
 PX = 96
@@ -48,6 +48,72 @@ def test_the_named_four_differ_in_hair_eyes_and_skin(head: Head) -> None:
     assert len({d.hair for d in worn}) == 3
     assert len({d.iris for d in worn}) >= 3
     assert len({head.person(name).tint for name in NAMED}) == 4
+
+
+def test_the_other_people_vary_by_themselves(head: Head) -> None:
+    worn = [dress.dress_of(person.name) for person in head.people]
+    assert len({d.hair for d in worn}) >= 5
+    assert len({d.iris for d in worn}) >= 4
+    assert len({(d.style.cut, d.style.hem_m, d.style.top_m) for d in worn}) >= 8
+    seeds = [head.person(seed) for seed in range(40)]
+    drawn = [dress.dress_of(person.name) for person in seeds]
+    assert drawn == [dress.dress_of(person.name) for person in seeds]
+    assert len({(d.style.cut, d.hair, d.iris) for d in drawn}) >= 12
+    # they have the hair of those whose skin is most like theirs
+    tints, away = np.array([person.tint for person in head.people]), []
+    for person, d in zip(seeds, drawn, strict=True):
+        away.append(min(np.abs(tints[k] - person.tint).mean() for k, other in enumerate(worn) if other == d))
+    assert np.mean(away) < 0.6 * np.abs(tints[:, None] - tints).mean()
+    assert dress.dress_of("seed") == dress.dress_of("") == dress.dress_of("someone")
+
+
+@pytest.mark.parametrize("yaw_deg", [0.0, 32.0, -32.0, 86.0])
+def test_a_bob_covers_the_ears_and_leaves_the_face_free(head: Head, yaw_deg: float) -> None:
+    size = 320
+    for name in ("clara", "p14", "p22"):
+        person = head.person(name)
+        look = Look(View(yaw_deg))
+        renderer = Renderer(head.topology, person.template, size, size, look, tint=person.tint, subject=person.name)
+        bare = Renderer(head.topology, person.template, size, size, look, tint=person.tint)
+        shown = {}
+        for who, drawn in (("hair", renderer), ("bare", bare)):
+            drawn.frame(person.template)
+            owner = drawn._buffers.owner[..., 0]
+            face = np.maximum(owner, 0)
+            of_mesh = (owner >= 0) & (face < len(drawn._skin_faces))
+            at = drawn._buffers.points[drawn._skin_faces[np.where(of_mesh, face, 0)]].mean(2)
+            shown[who] = of_mesh, at
+        of_mesh, at = shown["bare"]
+        # beside the head where there is no scalp: the ears
+        ear = of_mesh & (np.abs(at[..., 0]) > 0.072) & (np.abs(at[..., 1]) < 0.03) & (np.abs(at[..., 2]) < 0.03)
+        assert ear.sum() > 20
+        assert (ear & shown["hair"][0]).sum() < 0.02 * ear.sum(), name
+        face_front = of_mesh & (at[..., 2] > 0.06) & (np.abs(at[..., 0]) < 0.035) & (at[..., 1] < 0.05)
+        assert (face_front & ~shown["hair"][0]).sum() < 0.12 * face_front.sum(), name
+
+
+def test_the_hem_of_a_bob_is_an_even_line(head: Head) -> None:
+    for name in ("clara", "p14", "p22"):
+        person, worn = head.person(name), dress.dress_of(name)
+        normals = np.empty(person.template.shape)
+        kernels.vertex_normals(person.template, np.ascontiguousarray(head.topology.faces), np.eye(3), normals)
+        where = dress.masks(head.topology)
+        assert where is not None
+        _, _, locks = dress.grown(head.topology, person.template, normals, where, worn, 0.0005)
+        assert locks is not None
+        points, lit = np.empty(locks.local.shape), np.empty(locks.local.shape)
+        kernels.grow(
+            person.template, normals, locks.roots, locks.strip, locks.local, locks.leaning, np.eye(3), points, lit
+        )
+        points = points.reshape(len(locks.roots), -1, 2, 3).mean(2)
+        ends_m = points[:, -1, 1]
+        chin = person.template[head.topology.landmarks["chin"], 1].mean()
+        assert np.ptp(np.quantile(ends_m, [0.02, 0.98])) < 0.010
+        assert abs(ends_m.mean() - chin - worn.style.hem_m) < 0.003
+        # strands part at the top and are denser than they are wide all around
+        turn = np.sort(np.arctan2(points[:, -1, 0], -0.012 - points[:, -1, 2]))
+        assert np.diff(turn).max() < np.deg2rad(3.0)
+        assert np.ptp(turn) > np.deg2rad(220.0)
 
 
 def test_pictures_of_two_people_on_one_face_differ_by_what_they_wear(head: Head, named: dict[str, Renderer]) -> None:

@@ -94,7 +94,7 @@ class Renderer:
         if where is not None:
             worn = dress.dress_of(subject)
             self._height, self._brows, self._locks = dress.grown(topology, template, normals, where, worn, 1 / px_per_m)
-            shine, dye = 2 * where[..., 2], lambda picture: dress.dyed(picture, where, worn, tint)
+            shine, dye = dress.sheen(where), lambda picture: dress.dyed(picture, where, worn, tint)
         self._texels, self._levels, uvs, uv_faces = scene.texture_pyramid(topology, shine, dye)
         vertex_kinds, face_kinds = scene.kinds(topology)
         surface = np.column_stack([self.surface, scene.corneas(topology, template)]).astype(np.float32)

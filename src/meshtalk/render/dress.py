@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
 import numpy as np
 
+from meshtalk.render import bob
 from meshtalk.render.hair import CUTS, Ribbons, Style, brow_hairs, joined, lashes, lift, locks
 from meshtalk.render.scene import picture_of, to_linear
 from meshtalk.topology import Topology
@@ -29,6 +30,10 @@ IRIS = {
 HAIRS, IRISES = "bdkkkkewkkdkkeekladkbdbkkkwekkdk", "gudddduudzndddndugndzundduzdnndn"
 CURLY = (2, 3, 8, 12, 13, 23, 24)
 """Of p00, p01, …; those with even numbers are women."""
+LENGTHS = ((0.0, 1.0), (0.026, 0.85), (-0.016, 1.2))
+"""By twos of them: how much lower long hair ends, in metres, and how much fuller hair stands."""
+SEED = 0x4EAD
+"""Beside a person's own seed, as in `corpus.head`."""
 NAMED = {"clara": "p00", "amara": "p02", "kenji": "p05", "henrik": "p07"}
 """The same as `corpus.head.NAMED`, which a renderer may not know."""
 
@@ -44,13 +49,23 @@ class Dress:
 
 
 def dress_of(subject: str) -> Dress:
-    """A person's, by name; whoever is not known has short dark hair and brown eyes."""
+    """A person's, by name; whoever is not known has short dark hair and brown eyes.
+
+    Whoever is drawn from a seed wears what the person wears whom they take after most: see `corpus.head.Head.person`.
+    """
     subject = NAMED.get(subject, subject)
+    if subject[:4] == "seed" and subject[4:].isdigit():
+        rng = np.random.default_rng([int(subject[4:]), SEED])
+        parents = rng.choice(len(HAIRS), 3, replace=False)
+        subject = f"p{parents[np.argmax(rng.dirichlet([1.0, 1.0, 1.0]))]:02d}"
     if not (subject[:1] == "p" and subject[1:].isdigit() and int(subject[1:]) < len(HAIRS)):
         return Dress(CUTS["short"], HAIR["d"], IRIS["n"])
     k = int(subject[1:])
     cut = ("curls", "crop")[k % 2] if k in CURLY else ("long", "short")[k % 2]
-    return Dress(CUTS[cut], HAIR[HAIRS[k]], IRIS[IRISES[k]])
+    lower_m, fuller = LENGTHS[k // 2 % len(LENGTHS)]
+    style = CUTS[cut]
+    style = replace(style, top_m=fuller * style.top_m, hem_m=style.hem_m - lower_m)
+    return Dress(style, HAIR[HAIRS[k]], IRIS[IRISES[k]])
 
 
 @cache
@@ -74,6 +89,11 @@ def masks(topology: Topology) -> np.ndarray | None:
 
     with Image.open(io.BytesIO(asset["masks_png"].tobytes())) as picture:
         return np.asarray(picture.convert("RGB"), np.float32) / 255
+
+
+def sheen(where: np.ndarray) -> np.ndarray:
+    """(H,W) factors on what the skin mirrors, less of it under hair; where: (H,W,3) from `masks`."""
+    return 2 * where[..., 2] * (1 - 0.6 * where[..., 0])
 
 
 def dyed(linear: np.ndarray, where: np.ndarray, dress: Dress, tint: tuple[float, float, float]) -> np.ndarray:
@@ -125,5 +145,7 @@ def grown(
     return (
         raised,
         joined([*lashes(topology, template, normals, px_m), *brows]),
-        locks(topology, template, normals, raised, scalp, dress.style, colour, px_m),
+        bob.strands(topology, template, normals, raised, dress.style, colour, px_m)
+        if dress.style.cut == "long"
+        else locks(topology, template, normals, raised, scalp, dress.style, colour, px_m),
     )

@@ -271,10 +271,6 @@ def locks(
     # at the hairline single locks would stand out as spikes
     dense = np.where(cover > 0.85, cover, 0.0) if style.cut == "short" else cover
     chosen, shares = scattered(topology, template, dense, style.locks, 76, scalp)
-    if style.cut == "long":  # none across the ears
-        spot = template[topology.faces[chosen]].mean(1)
-        kept = (spot[:, 1] > 0.015) | (spot[:, 2] < -0.012)
-        chosen, shares = chosen[kept], shares[kept]
     if not len(chosen):
         return None
     corners = topology.faces[chosen]
@@ -287,20 +283,13 @@ def locks(
     skin = skin[np.abs(raised[skin, 0]) < wide + 0.012]  # without the ears
     ground, upright = raised[skin].astype(np.float32), normals[skin].astype(np.float32)
     crown = np.array([0.012, template[:, 1].max() - 0.012, -0.03])
-    front = float(template[topology.landmarks["nose_tip"], 2].mean())
     steps, n = style.steps, len(at)
     layer = rng.uniform(0.0004, style.layers_m, n)
-    end_y = chin + style.hem_m + rng.uniform(-0.004, 0.004, n)
     lines, facing = [at.copy()], [out.copy()]
     away = at - crown
-    side = np.where(at[:, 0] >= 0.018, 1.0, -1.0)  # a parting a little to the person's left
     jitter = rng.normal(0, style.unruly, (n, 3))
     for k in range(steps):
-        if style.cut == "long":
-            comb = np.stack([side * 0.9, -0.25 + 0 * side, -0.42 + 0 * side], 1)
-            comb = comb - UP * min(1.0, k / 5.0) * 1.6
-        else:
-            comb = unit(away * [1, 0.4, 1]) + np.array([0.25, -0.30 * min(1.0, k / 3), 0.20])
+        comb = unit(away * [1, 0.4, 1]) + np.array([0.25, -0.30 * min(1.0, k / 3), 0.20])
         way = unit(comb + jitter)
         way = unit(way - 0.85 * (way * out).sum(1, keepdims=True) * out)
         at = at + style.step_m * way
@@ -318,13 +307,6 @@ def locks(
             np.where((above < 0.02) & (at[:, 1] > 0), style.lying * (wanted - above), 0.0),
         )
         at = at + push[:, None] * out
-        if style.cut == "long":  # off the face
-            limit = front - 0.066 - 0.018 * np.clip((at[:, 1] - 0.03) / -0.08, 0, 1)
-            low = at[:, 1] < 0.055
-            at[:, 0] = np.clip(at[:, 0], -wide - 0.002 - layer, wide + 0.002 + layer)
-            at[:, 2] = np.where(low, np.minimum(at[:, 2], limit), at[:, 2])
-            done = at[:, 1] < end_y
-            at = np.where(done[:, None], lines[-1], at)
         lines.append(at.copy())
         facing.append(out.copy())
     curves, facing_out = np.stack(lines, 1), np.stack(facing, 1)
@@ -337,7 +319,14 @@ def locks(
     width = style.width_m * rng.uniform(0.6, 1.2, (n, 1)) * shape
     shade = rng.uniform(1 - style.streaks, 1 + style.streaks, (n, 1, 1)) * (0.82 + 0.26 * share)[None, :, None]
     return ribbons(
-        template, normals, corners[:, :2], curves, facing_out, np.maximum(width, 0.3 * px_m), shade * colour, 0.14
+        template,
+        normals,
+        corners[:, :2],
+        curves,
+        facing_out,
+        np.maximum(width, 0.3 * px_m),
+        shade * colour,
+        style.shine,
     )
 
 
@@ -366,11 +355,12 @@ class Style:
     """How much of their distance to the scalp they lose with each piece."""
     hem_m: float = 0.0
     """Where long hair ends, above the chin."""
+    shine: float = 0.05
 
 
 CUTS = {
     "crop": Style("crop", 0.002, 0.001),
-    "short": Style("short", 0.010, 0.004, 0.05, 1000, 3, 0.0062, 0.0026, 0.0014, 0.14, 0.15, 0.8),
-    "long": Style("long", 0.009, 0.006, 0.0, 420, 14, 0.0165, 0.0100, 0.0055, 0.05, 0.16, 0.5, -0.004),
-    "curls": Style("curls", 0.028, 0.020, 0.13, 1600, 2, 0.0046, 0.0022, 0.0045, 0.8),
+    "short": Style("short", 0.010, 0.004, 0.05, 2200, 3, 0.0056, 0.0014, 0.0014, 0.14, 0.08, 0.8, 0.0, 0.03),
+    "long": Style("long", 0.009, 0.006, 0.0, 1300, 14, 0.0165, 0.0034, 0.0090, 0.018, 0.13, 0.5, -0.004, 0.11),
+    "curls": Style("curls", 0.028, 0.020, 0.13, 2600, 2, 0.0042, 0.0014, 0.0045, 0.8, 0.10, 0.35, 0.0, 0.02),
 }
