@@ -22,6 +22,7 @@ from meshtalk.retarget.pieces import Pieces, find_pieces
 from meshtalk.retarget.slit import Slit, find_slit
 from meshtalk.retarget.surface import Surface
 from meshtalk.retarget.transfer import Contacts, Part
+from meshtalk.retarget.unroll import unrolled
 from meshtalk.retarget.untangle import poses, untangled
 from meshtalk.topology import Topology
 
@@ -117,7 +118,8 @@ def make_map(
     places = find_places(model, fit.skin, mesh, flexible, slits)
     places = _on_skin(mesh, found, untangled(mesh, places, poses(model, fit.skin)))
     made = _assemble(model, fit, mesh, raw, topology, found, slits, places)
-    return sealed(replace(made, mesh=file_hash))
+    say("keeping rims from rolling over")
+    return unrolled(sealed(replace(made, mesh=file_hash)), raw.weld)
 
 
 def _looks_inwards(model: Model, fit: Fit, mesh: Surface) -> bool:
@@ -165,8 +167,9 @@ def _assemble(
 ) -> Map:
     rotation, metres = space_of(fit.pose)
     weld, first = raw.weld, np.unique(raw.weld, return_index=True)[1]
-    rows = np.flatnonzero(places.shares.sum(1)[weld] > 1e-3)
     source, shares = model.rows[places.rows], places.shares
+    moving = (shares * model.loose[places.rows])[weld]
+    rows = np.flatnonzero(moving.sum(1) > 1e-3)
     contacts = _contacts(slits, first)
     kind = found.kind[weld]
     return Map(
@@ -177,7 +180,7 @@ def _assemble(
         turn=metres / fit.pose.metres * rotation @ fit.pose.rotation.T,
         rows=rows.astype(np.int32),
         source=source[weld[rows]].astype(np.int32),
-        shares=shares[weld[rows]].astype(np.float32),
+        shares=moving[rows].astype(np.float32),
         contacts=contacts,
         parts=_parts(mesh.points[weld], kind, found.eyes),
         notes=_notes(slits, kind, metres, rotation),

@@ -14,10 +14,10 @@ from meshtalk.clip import Clip
 from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
-from meshtalk.retarget.transfer import Contacts, Part, Transfer
+from meshtalk.retarget.transfer import NO_UNROLL, Contacts, Part, Transfer, Unroll
 from meshtalk.topology import Topology
 
-FORMAT = "meshtalk-map-1"
+FORMAT = "meshtalk-map-2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +43,14 @@ class Map:
     contacts: Contacts
     parts: Mapping[str, Part]
     """Eyes and what hangs on the jaw."""
+    unroll: Unroll = NO_UNROLL
     notes: tuple[str, ...] = ()
     """What was found and done, a sentence each."""
 
     def transfer(self, template: np.ndarray) -> Transfer:
         """What carries motion of (V,3) a person of the packaged head to the mesh."""
-        return Transfer(
-            template, self.template, self.fit, self.turn, self.rows, self.source, self.shares, self.contacts, self.parts
-        )
+        flexible = (self.fit, self.turn, self.rows, self.source, self.shares, self.contacts, self.unroll)
+        return Transfer(template, self.template, *flexible, self.parts)
 
     @cached_property
     def shaped(self) -> Topology:
@@ -91,6 +91,7 @@ class Map:
         for name in ("template", "fit", "turn", "rows", "source", "shares"):
             arrays[name] = getattr(self, name)
         arrays |= {f"contact/{k}": v for k, v in vars(self.contacts).items()}
+        arrays |= {f"unroll/{k}": v for k, v in vars(self.unroll).items()}
         for name, part in self.parts.items():
             arrays |= {f"part/{name}/{k}": np.asarray(v) for k, v in vars(part).items()}
         arrays["format"], arrays["head"] = np.array(FORMAT), np.array(load_head().topology.hash)
@@ -122,6 +123,7 @@ def load_map(path: str | Path) -> Map:
             **{name: arrays[name] for name in ("template", "fit", "turn", "rows", "source", "shares")},
             contacts=Contacts(**{k[8:]: v for k, v in arrays.items() if k.startswith("contact/")}),
             parts=parts,
+            unroll=Unroll(**{k[7:]: v for k, v in arrays.items() if k.startswith("unroll/")}),
             notes=tuple(str(note) for note in arrays["notes"]),
         )
     except FileNotFoundError:

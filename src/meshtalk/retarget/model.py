@@ -21,6 +21,8 @@ ENDS = {
     "lids_right": ("eye_outer_right", "eye_inner_right"),
 }
 """Slit → landmarks of its corners, -X first."""
+ROOF_M = (3e-4, 2e-3)
+"""What a blink moves by so much inside the mouth is its roof, wholly from the second on."""
 KINDS = 20
 """Principal components of the packaged people."""
 
@@ -45,6 +47,8 @@ class Model:
     """The head's own, with rows for vertices."""
     corners: dict[str, np.ndarray]
     """Slit → (2,) rows where it ends, -X first."""
+    loose: np.ndarray
+    """(n,) in [0,1]: 0 for the roof of the mouth, which belongs to the skull; the packaged head's goes with its lids."""
 
     @cached_property
     def front(self) -> np.ndarray:
@@ -104,7 +108,15 @@ def load_model() -> Model:
     }
     corners = {name: number[[head_landmarks()[mark] for mark in marks]] for name, marks in ENDS.items()}
     kinds = kinds.reshape(-1, len(rows), 3)
-    return Model(rows, surface, kinds, skin, trust, _sides(surface, seams), seams, corners)
+    return Model(rows, surface, kinds, skin, trust, _sides(surface, seams), seams, corners, _loose(rows, part))
+
+
+def _loose(rows: np.ndarray, part: Mapping[str, np.ndarray]) -> np.ndarray:
+    topology = load_head().topology
+    assert topology.shapes is not None
+    blink = topology.shapes[[topology.shape_names.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]].sum(0)
+    fixed = np.clip((np.linalg.norm(blink[rows], axis=1) - ROOF_M[0]) / (ROOF_M[1] - ROOF_M[0]), 0, 1)
+    return np.where(part["inner_mouth"][rows], 1 - fixed * fixed * (3 - 2 * fixed), 1.0)
 
 
 def _sides(surface: Surface, seams: Mapping[str, Seam]) -> dict[str, np.ndarray]:

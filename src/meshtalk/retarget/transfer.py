@@ -43,6 +43,26 @@ class Contacts:
         corner = moves[..., self.points, :] @ up * self.shares
         return corner[..., :2].sum(-1) - corner[..., 2:].sum(-1)
 
+    def edges(self, moves: np.ndarray) -> np.ndarray:
+        """(…,K,2,3) where the upper and the lower edge of (…,V,3) vertices or displacements are."""
+        corner = moves[..., self.points, :] * self.shares[..., None].astype(moves.dtype)
+        return np.stack([corner[..., :2, :].sum(-2), corner[..., 2:, :].sum(-2)], -2)
+
+
+@dataclass(frozen=True, eq=False)
+class Unroll:
+    """J moves that keep the rims of slits from rolling over; each goes with the motion of the edges of K contacts."""
+
+    rows: np.ndarray
+    """(b,) int32 vertices of the mesh."""
+    moves: np.ndarray
+    """(b,3,J) float32 metres."""
+    levers: np.ndarray
+    """(J,K,2,3) float32: how much of each there is for a metre that the upper and the lower edge of a contact goes."""
+
+
+NO_UNROLL = Unroll(np.zeros(0, np.int32), np.zeros((0, 3, 0), np.float32), np.zeros((0, 0, 2, 3), np.float32))
+
 
 @dataclass(frozen=True, eq=False)
 class Part:
@@ -85,6 +105,7 @@ class Transfer:
         source: (a,k) the head's vertices they move with.
         shares: (a,k) and how much with each; they add to the part of the motion they take.
         contacts: what meets on the mesh.
+        unroll: what keeps its rims from rolling over.
         parts: what is rigid.
     """
 
@@ -98,6 +119,7 @@ class Transfer:
         source: np.ndarray,
         shares: np.ndarray,
         contacts: Contacts,
+        unroll: Unroll,
         parts: Mapping[str, Part],
     ) -> None:
         model, head = load_model(), load_head()
@@ -110,7 +132,7 @@ class Transfer:
         mean = np.einsum("ak,akij->aij", shares / amount[:, None], frames[source])
         self._frames = np.ascontiguousarray(turn @ mean, np.float32)
         self.up = turn[:, 1] / np.linalg.norm(turn[:, 1])
-        self._contacts = contacts
+        self._contacts, self._unroll = contacts, unroll
         self._columns = _columns(head.seams)
         seams = list(head.seams.values())
         vertical = np.einsum(
@@ -167,6 +189,9 @@ class Transfer:
             wanted = self._ratio * opening(move, self._columns)[self._start]
             change = self._field @ (wanted - self._contacts.opening(out, self.up)).astype(np.float32)
             out[self._field_rows] += change[:, None] * self.up.astype(np.float32)
+        if len(self._unroll.rows):
+            levers = np.tensordot(self._unroll.levers, self._contacts.edges(out), 3)
+            out[self._unroll.rows] += self._unroll.moves @ levers
         for source, fitted, vertices, away, turn, shift in self._parts:
             linear = fitted @ move[source]  # (4,3): a matrix and a shift
             out[vertices] = away @ (linear[:3] @ turn.T) + linear[3] @ shift.T

@@ -29,15 +29,20 @@ ROUNDS, STEPS = 10, 6
 """Times that the poses are tried; steps towards the neighbours each time."""
 
 
+def alone() -> list[Mapping[str, float]]:
+    """Each blendshape that moves more than an eye, by itself."""
+    names = load_head().topology.shape_names
+    return [{name: AMOUNT} for name in names if name not in LEFT_OUT and not name.startswith("eye")]
+
+
 def poses(model: Model, fit: np.ndarray) -> np.ndarray:
     """(m,n,3) metres: displacements of the head's rows in poses that speech takes, as they are on the mesh."""
     head = load_head()
     names, shapes = head.topology.shape_names, head.topology.shapes
     assert shapes is not None
-    alone: list[Mapping[str, float]] = [
-        {name: AMOUNT} for name in names if name not in LEFT_OUT and not name.startswith("eye")
+    moves = [
+        sum(w * shapes[names.index(name), model.rows] for name, w in pose.items()) for pose in [*alone(), *TOGETHER]
     ]
-    moves = [sum(w * shapes[names.index(name), model.rows] for name, w in pose.items()) for pose in [*alone, *TOGETHER]]
     frames = stretch(head.neutral[model.rows].astype(np.float64), fit, model.surface.faces)
     return np.einsum("nij,mnj->mni", frames, np.stack(moves))
 
