@@ -9,7 +9,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 from meshtalk.errors import InputError
-from meshtalk.model.geometry import BasisGeometry, DenseGeometry
+from meshtalk.model.geometry import IDENTITY_REACH, BasisGeometry, DenseGeometry
 from meshtalk.training.fit_geometry import LIP_EMPHASIS, LOSS_REGIONS, fit_geometry, opening_pairs, region_arrays
 
 CLIP = rig.make_clip(0, 1.0)
@@ -82,6 +82,15 @@ def test_identity_does_not_depend_on_where_a_face_stands_but_on_its_shape():
         geometry.template_input(faces + torch.tensor([0.3, -1.0, 0.05])), there, atol=2e-3, rtol=0
     )
     assert torch.pdist(there).min() > 0.2
+
+
+def test_beyond_the_reach_only_the_direction_of_an_identity_is_told():
+    geometry = rig.basis_geometry()
+    mean, offset = (torch.from_numpy(part) for part in (rig.NEUTRAL, rig.face(1) - rig.NEUTRAL))
+    near, far, further = geometry.template_input(torch.stack([mean + k * offset for k in (1, 1e4, 2e4)]))
+    assert near.norm() < IDENTITY_REACH
+    torch.testing.assert_close(torch.stack([far, further]).norm(dim=1), torch.full((2,), IDENTITY_REACH))
+    torch.testing.assert_close(far, further, atol=1e-3, rtol=0)
 
 
 def test_plain_norms_are_for_dense_geometry():
@@ -158,7 +167,7 @@ def test_identities_are_few_and_bounded(rig_corpus):
     geometry, _ = fit_geometry(rig_corpus, rig.TINY.geometry)
     assert geometry.n_template == 5  # six people differ in five directions
     stranger = geometry.template_input(torch.from_numpy(rig.face(9))[None])
-    assert stranger.abs().max() < 20
+    assert stranger.norm() <= IDENTITY_REACH * 1.0001
 
 
 def test_regions_and_pairs_of_a_topology_without_landmarks():

@@ -25,6 +25,11 @@ SILENCE = 0.1
 """Weight of a resting mouth against an unchanged upper face where their regions overlap; see `silence_mouth`."""
 
 
+IDENTITY_REACH = 2.0
+"""Length of the largest identity that a network is told, in standard deviations of the largest component: the packaged people lie
+within 1.94. A decoder guesses beyond the faces it learned, and the motion drifts as far as the face does (docs/retarget.md)."""
+
+
 class Geometry(nn.Module):
     """What both geometries share: regions and the pairs of vertices that make the lip opening."""
 
@@ -135,11 +140,13 @@ class BasisGeometry(Geometry):
     def template_input(
         self, template: Float[Tensor, "batch {self.n_vertices} 3"]
     ) -> Float[Tensor, "batch {self.n_template}"]:
-        """(B,V,3) metres → (B,m) identity components."""
+        """(B,V,3) metres → (B,m) identity components, no longer than IDENTITY_REACH."""
         local = template[:, self.identity_index] * MM
         # faces are told apart by shape, wherever a mesh lies in space
         local = local - local.mean(1, keepdim=True)
-        return (local - self.identity_mean).flatten(1) @ self.identity_basis.T / self.identity_scale
+        identity = (local - self.identity_mean).flatten(1) @ self.identity_basis.T / self.identity_scale
+        # exactly 1 within reach: what is told of the people of training does not change
+        return identity * (IDENTITY_REACH / identity.norm(dim=1, keepdim=True).clamp(min=IDENTITY_REACH))
 
     def normalise(self, motion: Float[Tensor, "*batch {self.n_motion}"]) -> Float[Tensor, "*batch {self.n_motion}"]:
         return motion / self.scale
