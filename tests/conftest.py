@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # the processes share the cores
 
 # every shape in these signatures is checked, for whatever is imported from here on; in production none of them is
 SHAPED = ["meshtalk.losses", "meshtalk.clip", "meshtalk.topology", "meshtalk.audio"]

@@ -68,8 +68,9 @@ def _cuts(n_frames: int) -> np.ndarray:
 def _pieces(clip: Clip, keys: np.ndarray) -> Iterator[np.ndarray]:
     """(≤n,3V) float64 displacements of the frames in `keys`."""
     for piece in np.array_split(keys, _cuts(len(keys))):
-        # one by one: with few valid frames those between the first and the last may be the whole clip
-        frames = np.concatenate([clip.displacements(k, k + 1) for k in piece.tolist()])
+        # run by run: with few valid frames those between the first and the last may be the whole clip
+        runs = np.split(piece, np.flatnonzero(np.diff(piece) != 1) + 1)
+        frames = np.concatenate([clip.displacements(int(run[0]), int(run[-1]) + 1) for run in runs])
         yield frames.reshape(len(frames), -1).astype(np.float64)
 
 
