@@ -22,9 +22,9 @@ LOST_M = 3e-4
 """A triangle that has to be lifted by more pulls no harder for it: what cannot be lifted must not tear its neighbours."""
 LIFT, SMOOTH, SMALL, HELD = 20.0, 0.3, 0.003, 30.0
 """Weights of lifting triangles, of going as the neighbours go, of going nowhere, and of what is held."""
-ROUNDS, STEPS, TRIES, ENOUGH = 3, 25, 6, 0.01
+ROUNDS, STEPS, TRIES, ENOUGH = 3, 25, 6, 0.03
 """Looks at all triangles; steps of Levenberg and Marquardt after each; dampings of one; the share of the cost it has to save."""
-CLOSE, MOST = 0.1, 30
+CLOSE, MOST = 0.1, 20
 """Of a step of conjugate gradients: what is left of the slope; most products."""
 NEEDLE_M2 = 1e-11
 """Twice the area of a triangle that faces nowhere."""
