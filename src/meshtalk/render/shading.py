@@ -23,7 +23,7 @@ CORNEA, IRIS = 1.5, 1.6
 """How much more the cornea's normals lean outwards than the eyeball's, and how much more inwards those of the iris."""
 ONE_SURFACE_M = 0.0012
 """Faces of one kind whose depths within a pixel differ by less are taken for one surface."""
-THROWN = (0.36, 0.20, 0.155)
+THROWN = (0.62, 0.32, 0.25)
 """Red, green and blue of the light that the walls of the mouth throw about, of what comes between the lips."""
 
 _compiled = compiled(error_model="numpy")
