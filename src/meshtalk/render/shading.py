@@ -130,6 +130,8 @@ def light(normals, screen, view, surface, reach, lights, wrap, lit):
             mirrored = 0.0
             for m in range(n_lights):
                 lx, ly, lz = lights[m, 0], lights[m, 1], lights[m, 2]
+                if lz < 0.0 and reach[v, 1] > 0.0:  # no lamp behind the head shines into the mouth
+                    continue
                 lambert = nx * lx + ny * ly + nz * lz
                 shadow = open_key if m == 0 else open_sky
                 bleed = BLEED[k] * shadow * (1.0 - shadow)
