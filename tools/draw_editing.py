@@ -35,7 +35,7 @@ PERSON, EMOTION, OTHER, SEED = "p11", "angry", "surprised", 1
 SOUNDS = (("b", "p", "m"), ("aa", "ae", "ao", "ay"), ("uw", "ow", "w"), ("iy", "ey"), ("f", "v", "th"))
 """A frame is shown in the longest sound of each kind, and one in which the performance blinks."""
 SEEDS = 6
-FACE_PX, UPPER_PX, GAP_PX, MARGIN_PX, LINE_PX = 176, 96, 6, 14, 24
+FACE_PX, UPPER_PX, GAP_PX, MARGIN_PX, LINE_PX = 152, 84, 6, 14, 24
 PAPER, INK, MARK = (16, 20, 24), (236, 240, 243), (255, 176, 92)
 HEADS_PX = 680
 
@@ -64,7 +64,7 @@ def said_at(phones: Sequence[Phone], second: float) -> str:
 
 
 def faces(clip: Clip, frames: Sequence[int], height_px: int = FACE_PX) -> list[np.ndarray]:
-    renderer = Renderer(clip.topology, clip.template, FACE_PX, FACE_PX, Look("face"), tint=clip.tint)
+    renderer = Renderer(clip.topology, clip.template, FACE_PX, FACE_PX, Look("face"), tint=clip.tint, subject=PERSON)
     return [renderer.frame(clip.frames(k, k + 1)[0])[:height_px] for k in frames]
 
 

@@ -70,7 +70,7 @@ def draw(output: Path = IMAGES) -> None:
     for k, person in enumerate(head.people):
         yaw = (-28.0, 22.0, 0.0)[k % 3]
         renderer = Renderer(
-            head.topology, person.template, 164, 180, Look(View(yaw)), tint=person.tint, subject=person.name
+            head.topology, person.template, 148, 164, Look(View(yaw)), tint=person.tint, subject=person.name
         )
         faces.append(renderer.frame(person.template))
     sheet(faces, 8, output / "head_people.png")

@@ -41,7 +41,9 @@ def strands(
     skin = np.array(topology.part_names)[topology.parts] == "skin"
     scalp = skin & (raised_m > 1e-4)
     n, over = style.locks, style.steps // 2
-    turn = np.deg2rad(FRONT_DEG) * np.clip(rng.uniform(-1.02, 1.02, n), -1, 1)  # the front edge is a little denser
+    # evenly all around, so that nothing shows between them; the front edge is denser
+    even = rng.permutation((np.arange(n) + rng.random(n)) / n)
+    turn = np.deg2rad(FRONT_DEG) * np.clip(2.16 * even - 1.08, -1, 1)
     end_y = chin + style.hem_m + rng.normal(0, 0.0016, n)
     layer = style.layers_m * rng.uniform(0, 1, n) ** 0.7
 

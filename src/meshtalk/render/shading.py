@@ -23,7 +23,7 @@ CORNEA, IRIS = 1.5, 1.6
 """How much more the cornea's normals lean outwards than the eyeball's, and how much more inwards those of the iris."""
 ONE_SURFACE_M = 0.0012
 """Faces of one kind whose depths within a pixel differ by less are taken for one surface."""
-THROWN = (0.36, 0.20, 0.155)
+THROWN = (0.62, 0.32, 0.25)
 """Red, green and blue of the light that the walls of the mouth throw about, of what comes between the lips."""
 
 _compiled = compiled(error_model="numpy")
@@ -130,6 +130,8 @@ def light(normals, screen, view, surface, reach, lights, wrap, lit):
             mirrored = 0.0
             for m in range(n_lights):
                 lx, ly, lz = lights[m, 0], lights[m, 1], lights[m, 2]
+                if lz < 0.0 and reach[v, 1] > 0.0:  # no lamp behind the head shines into the mouth
+                    continue
                 lambert = nx * lx + ny * ly + nz * lz
                 shadow = open_key if m == 0 else open_sky
                 bleed = BLEED[k] * shadow * (1.0 - shadow)
