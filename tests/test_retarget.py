@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from fractions import Fraction
@@ -20,6 +21,8 @@ from meshtalk.errors import InputError
 from meshtalk.landmarks import REQUIRED
 from meshtalk.retarget.make import make_map
 from meshtalk.retarget.map import Map, load_map
+from meshtalk.retarget.transfer import NO_UNROLL
+from meshtalk.retarget.unroll import unrolled
 from meshtalk.topology import Topology
 
 SPEECH = meshes.speaking()
@@ -167,6 +170,14 @@ def test_rims_leave_the_openings_alone(case):
     assert np.linalg.norm(moves, axis=2).max() < 3e-3
 
 
+def test_what_is_too_fine_to_unroll_is_said(mapped, monkeypatch):
+    made = dataclasses.replace(mapped["coarse"][1], unroll=NO_UNROLL, notes=())
+    monkeypatch.setattr("meshtalk.retarget.unroll.MOST_POINTS", 100)
+    again = unrolled(made, np.arange(len(made.template)))
+    assert again.notes == ("its lips: too fine to keep rims from rolling over",)
+    assert set(made.contacts.slit[np.abs(again.unroll.levers).max((0, 2, 3)) > 1e-3].tolist()) == {1, 2}
+
+
 def test_a_clip_of_blendshapes_stays_one(mapped):
     clip = mapped["coarse"][1].retarget(SPEECH)
     assert clip.validate().basis_names == SPEECH.basis_names
@@ -177,8 +188,6 @@ def test_a_clip_of_blendshapes_stays_one(mapped):
 
 
 def test_dense_motion_goes_the_same_way(mapped):
-    import dataclasses
-
     dense = dataclasses.replace(
         SPEECH, displacement=SPEECH.displacements(), weights=None, basis=None, basis_names=(), audio=SPEECH.audio
     )

@@ -18,6 +18,7 @@ from scipy.spatial import KDTree
 from meshtalk.corpus.head import load_head
 from meshtalk.retarget.lift import Poses, lifted
 from meshtalk.retarget.map import Map
+from meshtalk.retarget.model import SLITS
 from meshtalk.retarget.surface import Surface
 from meshtalk.retarget.transfer import Contacts, Unroll
 from meshtalk.retarget.untangle import TOGETHER, alone
@@ -26,6 +27,8 @@ PERSONS = ("default", "p05", "p07", "p12")
 """Whose motion is tried: people move a mesh a little differently."""
 REACH_M = (0.03, 0.012, 0.012)
 """How far from their edges the rims of lips and lids are looked for."""
+MOST_POINTS = 20_000
+"""Near one slit: finer meshes would take minutes, and keep their rims as they are carried."""
 KINDS = (6, 2, 2)
 """Principal motions of the edges of lips and lids that have moves of their own."""
 MIXED = (
@@ -82,19 +85,21 @@ def unrolled(made: Map, weld: np.ndarray) -> Map:
     mesh = Surface(made.template[first].astype(np.float64), weld[made.topology.faces], welded=True)
     contacts = replace(made.contacts, points=weld[made.contacts.points])
     close = _close(mesh, contacts, scale)
+    fine = close.sum(1) > MOST_POINTS
+    close[fine] = False
     used = np.flatnonzero(close.any(0))
     free, near = (close & np.isin(first, made.rows))[:, used], _cut(mesh, used)
     moved, went = [], []
     for person in map(head.person, PERSONS):
         carried = made.transfer(person.template).apply(shapes * person.gains[:, None, None])[:, first]
-        moved.append(carried[:, used].astype(np.float64))
+        moved.append(carried[:, used])
         went.append(contacts.edges(carried).astype(np.float64))
     rims, levers = [np.zeros((len(used), 3, 0))], [np.zeros((0, 6 * len(contacts.slit)))]
     for slit, poses in enumerate((lip_poses(), lid_poses("Left"), lid_poses("Right"))):
         mine = contacts.slit == slit
-        if not mine.any():
+        if fine[slit] or not mine.any():
             continue
-        weights = np.array([[pose.get(name, 0.0) for name in names] for pose in poses])
+        weights = np.array([[pose.get(name, 0.0) for name in names] for pose in poses], np.float32)
         edges = np.concatenate([np.tensordot(weights, edge * mine[:, None, None], 1) for edge in went])
         edges = edges.reshape(len(edges), -1)
         levers.append(_principal(edges, KINDS[slit]))
@@ -106,7 +111,10 @@ def unrolled(made: Map, weld: np.ndarray) -> Map:
     whole[used] = np.concatenate(rims, 2)
     rows = np.flatnonzero(np.abs(whole[weld]).max((1, 2), initial=0) > 0)
     lever = np.concatenate(levers).reshape(-1, len(contacts.slit), 2, 3).astype(np.float32)
-    return replace(made, unroll=Unroll(rows.astype(np.int32), whole[weld[rows]], lever))
+    notes = tuple(
+        f"its {SLITS[slit].replace('_', ' ')}: too fine to keep rims from rolling over" for slit in np.flatnonzero(fine)
+    )
+    return replace(made, unroll=Unroll(rows.astype(np.int32), whole[weld[rows]], lever), notes=made.notes + notes)
 
 
 def _close(mesh: Surface, contacts: Contacts, scale: float) -> np.ndarray:
