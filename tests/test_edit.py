@@ -171,7 +171,7 @@ KNOWN = st.sampled_from([*SETTINGS, "direction"])
 DIRECTIONS = st.dictionaries(st.sampled_from(list(vars(Direction()))), JSON, max_size=3)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(JSON | st.dictionaries(KNOWN, JSON | DIRECTIONS).map(lambda changes: {**SETTINGS, **changes}))
 def test_a_hostile_recipe_is_refused_or_followed(settings_told):
     """Never another exception; and what is followed is a clip."""

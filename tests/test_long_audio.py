@@ -231,7 +231,7 @@ def long_clip(seconds: int, fps: Fraction) -> Clip:
     )
 
 
-@pytest.mark.parametrize(("seconds", "fps"), [(60, NTSC), pytest.param(600, Fraction(30), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("seconds", "fps"), [(60, NTSC), pytest.param(200, Fraction(30), marks=pytest.mark.slow)])
 def test_a_long_film_ends_on_its_last_frame(tmp_path, monkeypatch, seconds, fps):
     av = pytest.importorskip("av")
     picture = np.zeros((32, 32, 3), np.uint8)
@@ -241,7 +241,7 @@ def test_a_long_film_ends_on_its_last_frame(tmp_path, monkeypatch, seconds, fps)
         times = sorted(p.pts * p.time_base for p in film.demux(video=0) if p.size)
     with av.open(str(tmp_path / "a.mp4")) as film:
         sound = max((p.pts + p.duration) * p.time_base for p in film.demux(audio=0) if p.size)
-    assert len(times) == {60: 1799, 600: 18_000}[seconds]
+    assert len(times) == {60: 1799, 200: 6000}[seconds]
     assert max(abs(time - k / fps) for k, time in enumerate(times)) < Fraction(1, 10_000)
     assert abs(sound - seconds) < Fraction(1024, 16000), "whole AAC blocks"
 
