@@ -132,6 +132,7 @@ BAD_ANIMATE = {
     "seed too large": (["speech.wav", "--seed", str(10**30)], "seed"),
     "no device": (["speech.wav", "--device", "quantum"], "quantum"),
     "no data on device": (["speech.wav", "--device", "meta"], "meta"),
+    "no extension for device": (["speech.wav", "--device", "hpu"], "hpu"),
 }
 
 

@@ -13,7 +13,7 @@ from scipy.spatial import KDTree
 
 from meshtalk.retarget.model import Model
 from meshtalk.retarget.slit import Slit
-from meshtalk.retarget.surface import Surface, barycentric
+from meshtalk.retarget.surface import Surface, barycentric, crosses
 
 FULL_M, STILL_M = 0.015, 0.04
 """So near to the laid head a place moves as it does; so far from it nothing moves."""
@@ -127,7 +127,7 @@ def _nearest(
     their own side of the slits."""
     faces = model.surface.faces
     corners = skin[faces]
-    facing = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    facing = crosses(corners)
     facing /= np.maximum(np.linalg.norm(facing, axis=1, keepdims=True), 1e-15)
     face, shares = np.zeros(len(rows), int), np.zeros((len(rows), 3))
     distance, cosine = np.full(len(rows), np.inf), np.zeros(len(rows))

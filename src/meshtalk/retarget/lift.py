@@ -10,7 +10,7 @@ from scipy.sparse import coo_matrix, diags, eye, kron
 from scipy.sparse.linalg import LinearOperator, cg, splu
 from scipy.spatial import KDTree
 
-from meshtalk.retarget.surface import Surface
+from meshtalk.retarget.surface import Surface, crosses
 
 FACING = 0.12
 """Least projection of a triangle onto what it is at rest, as a share: what is less is lifted."""
@@ -51,7 +51,7 @@ def lifted(mesh: Surface, free: np.ndarray, poses: Poses, held: Any, scale: floa
         scale: size of the mesh, that of a human being 1.
     """
     faces = mesh.faces[free[mesh.faces].any(1)]
-    faces = faces[np.linalg.norm(_cross(mesh.points[faces]), axis=1) > NEEDLE_M2 * scale**2]
+    faces = faces[np.linalg.norm(crosses(mesh.points[faces]), axis=1) > NEEDLE_M2 * scale**2]
     moves = np.zeros((len(mesh.points), 3, poses.levers.shape[1]))
     seen = _below(mesh, faces, poses, moves, WATCHED)
     low = faces[_below(mesh, faces, poses, moves, FACING)[:, 0]]
@@ -67,20 +67,14 @@ def lifted(mesh: Surface, free: np.ndarray, poses: Poses, held: Any, scale: floa
     return moves
 
 
-def _cross(corners: np.ndarray) -> np.ndarray:
-    """(…,3) twice the area's normal of (…,3,3) triangles."""
-    a, b, c = np.moveaxis(corners, -2, 0)
-    return np.cross(b - a, c - a)
-
-
 def _below(mesh: Surface, faces: np.ndarray, poses: Poses, moves: np.ndarray, least: float) -> np.ndarray:
     """(n,2) triangles and poses in which they project less than `least`."""
-    rest = _cross(mesh.points[faces])
+    rest = crosses(mesh.points[faces])
     size = (rest**2).sum(1)
     found = []
     for pose, lever in enumerate(poses.levers):
         posed = mesh.points + poses.moves[pose] + moves @ lever
-        face = np.flatnonzero((_cross(posed[faces]) * rest).sum(1) < least * size)
+        face = np.flatnonzero((crosses(posed[faces]) * rest).sum(1) < least * size)
         found.append(np.stack([face, np.full(len(face), pose)], 1))
     return np.concatenate(found)
 
@@ -116,7 +110,7 @@ class _Problem:
         self._lost_m = LOST_M * scale
         self._posed = mesh.points[corners] + poses.moves[seen[:, 1, None], corners]
         self._levers = poses.levers[seen[:, 1]]
-        rest = _cross(mesh.points[corners])
+        rest = crosses(mesh.points[corners])
         twice = np.linalg.norm(rest, axis=1)
         self._rest = rest / (twice**2)[:, None]
         sides = mesh.points[corners] - mesh.points[np.roll(corners, 1, axis=1)]
@@ -168,7 +162,7 @@ class _Problem:
         """(cost, (k,3,3) corners, (k,) metres by which each triangle is too low)."""
         moved = np.einsum("kncj,kj->knc", x.reshape(-1, 3, self._levers.shape[1])[self._corner], self._levers)
         corners = self._posed + self._moves * moved
-        low = np.maximum(FACING - (_cross(corners) * self._rest).sum(1), 0) * self._height
+        low = np.maximum(FACING - (crosses(corners) * self._rest).sum(1), 0) * self._height
         square = low**2
         lifting = (square / (1 + square / self._lost_m**2)).sum()
         return float(LIFT * lifting + x @ (self._still @ x)), corners, low

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from meshtalk.corpus.head import Seam, load_head
 from meshtalk.landmarks import head_landmarks
-from meshtalk.retarget.surface import Surface
+from meshtalk.retarget.surface import Surface, crosses
 from meshtalk.topology import vertex_normals
 
 SLITS = ("lips", "lids_left", "lids_right")
@@ -95,8 +95,7 @@ def load_model() -> Model:
     skin = part["skin"][rows]
     x, y, z = surface.vertices.T
     front = (z > 0.015) & (y > -0.10) & (y < 0.085) & (np.abs(x) < 0.072) & skin
-    corners = surface.vertices[faces]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    area = np.linalg.norm(crosses(surface.vertices[faces]), axis=1)
     share = np.zeros(len(rows))
     for k in range(3):
         np.add.at(share, faces[:, k], area / 6)

@@ -77,7 +77,7 @@ class Surface:
     def samples(self, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """((count,3) points spread over the area, (count,3) unit normals of their triangles), the same each time."""
         corners = self.vertices[self.faces]
-        cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        cross = crosses(corners)
         area = np.linalg.norm(cross, axis=1)
         if not area.sum() > 0:
             return np.zeros((0, 3)), np.zeros((0, 3))
@@ -116,6 +116,12 @@ class Contact:
     """(n,3)."""
     distance: np.ndarray
     """(n,)."""
+
+
+def crosses(corners: np.ndarray) -> np.ndarray:
+    """(…,3) normals of (…,3,3) triangles, each as long as twice its area."""
+    a, b, c = np.moveaxis(corners, -2, 0)
+    return np.cross(b - a, c - a)
 
 
 def barycentric(p: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from scipy.sparse import coo_matrix, diags
 from meshtalk.corpus.head import load_head
 from meshtalk.retarget.correspond import Places, largest
 from meshtalk.retarget.model import Model
-from meshtalk.retarget.surface import Surface
+from meshtalk.retarget.surface import Surface, crosses
 from meshtalk.retarget.transfer import stretch
 
 AMOUNT = 0.7
@@ -57,7 +57,7 @@ def untangled(mesh: Surface, places: Places, moves: np.ndarray) -> Places:
     """
     active = places.shares.sum(1) > 0.05
     faces = mesh.faces[active[mesh.faces].all(1)]
-    rest = _cross(mesh.points, faces)
+    rest = crosses(mesh.points[faces])
     faces = faces[np.linalg.norm(rest, axis=1) > 0]
     a, b = mesh.edges[active[mesh.edges].all(1)].T
     count = len(mesh.points)
@@ -90,16 +90,11 @@ def _turned(
     corners, faces = np.unique(faces, return_inverse=True)
     faces = faces.reshape(-1, 3)
     points, rows, shares = points[corners], rows[corners], shares[corners]
-    rest, turned = _cross(points, faces), np.zeros(len(faces), bool)
+    rest, turned = crosses(points[faces]), np.zeros(len(faces), bool)
     for move in moves:
         posed = points + np.einsum("pk,pkc->pc", shares, move[rows])
-        turned |= (_cross(posed, faces) * rest).sum(1) < 0
+        turned |= (crosses(posed[faces]) * rest).sum(1) < 0
     return turned
-
-
-def _cross(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    a, b, c = points[faces].transpose(1, 0, 2)
-    return np.cross(b - a, c - a)
 
 
 def _with_rows(matrix: Any, rows: np.ndarray, new: Any) -> Any:
