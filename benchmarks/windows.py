@@ -2,9 +2,10 @@
 
     python benchmarks/windows.py [--gb 20] [--folder build/windows] [--seconds 10] [--json build/windows.json]
 
-Makes a dense corpus of so many GB (6,172 vertices, float16; deleted at the end), the coefficients of a basis and the
-features of sound as long, reads 32-frame windows of random clips in batches of 32 as training does, and prints a table.
-Cold: the files' pages are dropped first, and no more than a quarter of them is read. References of the same run: the disk
+Makes a dense corpus of so many GB (6,172 vertices, float16), shards of so many GB as the compact preset reads them
+(coefficients of a basis, and features of six versions of the sound), twice the space in all, deleted at the end; reads
+32-frame windows of random clips in batches of 32 as training does, and prints a table. Cold: the files' pages are dropped
+first, and no more than a quarter of them is read. References of the same run: the disk
 read from front to back, and as many bytes as a window has read at random places, 8 at a time, with nothing done with them.
 At the end the official preset is trained on the corpus for some steps, and says which share of its time it waited for data.
 """
@@ -35,8 +36,10 @@ from meshtalk.training.window_store import Rows, RowStore, plan, write_shard
 
 FRAMES, BATCH, FPS = 32, 32, Fraction(30)
 CLIP_FRAMES = 150
-SHAPES, FEATURES, HOPS = 52, 384, 160
-"""Of a basis; features a hop of the phonetic front end; hops that a window's encoder hears."""
+SHAPES, FEATURES, HOPS, VERSIONS = 52, 384, 160, 6
+"""Of a basis; features a hop of the phonetic front end; hops that a window's encoder hears; of every clip's sound."""
+MOTION_ROWS = Rows("motion", np.dtype("<f4"), SHAPES)
+FEATURE_ROWS = Rows("features", np.dtype("<f2"), FEATURES, VERSIONS)
 SHARE = 0.25
 """Of the files, which a cold measure reads at most: what it has read is in memory afterwards."""
 WARM_BYTES = 1 << 30
@@ -59,8 +62,8 @@ class Measured:
     """By how much the process grew meanwhile."""
 
 
-def make(folder: Path, gb: float, n_vertices: int) -> tuple[Corpus, RowStore, RowStore]:
-    """A dense corpus, and stores of coefficients and features of as many frames."""
+def make_corpus(folder: Path, gb: float, n_vertices: int) -> Corpus:
+    """A dense corpus."""
     rng = np.random.default_rng(0)
     topology, template = sheet(n_vertices)
     writer = CorpusWriter(folder / "corpus", topology, FPS, ["random numbers"])
@@ -71,29 +74,39 @@ def make(folder: Path, gb: float, n_vertices: int) -> tuple[Corpus, RowStore, Ro
     soundfile.write(sound, speech(float(CLIP_FRAMES / FPS)), 16000)
     infos = []
     for index in range(n_clips):
-        clip = folder / "corpus/clips" / f"c{index:06d}"
+        info = _info(index, "val" if index < HELD_OUT < n_clips // 2 else "train")
+        clip = folder / "corpus/clips" / info.id
         clip.mkdir(parents=True)
         np.save(clip / DENSE, motions[index % 4])
         shutil.copy(sound, clip / AUDIO)
         (clip / PHONES).write_text("[]")
-        files = {DENSE: "-", AUDIO: "-", PHONES: "-"}
-        seconds = float(CLIP_FRAMES / FPS)
-        split = "val" if index < HELD_OUT < n_clips // 2 else "train"
-        infos.append(ClipInfo(clip.name, split, "v", "s", f"{index}", "neutral", CLIP_FRAMES, seconds, 16000, files))
+        infos.append(info)
     corpus = writer.finish(infos)
+    os.sync()
+    return corpus
+
+
+def make_stores(folder: Path, gb: float, at_least: int) -> tuple[RowStore, RowStore]:
+    """Coefficients, and features of all versions of the sound, of as many clips as fill so many GB."""
+    rng = np.random.default_rng(0)
+    lengths = {MOTION_ROWS: CLIP_FRAMES, FEATURE_ROWS: round(CLIP_FRAMES / FPS * 100) + HOPS}
+    clip_bytes = sum(rows.parts * length * rows.row_bytes for rows, length in lengths.items())
+    infos = [_info(index, "train") for index in range(max(at_least, round(gb * 1e9 / clip_bytes)))]
     stores = []
-    for name, dtype, width, length in (
-        ("motion", "<f4", SHAPES, CLIP_FRAMES),
-        ("features", "<f2", FEATURES, round(CLIP_FRAMES / 30 * 100) + HOPS),
-    ):
-        rows = Rows(name, np.dtype(dtype), width)
-        shards = plan(folder, corpus.clips, rows, "benchmark", lambda info: info.id)
-        block = rng.normal(size=(1, length, width)).astype(dtype)
+    for rows, length in lengths.items():
+        shards = plan(folder, infos, rows, "benchmark", lambda info: info.id)
+        block = rng.normal(size=(rows.parts, length, rows.width)).astype(rows.dtype)
         for shard in shards:
             write_shard(shard, rows, (block for _ in shard.clips))
         stores.append(RowStore(shards, rows))
     os.sync()
-    return corpus, stores[0], stores[1]
+    return stores[0], stores[1]
+
+
+def _info(index: int, split: str) -> ClipInfo:
+    files = {DENSE: "-", AUDIO: "-", PHONES: "-"}
+    seconds = float(CLIP_FRAMES / FPS)
+    return ClipInfo(f"c{index:06d}", split, "v", "s", f"{index}", "neutral", CLIP_FRAMES, seconds, 16000, files)
 
 
 def drop(files: list[Path]) -> None:
@@ -125,8 +138,9 @@ def _rss_mb() -> float:
 
 def run(folder: Path, gb: float, seconds: float, n_vertices: int = PUBLISHED_VERTICES) -> list[Measured]:
     """Make, measure, and leave the folder."""
-    corpus, motion, features = make(folder, gb, n_vertices)
+    corpus = make_corpus(folder, gb, n_vertices)
     infos, rng = corpus.clips, np.random.default_rng(1)
+    motion, features = make_stores(folder, gb, at_least=len(infos))
     dense_files = [corpus.root / "clips" / info.id / DENSE for info in infos]
     rows = ClipRows(corpus)
     starts = np.arange(0, CLIP_FRAMES - FRAMES, 3).tolist()
@@ -136,7 +150,8 @@ def run(folder: Path, gb: float, seconds: float, n_vertices: int = PUBLISHED_VER
 
     def sound(clips: np.ndarray) -> int:
         hops = [start * 10 // 3 for start in begins(clips)]
-        return torch.from_numpy(features.windows(clips.tolist(), [0] * len(clips), hops, HOPS)).float().nbytes // 2
+        versions = rng.integers(VERSIONS, size=len(clips)).tolist()
+        return torch.from_numpy(features.windows(clips.tolist(), versions, hops, HOPS)).float().nbytes // 2
 
     def dense(clips: np.ndarray) -> int:
         return rows.windows([infos[clip] for clip in clips], begins(clips), FRAMES).nbytes // 2
@@ -177,12 +192,13 @@ def run(folder: Path, gb: float, seconds: float, n_vertices: int = PUBLISHED_VER
     feature_files = [shard.path for shard in features.shards]
     window, hop_bytes = FRAMES * n_vertices * 6, HOPS * FEATURES * 2
     few = min(len(infos), max(BATCH, int(WARM_BYTES / (CLIP_FRAMES * n_vertices * 6))))
-    share = SHARE * len(infos) * CLIP_FRAMES / FRAMES
+    dense_share = SHARE * len(infos) * CLIP_FRAMES * n_vertices * 6 / window
+    sound_share = SHARE * sum(path.stat().st_size for path in feature_files) / hop_bytes
     found = []
 
-    def cold(name: str, take: Callable[[np.ndarray], int], files: list[Path], most: float = share) -> None:
-        drop(files)
-        found.append(measure(name, take, picks(len(infos), most), seconds))
+    def cold(name: str, take: Callable[[np.ndarray], int], n_clips: int, most: float) -> None:
+        drop(every)
+        found.append(measure(name, take, picks(n_clips, most), seconds))
 
     def warm(name: str, take: Callable[[np.ndarray], int]) -> None:
         take(np.arange(few))
@@ -198,13 +214,19 @@ def run(folder: Path, gb: float, seconds: float, n_vertices: int = PUBLISHED_VER
     drop(every)
     order = iter(np.arange(len(infos)).reshape(-1, 1)[: int(len(infos) * SHARE)])
     found.append(measure("reference: whole clips, front to back, cold", along, order, seconds))
-    cold("reference: np.load of whole clips, cold", loads, every, share / 5)
-    cold(f"reference: {window / 1e6:.2f} MB at random places, cold", raw(dense_files, window), every)
-    cold("dense, cold", dense, every)
-    cold("dense with features, cold", both(dense), every)
-    cold(f"reference: {hop_bytes / 1e6:.2f} MB at random places, cold", raw(feature_files, hop_bytes), every)
-    cold("basis, cold", basis, every)
-    cold("basis with features, cold", both(basis), every)
+    n_dense, n_rows = len(infos), len(motion.lengths)
+    cold("reference: np.load of whole clips, cold", loads, n_dense, dense_share * FRAMES / CLIP_FRAMES)
+    cold(f"reference: {window / 1e6:.2f} MB at random places, cold", raw(dense_files, window), n_dense, dense_share)
+    cold("dense, cold", dense, n_dense, dense_share)
+    cold("dense with features, cold", both(dense), n_dense, dense_share)
+    cold(
+        f"reference: {hop_bytes / 1e6:.2f} MB at random places, cold",
+        raw(feature_files, hop_bytes),
+        n_rows,
+        sound_share,
+    )
+    cold("basis, cold", basis, n_rows, sound_share)
+    cold("basis with features, cold", both(basis), n_rows, sound_share)
     warm("dense, warm", dense)
     warm("dense with features, warm", both(dense))
     warm("basis, warm", basis)

@@ -283,6 +283,9 @@ def test_where_a_template_stands_does_not_matter():
     face = rig.face(5)
     here, there = (TINY.animate(AUDIO, 16000, template=f).displacements() for f in (face, face + np.float32(0.25)))
     np.testing.assert_allclose(here, there, atol=1e-5)
+    turned = np.float32([[0, 0, -1], [0, 1, 0], [1, 0, 0]])  # dense motion turns with the head
+    dense = (ANIMATORS["dense"].animate(AUDIO, 16000, template=f).displacements() for f in (face + 1, face @ turned))
+    np.testing.assert_allclose(next(dense) @ turned, next(dense), atol=1e-5)
 
 
 def test_templates_and_people_that_do_not_fit(tmp_path):
@@ -292,6 +295,7 @@ def test_templates_and_people_that_do_not_fit(tmp_path):
         ({"template": tmp_path / "t.npy"}, r"95 vertices.*96"),
         ({"template": "nowhere.obj"}, "no template"),
         ({"template": rig.NEUTRAL * 1000}, "metres"),
+        ({"template": rig.NEUTRAL[:, [2, 1, 0]] * [1, 1, -1]}, "turned by 90°.*upright"),
         ({"template": rig.NEUTRAL, "person": "p00"}, "one of them"),
         ({"person": "p00"}, "another topology"),
     ):

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import rig
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from jaxtyping import TypeCheckError
+from scipy.spatial.transform import Rotation
 
 from meshtalk.errors import InputError
-from meshtalk.model.geometry import IDENTITY_REACH, BasisGeometry, DenseGeometry
+from meshtalk.model.geometry import IDENTITY_REACH, BasisGeometry, DenseGeometry, Pose
 from meshtalk.training.fit_geometry import LIP_EMPHASIS, LOSS_REGIONS, fit_geometry, opening_pairs, region_arrays
 
 CLIP = rig.make_clip(0, 1.0)
@@ -63,6 +67,44 @@ def test_dense_motion_is_the_meshes_in_millimetres():
     )
     still = geometry.template_input(TEMPLATE[None])
     torch.testing.assert_close(geometry.denormalise(still)[0], TEMPLATE.flatten() * 1e3, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("turned_deg", [0.0, 10.0, 90.0, 179.0])
+def test_a_dense_head_anywhere_moves_as_it_does_upright(turned_deg):
+    """What the network sees does not depend on where a head stands and looks; what comes out is turned as it is."""
+    geometry = rig.dense_geometry()
+    axis = np.array([0.36, 0.48, 0.8])
+    rotation = torch.from_numpy(Rotation.from_rotvec(axis * turned_deg, degrees=True).as_matrix()).float()
+    shift = torch.tensor([0.1, 1.6, -0.4])
+    mean = geometry.mean.view(-1, 3) / 1e3
+    laid = Pose.between(TEMPLATE, mean).lay(TEMPLATE)  # so that both are laid alike
+    there, moved = laid @ rotation.T + shift, DISPLACEMENT @ rotation.T
+    assert geometry._pose(laid) is None
+    assert geometry._pose(there) is not None
+    torch.testing.assert_close(
+        geometry.template_input(there[None]), geometry.template_input(laid[None]), atol=1e-3, rtol=0
+    )
+    motion = geometry.to_motion(moved, there)
+    torch.testing.assert_close(motion, geometry.to_motion(DISPLACEMENT, laid), atol=2e-3, rtol=0)
+    torch.testing.assert_close(geometry.to_displacement(motion, there), moved, atol=2e-6, rtol=0)
+
+
+@pytest.mark.filterwarnings("ignore:Optimal rotation is not uniquely")
+@given(arrays(np.float32, (12, 3), elements=st.floats(-100, 100, width=32)), st.integers(0, 9))
+def test_a_pose_is_a_proper_rigid_motion_and_the_best_one(points, seed):
+    rng = np.random.default_rng(seed)
+    wanted = rng.normal(0, 30, (12, 3)).astype(np.float32)
+    pose = Pose.between(torch.from_numpy(points), torch.from_numpy(wanted))
+    torch.testing.assert_close(pose.rotation @ pose.rotation.T, torch.eye(3), atol=1e-5, rtol=0)
+    assert float(torch.linalg.det(pose.rotation)) == pytest.approx(1, abs=1e-4)
+    best, _ = Rotation.align_vectors(wanted - wanted.mean(0), points - points.mean(0))
+
+    def apart(laid: np.ndarray) -> float:
+        return float(np.square(laid - wanted).sum())
+
+    reference = apart(best.apply(points - points.mean(0)) + wanted.mean(0))
+    assert apart(pose.lay(torch.from_numpy(points)).numpy()) <= reference * (1 + 1e-4) + 1e-3
+    np.testing.assert_allclose(pose.back(pose.lay(torch.from_numpy(points))), points, atol=1e-3)
 
 
 def test_opening_in_millimetres():

@@ -23,7 +23,7 @@ from meshtalk.corpus.head import Person, load_head
 from meshtalk.direction import Direction, Director, check_strength, region_scale, rest_motion
 from meshtalk.errors import InputError
 from meshtalk.files import spooled
-from meshtalk.model.geometry import MM, DenseGeometry
+from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry, Pose
 from meshtalk.model.regressor import Regressor
 from meshtalk.model.sampler import Precision
 from meshtalk.official.performer import OfficialPerformer
@@ -32,6 +32,8 @@ from meshtalk.resample import Resampler
 from meshtalk.template import check_template, read_template
 
 MAX_TAKES = 64
+TURNED_DEG = 20.0
+"""Of a template, at most: a mouth that opens along another head's axes is seen to be wrong."""
 
 
 class Options(TypedDict, total=False):
@@ -304,8 +306,19 @@ class Animator:
         if template is None:
             return self.checkpoint.template
         if isinstance(template, np.ndarray):
-            return check_template(template, self.topology, "the template")
-        return read_template(template, self.topology)
+            return self._upright(check_template(template, self.topology, "the template"), "the template")
+        return self._upright(read_template(template, self.topology), str(template))
+
+    def _upright(self, template: np.ndarray, name: str) -> np.ndarray:
+        """The same, if it looks where the model's motion goes. Dense geometry turns its motion instead."""
+        if isinstance(self.geometry, BasisGeometry):
+            turned_deg = Pose.between(torch.from_numpy(template), torch.from_numpy(self.checkpoint.template)).angle_deg
+            if turned_deg > TURNED_DEG:
+                raise InputError(
+                    f"{name} is turned by {turned_deg:.0f}° against the model's heads, whose motion goes along +Y up and +Z out"
+                    f" of the face; up to {TURNED_DEG:.0f}° is allowed : turn it upright, or export it with those axes"
+                )
+        return template
 
     def _person(self, person: str | int) -> Person:
         if load_head().topology.hash != self.topology.hash:

@@ -7,6 +7,7 @@ linear basis B, Σ_v M_v ‖(e·B)_v‖² = e·G·eᵀ with the Gram matrix G = 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -28,6 +29,10 @@ SILENCE = 0.1
 IDENTITY_REACH = 2.0
 """Length of the largest identity that a network is told, in standard deviations of the largest component: the packaged people lie
 within 1.94. A decoder guesses beyond the faces it learned, and the motion drifts as far as the face does (docs/retarget.md)."""
+
+
+FAR = 2.0
+"""Root mean square of a template's normalised coordinates from which it does not stand where the training's heads do."""
 
 
 class Geometry(nn.Module):
@@ -174,8 +179,44 @@ class BasisGeometry(Geometry):
         return motion @ self.opening_rows
 
 
+class Pose(NamedTuple):
+    """A rigid motion x → R·x + t."""
+
+    rotation: Tensor
+    """(3,3)"""
+    shift: Tensor
+    """(3,), of the unit of the points"""
+
+    @classmethod
+    def between(cls, points: Float[Tensor, "n 3"], wanted: Float[Tensor, "n 3"]) -> Pose:
+        """The one that lays points on others with the least squared distance (Kabsch 1976)."""
+        centres = points.mean(0), wanted.mean(0)
+        # nine numbers, for which not every device has the decomposition
+        covariance = ((wanted - centres[1]).T @ (points - centres[0])).cpu().double()
+        u, _, vt = torch.linalg.svd(covariance)
+        u[:, 2] *= torch.linalg.det(u @ vt).sign()
+        rotation = (u @ vt).to(points)
+        return cls(rotation, centres[1] - rotation @ centres[0])
+
+    @property
+    def angle_deg(self) -> float:
+        """By how much it turns, 0 to 180."""
+        cosine = (float(self.rotation.trace()) - 1) / 2
+        return math.degrees(math.acos(min(max(cosine, -1), 1)))
+
+    def lay(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+        """R·x + t"""
+        return points @ self.rotation.T + self.shift
+
+    def back(self, points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+        """The x of R·x + t."""
+        return (points - self.shift) @ self.rotation
+
+
 class DenseGeometry(Geometry):
     """Every vertex coordinate, (x − mean)/std, exactly as the paper.
+
+    A head that stands or looks elsewhere than the training's is laid on their mean first, and its motion is turned back.
 
     Args:
         mean: (V,3) mm, std: (V,3) mm of the training meshes.
@@ -211,19 +252,29 @@ class DenseGeometry(Geometry):
         self, displacement: Float[Tensor, "frames {self.n_vertices} 3"], template: Float[Tensor, "{self.n_vertices} 3"]
     ) -> Float[Tensor, "frames {self.n_motion}"]:
         """(T,V,3) metres of a person with template (V,3) → (T,V·3) mm, absolute."""
-        return (displacement + template).mul_(MM).flatten(1)  # in place, because fresh memory is what costs here
+        moved = (displacement + template).mul_(MM)  # in place, because fresh memory is what costs here
+        pose = self._pose(template)
+        return (moved if pose is None else pose.lay(moved)).flatten(1)
 
     def to_displacement(
         self, motion: Float[Tensor, "frames {self.n_motion}"], template: Float[Tensor, "{self.n_vertices} 3"]
     ) -> Float[Tensor, "frames {self.n_vertices} 3"]:
         """(T,V·3) mm → (T,V,3) metres."""
-        return motion.unflatten(-1, (self.n_vertices, 3)) / MM - template
+        moved, pose = motion.unflatten(-1, (self.n_vertices, 3)), self._pose(template)
+        return (moved if pose is None else pose.back(moved)) / MM - template
 
     def template_input(
         self, template: Float[Tensor, "batch {self.n_vertices} 3"]
     ) -> Float[Tensor, "batch {self.n_template}"]:
         """(B,V,3) metres → (B,V·3) normalised."""
-        return self.normalise(template.flatten(1) * MM)
+        return self.normalise(torch.cat([self.to_motion(torch.zeros_like(one)[None], one) for one in template]))
+
+    def _pose(self, template: Float[Tensor, "{self.n_vertices} 3"]) -> Pose | None:
+        """How a template has to be laid on the mean head; None where it stands as the training's heads do."""
+        there = template * MM
+        if self.normalise(there.flatten()).square().mean() <= FAR**2:
+            return None
+        return Pose.between(there, self.mean.view(-1, 3))
 
     def normalise(self, motion: Float[Tensor, "*batch {self.n_motion}"]) -> Float[Tensor, "*batch {self.n_motion}"]:
         return (motion - self.mean) / self.std
