@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,6 +18,9 @@ RIPPLE_MM, RIPPLE_PERIOD_MM = 0.5, 6.0
 """Height and period of a relief over the whole skin, as fine as wrinkles: the head's targets have nothing like it."""
 MOVED_M = (0.0, 0.03, 0.0)
 NOD_DEG = 10.0
+_COS, _SIN = np.cos(np.radians(NOD_DEG)), np.sin(np.radians(NOD_DEG))
+NOD = np.array([[1, 0, 0], [0, _COS, _SIN], [0, -_SIN, _COS]], np.float32)
+"""Rows of points, times this, look down."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +30,8 @@ class Face:
     group: str
     person: Person
     base: Person
+    turn: np.ndarray = field(default_factory=lambda: np.eye(3, dtype=np.float32))
+    """(3,3) by which the person's points were multiplied."""
 
 
 def middle(people: Sequence[Person]) -> Person:
@@ -64,9 +69,7 @@ def moved(person: Person) -> Person:
 
 def nodding(person: Person) -> Person:
     """The same face looking down, as a scan may lie that was not set upright."""
-    cos, sin = np.cos(np.radians(NOD_DEG)), np.sin(np.radians(NOD_DEG))
-    template = person.template @ np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
-    return replace(person, name=f"{person.name}, nodding", template=template.astype(np.float32))
+    return replace(person, name=f"{person.name}, nodding", template=person.template @ NOD)
 
 
 def all_faces() -> list[Face]:
@@ -74,19 +77,20 @@ def all_faces() -> list[Face]:
     head = load_head()
     people = {split: [head.person(name) for name in cast["people"]] for split, cast in casts(0).items()}
     held_out, mean = [*people["val"], *people["test"]], middle(people["train"])
+    upright = np.eye(3, dtype=np.float32)
     return [
         *(Face("training's people", person, mean) for person in people["train"]),
         *(Face("held-out people", person, mean) for person in held_out),
         *(Face("drawn people", head.person(seed), mean) for seed in range(DRAWN)),
         *(Face("held out, doubled", stretched(person, mean, 2.0), mean) for person in held_out),
         *(
-            Face(f"held out, {name}", scan, person)
+            Face(f"held out, {name}", scan, person, turn)
             for number, person in enumerate(held_out)
-            for name, scan in (
-                (f"{NOISE_MM} mm of noise", noisy(person, number)),
-                (f"{RIPPLE_MM} mm relief", rippled(person)),
-                ("30 mm higher", moved(person)),
-                (f"nodding {NOD_DEG:.0f}°", nodding(person)),
+            for name, scan, turn in (
+                (f"{NOISE_MM} mm of noise", noisy(person, number), upright),
+                (f"{RIPPLE_MM} mm relief", rippled(person), upright),
+                ("30 mm higher", moved(person), upright),
+                (f"nodding {NOD_DEG:.0f}°", nodding(person), NOD),
             )
         ),
     ]

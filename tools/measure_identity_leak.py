@@ -120,25 +120,26 @@ def squares(moves: np.ndarray) -> np.ndarray:
     return np.einsum("tvc,tvc->v", moves, moves).astype(np.float64)
 
 
-def measure(perform: Perform, sounds: Sequence[str], faces: Sequence[Face]) -> list[Measured]:
+def measure(perform: Perform, sounds: Sequence[str], faces: Sequence[Face], *, turns: bool = False) -> list[Measured]:
     """Perform all sounds on every face.
 
     Args:
         perform: knows the sound SILENCE, too.
         sounds: names of those with speech.
         faces: those of one base in a row.
+        turns: whether motion turns with the head; then it is turned back before it is compared.
     """
     found = []
     for _, of_base in groupby(faces, key=lambda face: face.base.name):
         played: dict[str, Clip] = {}
         for face in of_base:
             played = played or {sound: perform(sound, face.base) for sound in (*sounds, SILENCE)}
-            found.append(_measured(perform, played, face))
+            found.append(_measured(perform, played, face, face.turn.T if turns else np.eye(3, dtype=np.float32)))
     return found
 
 
-def _measured(perform: Perform, played: Mapping[str, Clip], face: Face) -> Measured:
-    """Of one face; `played`: every sound's performance on its base."""
+def _measured(perform: Perform, played: Mapping[str, Clip], face: Face, back: np.ndarray) -> Measured:
+    """Of one face; `played`: every sound's performance on its base; `back` (3,3) turns the face's motion upright."""
     n_vertices = len(face.person.template)
     motion, differs, leak, rest = np.zeros((4, n_vertices))
     drift, opening_mm = np.zeros((n_vertices, 3)), {}
@@ -146,7 +147,7 @@ def _measured(perform: Perform, played: Mapping[str, Clip], face: Face) -> Measu
     for sound, clip in played.items():
         own = perform(sound, face.person)
         opening_mm[sound] = tracks.opening_mm(own)
-        ours, theirs = own.displacements() * MM, expected(clip, face.base, face.person) * MM
+        ours, theirs = own.displacements() @ back * MM, expected(clip, face.base, face.person) * MM
         if sound == SILENCE:
             rest = squares(ours - theirs) / clip.n_frames
             continue
@@ -314,7 +315,8 @@ def main() -> None:
             print(f"\n{group}: of the offset the motion basis could show {told}")
     found = {}
     for title, perform in ways.items():
-        found[title] = measure(perform, list(speech), faces)
+        turns = title != RULES and not isinstance(model.geometry, BasisGeometry)
+        found[title] = measure(perform, list(speech), faces, turns=turns)
         print("\n".join(["", f"## {title}", "", *leak_table(faces, found[title])]), flush=True)
     print("\n".join(["", "## Lips", "", *mouth_table(faces, found[next(iter(ways))], found[RULES], speech, fps)]))
 

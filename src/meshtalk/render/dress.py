@@ -12,7 +12,7 @@ import numpy as np
 
 from meshtalk.render import bob
 from meshtalk.render.hair import CUTS, Ribbons, Style, brow_hairs, joined, lashes, lift, locks
-from meshtalk.render.scene import picture_of, to_linear
+from meshtalk.render.scene import linear_picture, picture_of, to_linear
 from meshtalk.topology import Topology
 
 HAIR = {
@@ -122,10 +122,10 @@ def picture(topology: Topology, subject: str, tint: tuple[float, float, float]) 
     Raises:
         InputError: it is no image.
     """
-    srgb, where = picture_of(topology), masks(topology)
+    where = masks(topology)
     if where is None:
-        return srgb
-    linear = np.clip(dyed(to_linear(srgb / 255.0), where, dress_of(subject), tint), 0, 1)
+        return picture_of(topology)
+    linear = np.clip(dyed(linear_picture(topology), where, dress_of(subject), tint), 0, 1)
     encoded = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
     return np.rint(encoded * 255).astype(np.uint8)
 

@@ -10,7 +10,7 @@ import numpy as np
 from meshtalk.compiled import compiled
 from meshtalk.render.kernels import vertex_normals
 from meshtalk.render.kinds import HOLLOW, TONGUE, TOOTH
-from meshtalk.render.scene import kinds, picture_of, to_linear
+from meshtalk.render.scene import kinds, linear_picture, to_linear
 from meshtalk.topology import Topology
 
 ALONG, UPRIGHT = 2, 3
@@ -137,7 +137,7 @@ def unpainted(topology: Topology, template: np.ndarray) -> np.ndarray:
         return factors
     at = np.zeros((topology.n_vertices, 2))
     at[topology.faces.ravel()] = topology.uvs[topology.uv_faces.ravel()]
-    linear = to_linear(picture_of(topology) / 255.0)
+    linear = linear_picture(topology)
     tall, wide = linear.shape[:2]
     rows = np.clip((1 - at[:, 1]) * tall, 0, tall - 1).astype(int)
     columns = np.clip(at[:, 0] * wide, 0, wide - 1).astype(int)

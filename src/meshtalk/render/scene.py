@@ -206,10 +206,12 @@ def corneas(topology: Topology, template: np.ndarray) -> np.ndarray:
 
 def edges_of(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(E,2) edges, lower vertex first, and (F,3) which of them are the sides ab, bc, ca of each face."""
-    a, b, c = np.asarray(faces, np.int64).T
-    ends = np.sort(np.stack([np.stack([a, b], 1), np.stack([b, c], 1), np.stack([c, a], 1)], 1), -1)
-    edges, index = np.unique(ends.reshape(-1, 2), axis=0, return_inverse=True)
-    return edges.astype(np.uint32), index.reshape(-1, 3)
+    ends = np.asarray(faces, np.int64)
+    other = np.roll(ends, -1, axis=1)
+    lower, upper = np.minimum(ends, other), np.maximum(ends, other)
+    size = int(upper.max(initial=0)) + 1
+    edges, index = np.unique(lower * size + upper, return_inverse=True)  # one number is sorted faster than two
+    return np.stack(np.divmod(edges, size), 1).astype(np.uint32), index.reshape(-1, 3)
 
 
 def finer(faces: np.ndarray, n_vertices: int, split: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -272,7 +274,7 @@ def texture_pyramid(
             np.zeros((1, 2), np.float32),
             np.zeros((len(topology.faces), 3), np.uint32),
         )
-    colours = to_linear(np.arange(256) / 255.0).astype(np.float32)[picture_of(topology)]
+    colours = linear_picture(topology).astype(np.float32)
     if dye is not None:
         colours = dye(colours)
     factors = np.ones(colours.shape[:2]) if shine is None else shine * pores(*shine.shape)
@@ -304,6 +306,11 @@ def picture_of(topology: Topology) -> np.ndarray:
             return np.asarray(picture.convert("RGB"))
     except (UnidentifiedImageError, OSError) as error:
         raise InputError(f"the texture of topology {topology.hash} is no readable image: {error}") from None
+
+
+def linear_picture(topology: Topology) -> np.ndarray:
+    """(H,W,3) float64 linear light: `picture_of` the topology."""
+    return to_linear(np.arange(256) / 255.0)[picture_of(topology)]
 
 
 def pores(height: int, width: int) -> np.ndarray:
