@@ -77,7 +77,7 @@ def test_a_dense_head_anywhere_moves_as_it_does_upright(turned_deg):
     rotation = torch.from_numpy(Rotation.from_rotvec(axis * turned_deg, degrees=True).as_matrix()).float()
     shift = torch.tensor([0.1, 1.6, -0.4])
     mean = geometry.mean.view(-1, 3) / 1e3
-    laid = Pose.between(TEMPLATE, mean).lay(TEMPLATE)  # so that both are laid alike
+    laid = Pose.between(TEMPLATE, mean, torch.ones(len(mean))).lay(TEMPLATE)  # so that both are laid alike
     there, moved = laid @ rotation.T + shift, DISPLACEMENT @ rotation.T
     assert geometry._pose(laid) is None
     assert geometry._pose(there) is not None
@@ -94,15 +94,17 @@ def test_a_dense_head_anywhere_moves_as_it_does_upright(turned_deg):
 def test_a_pose_is_a_proper_rigid_motion_and_the_best_one(points, seed):
     rng = np.random.default_rng(seed)
     wanted = rng.normal(0, 30, (12, 3)).astype(np.float32)
-    pose = Pose.between(torch.from_numpy(points), torch.from_numpy(wanted))
+    weights = rng.uniform(0.1, 3, 12).astype(np.float32)
+    pose = Pose.between(torch.from_numpy(points), torch.from_numpy(wanted), torch.from_numpy(weights))
     torch.testing.assert_close(pose.rotation @ pose.rotation.T, torch.eye(3), atol=1e-5, rtol=0)
     assert float(torch.linalg.det(pose.rotation)) == pytest.approx(1, abs=1e-4)
-    best, _ = Rotation.align_vectors(wanted - wanted.mean(0), points - points.mean(0))
+    from_, to = (np.average(x, 0, weights) for x in (points, wanted))
+    best, _ = Rotation.align_vectors(wanted - to, points - from_, weights)
 
     def apart(laid: np.ndarray) -> float:
-        return float(np.square(laid - wanted).sum())
+        return float(np.square(laid - wanted).sum(1) @ weights)
 
-    reference = apart(best.apply(points - points.mean(0)) + wanted.mean(0))
+    reference = apart(best.apply(points - from_) + to)
     assert apart(pose.lay(torch.from_numpy(points)).numpy()) <= reference * (1 + 1e-4) + 1e-3
     np.testing.assert_allclose(pose.back(pose.lay(torch.from_numpy(points))), points, atol=1e-3)
 

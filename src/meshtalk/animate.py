@@ -312,7 +312,8 @@ class Animator:
     def _upright(self, template: np.ndarray, name: str) -> np.ndarray:
         """The same, if it looks where the model's motion goes. Dense geometry turns its motion instead."""
         if isinstance(self.geometry, BasisGeometry):
-            turned_deg = Pose.between(torch.from_numpy(template), torch.from_numpy(self.checkpoint.template)).angle_deg
+            heads = torch.from_numpy(template), torch.from_numpy(self.checkpoint.template)
+            turned_deg = Pose.between(*heads, torch.ones(len(template))).angle_deg
             if turned_deg > TURNED_DEG:
                 raise InputError(
                     f"{name} is turned by {turned_deg:.0f}° against the model's heads, whose motion goes along +Y up and +Z out"

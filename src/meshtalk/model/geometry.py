@@ -188,11 +188,12 @@ class Pose(NamedTuple):
     """(3,), of the unit of the points"""
 
     @classmethod
-    def between(cls, points: Float[Tensor, "n 3"], wanted: Float[Tensor, "n 3"]) -> Pose:
-        """The one that lays points on others with the least squared distance (Kabsch 1976)."""
-        centres = points.mean(0), wanted.mean(0)
+    def between(cls, points: Float[Tensor, "n 3"], wanted: Float[Tensor, "n 3"], weights: Float[Tensor, " n"]) -> Pose:
+        """The one that lays points on others with the least sum of weighted squared distances (Kabsch 1976)."""
+        shares = weights[:, None] / weights.sum()
+        centres = (shares * points).sum(0), (shares * wanted).sum(0)
         # nine numbers, for which not every device has the decomposition
-        covariance = ((wanted - centres[1]).T @ (points - centres[0])).cpu().double()
+        covariance = ((shares * (wanted - centres[1])).T @ (points - centres[0])).cpu().double()
         u, _, vt = torch.linalg.svd(covariance)
         u[:, 2] *= torch.linalg.det(u @ vt).sign()
         rotation = (u @ vt).to(points)
@@ -274,7 +275,10 @@ class DenseGeometry(Geometry):
         there = template * MM
         if self.normalise(there.flatten()).square().mean() <= FAR**2:
             return None
-        return Pose.between(there, self.mean.view(-1, 3))
+        # where the training's faces differ little tells how they were laid on each other; but never a handful of vertices alone
+        variance = self.std.view(-1, 3).square().mean(1)
+        weights = variance.clamp(min=float(variance.median()) / 16) ** -2
+        return Pose.between(there, self.mean.view(-1, 3), weights)
 
     def normalise(self, motion: Float[Tensor, "*batch {self.n_motion}"]) -> Float[Tensor, "*batch {self.n_motion}"]:
         return (motion - self.mean) / self.std
