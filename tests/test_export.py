@@ -321,3 +321,18 @@ def test_a_skin_tone_is_drawn_and_exported(tmp_path):
     assert primitive.attributes.COLOR_0 is not None
     plain = Renderer(head.topology, clip.template, 64, 64).frame(clip.template).mean()
     assert Renderer(head.topology, clip.template, 64, 64, tint=clip.tint).frame(clip.template).mean() < plain
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".html", ".mp4", ".png"])
+def test_people_are_drawn_as_themselves(tmp_path, monkeypatch, suffix):
+    drawn = []
+
+    def watched(self, *args, subject="", tint=(1.0, 1.0, 1.0), **options) -> None:
+        drawn.append((subject, tint))
+        raise InputError("seen enough")
+
+    monkeypatch.setattr(Renderer, "__init__", watched)
+    clip = replace(make_clip(n_frames=4), subject="clara", tint=(0.9, 0.8, 0.7))
+    with pytest.raises(InputError, match="seen enough"):
+        export(clip, tmp_path / f"a{suffix}")
+    assert drawn == [("clara", (0.9, 0.8, 0.7))]

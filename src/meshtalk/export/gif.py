@@ -48,7 +48,7 @@ def write_gif(clip: Clip, path: Path, look: Look | None = None, *, progress: Pro
     times = [round(k / clip.fps / _TICK) for k in (*range(0, clip.n_frames, every), clip.n_frames)]
     options = {"loop": "0", "final_delay": str(max(times[-1] - times[-2], _SHORTEST_TICKS))}
     with atomic(path) as temporary:
-        renderer = Renderer(clip.topology, clip.template, SIZE_PX, SIZE_PX, look, tint=clip.tint)
+        renderer = Renderer(clip.topology, clip.template, SIZE_PX, SIZE_PX, look, tint=clip.tint, subject=clip.subject)
         palette = _palette(clip, renderer, Image)
         table = np.zeros((256, 4), np.uint8)
         colours = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)[:_COLOURS]
