@@ -3,9 +3,6 @@
 import { BufferAttribute, BufferGeometry, DataTexture, FloatType, Mesh, RGBAFormat } from "three";
 import { hair } from "./look.js";
 
-/** No hair is drawn narrower than this, or it would break up into dots (FINEST_PX of render/hair.py). */
-const FINEST_PX = 0.55;
-
 /** A texture of numbers, RGBA, as rows. */
 export function table(width, height) {
   const texture = new DataTexture(new Float32Array(4 * width * height), width, height, RGBAFormat, FloatType);
@@ -19,7 +16,7 @@ export class Hair {
    * `stillM` is how far roots may move on average before the ribbons do, metres.
    */
   constructor(group, motion, openness, light, stillM, array) {
-    Object.assign(this, { motion, stillM, widthM: group.widthM });
+    Object.assign(this, { motion, stillM });
     const roots = array(group.roots), points = group.points, strips = roots.length / 2;
     this.carriers = [...new Set(roots)];
     const place = new Map(this.carriers.map((vertex, i) => [vertex, i]));
@@ -38,8 +35,14 @@ export class Hair {
       middles[i] = sum * group.stepM;
     }
     const strip = (pair) => Math.floor(pair / points);
+    const widths = new Float32Array(strips);
+    for (let i = 0; i < pairs; i++) {
+      const half = Math.hypot(halves[i], halves[pairs + i], halves[2 * pairs + i]) * group.halfM;
+      widths[strip(i)] = Math.max(widths[strip(i)], 2 * half);
+    }
     attribute("position", 3, (pair, j) => middles[j * pairs + pair]);
     attribute("half_", 3, (pair, j, right) => (right ? 1 : -1) * halves[j * pairs + pair] * group.halfM);
+    attribute("width", 1, (pair) => widths[strip(pair)]);
     attribute("facing", 3, (pair, j) => facing[j * pairs + pair] / 127);
     attribute("base", 3, (pair, j) => (colour[j * pairs + pair] / 255) * group.peaks[j]);
     attribute("roots", 2, (pair, j) => place.get(roots[2 * strip(pair) + j]));
@@ -53,6 +56,7 @@ export class Hair {
       }
     }
     geometry.setIndex(new BufferAttribute(corners, 1));
+    this.finestPx = light.finest;
     this.mesh = new Mesh(geometry, hair(light, this.texture));
     this.still = false;
   }
@@ -76,7 +80,7 @@ export class Hair {
 
   /** Tell how many metres a pixel is. */
   scale(pixelM) {
-    this.mesh.material.uniforms.widen.value = Math.max(1, (FINEST_PX * pixelM) / this.widthM);
+    this.mesh.material.uniforms.finestM.value = this.finestPx * pixelM;
   }
 }
 

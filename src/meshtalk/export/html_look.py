@@ -9,7 +9,7 @@ import numpy as np
 
 from meshtalk.export.html_payload import Payload
 from meshtalk.render import STILL_M, Look, Renderer, dress, kinds, scene
-from meshtalk.render.hair import ROUND, Ribbons, lid_edges, unit
+from meshtalk.render.hair import FINEST_PX, ROUND, Ribbons, lid_edges, unit
 from meshtalk.topology import Topology
 
 _TEXTURE_QUALITY = 88
@@ -76,7 +76,6 @@ def _hair(hair: Ribbons, payload: Payload) -> dict[str, Any]:
         "colour": payload.add(columns(np.rint(colour / peaks * 255)).astype(np.uint8)),
         "peaks": peaks.tolist(),
         "shine": payload.add(shine.astype(np.float32)),
-        "widthM": float(2 * np.median(np.linalg.norm(halves, axis=-1).max(1))),
     }
 
 
@@ -108,9 +107,11 @@ def light() -> dict[str, Any]:
         "inside": shading.INSIDE,
         "cornea": shading.CORNEA,
         "iris": shading.IRIS,
+        "pores": scene.PORES,
         "thrown": list(shading.THROWN),
         "yields": list(kernels.YIELDS_M),
         "round": ROUND,
+        "finest": FINEST_PX,
         "still": STILL_M,
         "lids": {
             "kind": kinds.EYE,
