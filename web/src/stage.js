@@ -105,8 +105,8 @@ export class Stage {
       this.camera.near = 0.1 * this.portrait.distance;
       this.camera.far = 10 * this.portrait.distance;
       this.camera.updateProjectionMatrix();
-      const longer = Math.max(cell.width, cell.height);
-      face.scale([cell.width / longer, cell.height / longer], (this.camera.position.length() * this.portrait.slope) / narrow / cell.height);
+      const longer = Math.max(cell.width, cell.height), dots = cell.height * this.renderer.getPixelRatio();
+      face.scale([cell.width / longer, cell.height / longer], (this.camera.position.length() * this.portrait.slope) / narrow / dots);
       this.renderer.setViewport(...place);
       this.renderer.setScissor(...place);
       this.renderer.render(face.scene, this.camera);
