@@ -27,7 +27,7 @@ FLAGS = [
     *("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"),
     *("--autoplay-policy=no-user-gesture-required", "--disable-background-networking", "--disable-component-update"),
 ]
-TYPES = {"u8": np.uint8, "i16": "<i2", "u16": "<u2", "u32": "<u4", "f32": "<f4"}
+TYPES = {"i8": np.int8, "u8": np.uint8, "i16": "<i2", "u16": "<u2", "u32": "<u4", "f32": "<f4"}
 
 needs_page = pytest.mark.skipif(
     not html.PAGE.is_file(), reason="the player page was not built when meshtalk was installed"

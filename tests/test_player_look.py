@@ -25,7 +25,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory):
-    clip = head_clip(1.0, person="p03")
+    clip = head_clip(1.0, person="clara")
     return clip, clip.save(tmp_path_factory.mktemp("head") / "head.html")
 
 
@@ -52,25 +52,24 @@ def correlation(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def test_the_page_shows_the_face_that_the_films_show(browser, head):
+    """Without hair the whole differs by over 5 levels of 255, without light through the lips the mouth by over 30."""
     clip, path = head
+    mouth = slice(325, 370), slice(195, 252)
+    film = Renderer(clip.topology, clip.template, SIDE, SIDE, tint=clip.tint, subject=clip.subject)
     with opened(browser, path, SIDE, 700) as page:
         stage_of(page, SIDE)
-        for time in (0.0, 0.5):
+        for time in (0.5, 0.8):  # the mouth is open
             frame = seek(page, time)["frames"][0]
-            seen = picture(page)
+            seen, filmed = picture(page), film.frame(clip.frames(frame, frame + 1)[0]).astype(float)
             assert seen.shape == (SIDE, SIDE, 3)
-            film = Renderer(clip.topology, clip.template, SIDE, SIDE, tint=clip.tint).frame(
-                clip.frames(frame, frame + 1)[0]
-            )
-            face = (slice(int(0.2 * SIDE), int(0.85 * SIDE)), slice(int(0.33 * SIDE), int(0.67 * SIDE)))
-            difference = np.abs(seen - film)[face]
-            # the same place, light and texture, in levels of 255; the film alone has pores, sheen, brows and lashes of hair, and
-            # shadows that lids and lips throw
-            assert difference.mean() < 9
-            alike = correlation(seen[face], film[face])
-            assert alike > 0.94
-            for pixels, axis in ((3, 0), (-3, 0), (3, 1), (-3, 1)):
-                assert correlation(seen[face], np.roll(film, pixels, axis)[face]) < alike - 0.01
+            difference = np.abs(seen - filmed)
+            # films are rounder, and have shadows that lids and lips throw on the skin
+            assert difference.mean() < 2.5
+            assert difference[mouth].mean() < 8
+            alike = correlation(seen, filmed)
+            assert alike > 0.99
+            for pixels, axis in ((2, 0), (-2, 0), (2, 1), (-2, 1)):
+                assert correlation(seen, np.roll(filmed, pixels, axis)) < alike - 0.01
 
 
 def test_switches_change_the_picture_and_change_it_back(browser, head):
@@ -128,14 +127,17 @@ def test_nothing_is_cut_off_at_any_size(browser, tmp_path):
 
 def test_four_heads_take_a_small_part_of_a_frames_time(browser, tmp_path):
     """At 30 frames a second there are 33 ms for all; on an idle machine it is about one for each head."""
-    clips = [head_clip(1.0, seed) for seed in range(4)]
+    clips = [head_clip(1.0, seed, "clara") for seed in range(4)]
     with opened(browser, write_player(tmp_path / "x.html", clips), 420, 420) as page:
         took_ms = page.evaluate(
             """(() => {
               const times = [];
               for (let k = 0; k < 60; k++) {
                 const began = performance.now();
-                for (const motion of meshtalk.motions) motion.show((motion.frame + 1) % motion.nFrames);
+                for (const [i, motion] of meshtalk.motions.entries()) {
+                  motion.show((motion.frame + 1) % motion.nFrames);
+                  meshtalk.stage.faces[i].upload();
+                }
                 times.push(performance.now() - began);
               }
               return times.sort((a, b) => a - b)[30];

@@ -93,7 +93,7 @@ async function open() {
     trouble(`The faces cannot be drawn; does this browser have WebGL 2? (${error.message})`);
   }
 
-  Object.assign(page, { clips, motions, clock, heat, duration });
+  Object.assign(page, { clips, motions, clock, heat, duration, stage });
   const draw = () => {
     const time = clock.time;
     const frames = motions.map((motion) => motion.frameAt(time));

@@ -22,6 +22,11 @@ export class Motion {
     this.displacement = new Float32Array(this.template.length);
     this.positions = new Float32Array(this.template.length);
     this.normals = new Float32Array(this.template.length);
+    this.normalsAtRest = new Float32Array(this.template.length);
+    vertexNormals(this.template, this.faces, this.normalsAtRest);
+    this.scalp = clip.look.raised ? new Scalp(array(clip.look.raised), this.faces) : null;
+    this.covered = this.scalp ? this.scalp.positions : this.positions;
+    this.coveredNormals = this.scalp ? this.scalp.normals : this.normals;
   }
 
   frameAt(time) {
@@ -62,7 +67,35 @@ export class Motion {
     this.displace(frame, this.displacement);
     for (let i = 0; i < this.positions.length; i++) this.positions[i] = this.template[i] + this.displacement[i];
     vertexNormals(this.positions, this.faces, this.normals);
+    this.scalp?.raise(this.positions, this.normals);
     return true;
+  }
+}
+
+/** The mesh as hair covers it: the scalp raised, and lit as it then stands. */
+class Scalp {
+  /** `raisedM` is how far each vertex is raised, metres. */
+  constructor(raisedM, faces) {
+    this.raisedM = raisedM;
+    this.positions = new Float32Array(3 * raisedM.length);
+    this.normals = new Float32Array(3 * raisedM.length);
+    this.work = new Float32Array(3 * raisedM.length);
+    this.raised = [...raisedM.keys()].filter((v) => raisedM[v] > 0);
+    const turned = new Set(); // vertices of faces that are raised at a corner: other faces keep their normals
+    const corners = [...Array(faces.length / 3).keys()].map((f) => faces.subarray(3 * f, 3 * f + 3));
+    for (const face of corners) if (face.some((v) => raisedM[v] > 0)) for (const v of face) turned.add(v);
+    this.turned = [...turned];
+    this.faces = Uint32Array.from(corners.filter((face) => face.some((v) => turned.has(v))).flatMap((face) => [...face]));
+  }
+
+  raise(positions, normals) {
+    this.positions.set(positions);
+    this.normals.set(normals);
+    for (const v of this.raised) {
+      for (let i = 3 * v; i < 3 * v + 3; i++) this.positions[i] += this.raisedM[v] * normals[i];
+    }
+    vertexNormals(this.positions, this.faces, this.work);
+    for (const v of this.turned) for (let i = 3 * v; i < 3 * v + 3; i++) this.normals[i] = this.work[i];
   }
 }
 
@@ -88,7 +121,7 @@ function vertexNormals(p, faces, out) {
     out[c] += x; out[c + 1] += y; out[c + 2] += z;
   }
   for (let i = 0; i < out.length; i += 3) {
-    const scale = 1 / (Math.hypot(out[i], out[i + 1], out[i + 2]) || 1);
+    const scale = 1 / (Math.sqrt(out[i] * out[i] + out[i + 1] * out[i + 1] + out[i + 2] * out[i + 2]) || 1);
     out[i] *= scale; out[i + 1] *= scale; out[i + 2] *= scale;
   }
 }

@@ -1,7 +1,7 @@
 // What Python put into the page: see Payload in export/html_payload.py.
 
 const TYPES = {
-  u8: Uint8Array, i16: Int16Array, u16: Uint16Array, u32: Uint32Array, f32: Float32Array,
+  i8: Int8Array, u8: Uint8Array, i16: Int16Array, u16: Uint16Array, u32: Uint32Array, f32: Float32Array,
 };
 
 function fromBase64(text) {

@@ -5,7 +5,9 @@ import {
   PerspectiveCamera, Scene, SRGBColorSpace, Texture, WebGLRenderer,
 } from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
-import { surface, WIRE } from "./look.js";
+import { Hair } from "./hair.js";
+import { backdrop, EYE, MOUTH, surface, WIRE } from "./look.js";
+import { Lids, Lips } from "./openings.js";
 
 /** Degrees to the face's left. */
 export const VIEWS = { front: 0, quarter: 38, side: 82 };
@@ -15,7 +17,7 @@ export class Stage {
   constructor(stage, canvas, cells) {
     this.canvas = canvas;
     this.cells = cells;
-    this.renderer = new WebGLRenderer({ canvas, antialias: true, alpha: true });
+    this.renderer = new WebGLRenderer({ canvas, antialias: true });
     this.renderer.setScissorTest(true);
     this.camera = new PerspectiveCamera();
     this.controls = new OrbitControls(this.camera, stage);
@@ -31,8 +33,8 @@ export class Stage {
     const textures = new Map();
     for (const [i, clip] of clips.entries()) {
       const key = clip.texture?.at ?? -1;
-      if (!textures.has(key)) textures.set(key, await this.texture(clip.texture && array(clip.texture)));
-      this.faces.push(new Face(clip, motions[i], surface(light, textures.get(key)), array));
+      if (!textures.has(key)) textures.set(key, await this.texture(clip.texture && array(clip.texture), clip.look.raised));
+      this.faces.push(new Face(clip, motions[i], textures.get(key), light, array));
     }
     this.portrait = clips[0].view;
     this.controls.minDistance = 0.3 * this.portrait.distance;
@@ -41,16 +43,19 @@ export class Stage {
     this.resize();
   }
 
-  async texture(bytes) {
+  /** `halved`: whether its alpha tells how strongly it mirrors, halved. */
+  async texture(bytes, halved) {
     let texture = new DataTexture(new Uint8Array([255, 255, 255, 255]), 1, 1);
     if (bytes) {
-      texture = new Texture(await createImageBitmap(new Blob([bytes]), { colorSpaceConversion: "none" }));
+      const asItIs = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
+      texture = new Texture(await createImageBitmap(new Blob([bytes]), asItIs));
       texture.flipY = false;
       texture.colorSpace = SRGBColorSpace;
       texture.magFilter = LinearFilter;
       texture.minFilter = LinearMipmapLinearFilter;
       texture.anisotropy = Math.min(8, this.renderer.capabilities.getMaxAnisotropy());
     }
+    texture.halved = Boolean(halved);
     texture.needsUpdate = true;
     return texture;
   }
@@ -100,6 +105,8 @@ export class Stage {
       this.camera.near = 0.1 * this.portrait.distance;
       this.camera.far = 10 * this.portrait.distance;
       this.camera.updateProjectionMatrix();
+      const longer = Math.max(cell.width, cell.height), dots = cell.height * this.renderer.getPixelRatio();
+      face.scale([cell.width / longer, cell.height / longer], (this.camera.position.length() * this.portrait.slope) / narrow / dots);
       this.renderer.setViewport(...place);
       this.renderer.setScissor(...place);
       this.renderer.render(face.scene, this.camera);
@@ -109,7 +116,8 @@ export class Stage {
 
 /** One mesh in a scene of its own, moved so that what its portrait looks at is the origin. */
 class Face {
-  constructor(clip, motion, materials, array) {
+  constructor(clip, motion, skin, light, array) {
+    const { look } = clip;
     this.motion = motion;
     this.source = array(clip.source);
     const count = this.source.length;
@@ -120,37 +128,62 @@ class Face {
     this.normal = attribute("normal", 3).setUsage(DynamicDrawUsage);
     this.heat = attribute("heat", 1).setUsage(DynamicDrawUsage);
     attribute("uv", 2, clip.uvs ? array(clip.uvs) : undefined);
-    const looks = array(clip.surface);
-    for (const [name, from, size] of [["base", 0, 3], ["open", 3, 2], ["shine", 5, 2]]) {
+    const base = array(look.base), rest = array(look.rest), kinds = array(look.kinds), within = array(look.inside);
+    const other = (v, k) => (rest[5 * v + k] / 127) * look.peaks[3 + k];
+    const looks = {
+      base: [3, (v, j) => (base[3 * v + j] / 32767) * look.peaks[j]],
+      open: [2, (v, j) => other(v, j)],
+      shine: [2, (v, j) => other(v, 2 + j)],
+      cornea: [1, (v) => other(v, 4)],
+      yields: [1, (v) => light.yields[kinds[v]]],
+      within: [1, (v) => (within[v] ? MOUTH : kinds[v] === light.lids.kind ? EYE : 0)],
+    };
+    for (const [name, [size, value]] of Object.entries(looks)) {
       const { array: values } = attribute(name, size);
-      for (let i = 0; i < count; i++) {
-        for (let j = 0; j < size; j++) {
-          values[size * i + j] = (looks[7 * this.source[i] + from + j] / 255) * clip.surfacePeaks[from + j];
-        }
-      }
+      for (let i = 0; i < count; i++) for (let j = 0; j < size; j++) values[size * i + j] = value(this.source[i], j);
     }
     geometry.setIndex(new BufferAttribute(array(clip.corners), 1));
+    this.corneas = [1, -1].map((sign) => [...kinds.keys()].filter((v) => sign * rest[5 * v + 4] > 0));
+    this.lips = new Lips(look.lips && array(look.lips), light.mouth);
+    this.lids = new Lids(array(look.lids));
+    const materials = surface(light, skin, this.lips, this.lids);
     this.uniforms = materials[0].uniforms;
+    this.hair = [[look.brows, 0], [look.locks, light.still]]
+      .filter(([group]) => group)
+      .map(([group, stillM]) => new Hair(group, motion, other, light, stillM, array));
     this.wire = new Mesh(geometry, WIRE);
+    this.backdrop = backdrop(light);
     this.scene = new Scene();
-    for (const mesh of [...materials.map((material) => new Mesh(geometry, material)), this.wire]) {
+    const meshes = [...materials.map((material) => new Mesh(geometry, material)), ...this.hair.map(({ mesh }) => mesh), this.wire];
+    for (const mesh of meshes) mesh.position.set(...clip.view.centre).negate();
+    for (const mesh of [this.backdrop, ...meshes]) {
       mesh.frustumCulled = false;
-      mesh.position.set(...clip.view.centre).negate();
       this.scene.add(mesh);
     }
     this.set(false, false);
   }
 
+  /** Wires and colours are for the mesh, without hair and in even light. */
   set(wired, heated) {
+    this.bare = wired || heated;
     this.wire.visible = wired;
+    for (const { mesh } of this.hair) mesh.visible = !this.bare;
     this.uniforms.wired.value = wired ? 1 : 0;
     this.uniforms.heated.value = heated ? 1 : 0;
+    this.uniforms.plain.value = this.bare ? 1 : 0;
+    if (this.motion.frame >= 0) this.upload();
+  }
+
+  /** Tell the sides of the picture over the longer one, and how many metres a pixel is. */
+  scale(size, pixelM) {
+    this.backdrop.material.uniforms.size.value = size;
+    for (const hair of this.hair) hair.scale(pixelM);
   }
 
   /** Hand the motion's present frame to the graphics card. */
   upload() {
-    const { positions, normals } = this.motion;
-    const { source } = this;
+    const { source, motion } = this;
+    const positions = this.bare ? motion.positions : motion.covered, normals = this.bare ? motion.normals : motion.coveredNormals;
     for (let i = 0; i < source.length; i++) {
       const from = 3 * source[i], to = 3 * i;
       for (let j = 0; j < 3; j++) {
@@ -159,6 +192,14 @@ class Face {
       }
     }
     this.position.needsUpdate = this.normal.needsUpdate = true;
+    this.lips.cut(motion.positions);
+    this.lids.move(motion.positions);
+    for (const hair of this.hair) hair.carry();
+    for (const [eye, vertices] of this.corneas.entries()) {
+      const axis = this.uniforms.gaze.value[eye].set(0, 0, 1e-9);
+      for (const v of vertices) for (let j = 0; j < 3; j++) axis.setComponent(j, axis.getComponent(j) + normals[3 * v + j]);
+      axis.normalize();
+    }
   }
 
   /** Colour by (V,) values in [0,1]. */

@@ -7,7 +7,6 @@ its data. What is drawn and how lies in `web/src`.
 from __future__ import annotations
 
 import html
-import io
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -18,10 +17,11 @@ import numpy as np
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.export.glb import split_seams
+from meshtalk.export.html_look import light, look_of, texture
 from meshtalk.export.html_motion import encode_motion
 from meshtalk.export.html_payload import Payload
 from meshtalk.files import atomic
-from meshtalk.render import Look, Renderer, dress, scene
+from meshtalk.render import Renderer
 
 PAGE = files("meshtalk") / "assets" / "player.html"
 PAYLOAD_MARK, TITLE_MARK = "<!--payload-->", "<!--title-->"
@@ -29,7 +29,6 @@ RATES = (8000, 48000)
 """Sound of other rates is resampled to the nearest of these: all browsers play what lies between."""
 NO_OPENING = -(2**15)
 """Lip opening of a frame that capture missed."""
-_TEXTURE_QUALITY = 88
 
 
 def write_html(clip: Clip, path: Path) -> None:
@@ -79,7 +78,7 @@ def write_player(path: str | Path, clips: Sequence[Clip], names: Sequence[str] |
             _clip(clip, names[k] if names is not None else _name(clip, k, len(clips)), payload)
             for k, clip in enumerate(clips)
         ],
-        "light": _light(),
+        "light": light(),
     }
     title = html.escape(sentence or (names[0] if names and len(names) == 1 else "") or "meshtalk")
     with atomic(path) as temporary:
@@ -104,7 +103,6 @@ def _clip(clip: Clip, name: str, payload: Payload) -> dict[str, Any]:
         renderer = Renderer(topology, clip.template, 1000, 1000, tint=clip.tint, subject=clip.subject)
     except ImportError:
         raise InputError("a player needs Pillow, which is not installed : pip install 'meshtalk[media]'") from None
-    peaks = np.maximum(renderer.surface.max(0), 1e-6)
     return {
         "name": name,
         "fps": [clip.fps.numerator, clip.fps.denominator],
@@ -119,10 +117,9 @@ def _clip(clip: Clip, name: str, payload: Payload) -> dict[str, Any]:
         "source": payload.add(source.astype(index)),
         "corners": payload.add(corners.astype(index)),
         "uvs": None if uvs is None else payload.add(np.stack([uvs[:, 0], 1 - uvs[:, 1]], 1).astype(np.float32)),
-        "texture": None if uvs is None else payload.add(_texture(clip)),
+        "texture": None if uvs is None else payload.add(texture(topology, clip.subject, clip.tint)),
         "template": payload.add(np.asarray(clip.template, np.float32)),
-        "surface": payload.add(np.rint(renderer.surface / peaks * 255).astype(np.uint8)),
-        "surfacePeaks": peaks.tolist(),
+        "look": look_of(renderer, payload),
         "view": _view(renderer),
         "motion": encode_motion(clip, payload),
         "regions": {
@@ -140,16 +137,6 @@ def _view(renderer: Renderer) -> dict[str, Any]:
     """The portrait that the films show: point looked at, distance, and height of a square picture over its distance."""
     camera = renderer.camera
     return {"centre": camera.centre.tolist(), "distance": camera.distance_m, "slope": renderer.height / camera.focal_px}
-
-
-def _texture(clip: Clip) -> np.ndarray:
-    """The texture, with this person's hair and eyes, as WebP, a tenth of the PNG's size."""
-    from PIL import Image
-
-    packed = io.BytesIO()
-    picture = Image.fromarray(dress.picture(clip.topology, clip.subject, clip.tint))
-    picture.save(packed, "WEBP", quality=_TEXTURE_QUALITY)
-    return np.frombuffer(packed.getvalue(), np.uint8)
 
 
 def _opening(clip: Clip, payload: Payload) -> dict[str, Any] | None:
@@ -176,18 +163,3 @@ def _sound(clip: Clip, payload: Payload) -> dict[str, Any] | None:
     loudest = float(np.abs(audio).max())
     samples = np.clip(audio / (loudest if loudest > 2 else 1.0), -1, 1)
     return {"rate": rate, "samples": payload.add(np.rint(samples * 32767).astype(np.int16))}
-
-
-def _light() -> dict[str, Any]:
-    """Lamps and skin of the pictures and films, for the page's shader."""
-    from meshtalk.render.shading import BLEED, INSIDE
-
-    lighting = Look().lighting
-    return {
-        "lamps": [{"towards": list(towards), "colour": list(colour)} for towards, colour in lighting.lamps],
-        "sky": list(lighting.sky),
-        "ground": list(lighting.ground),
-        "wrap": list(scene.WRAP),
-        "bleed": list(BLEED),
-        "inside": INSIDE,
-    }

@@ -14,7 +14,7 @@ from meshtalk.errors import InputError
 
 MOST_BYTES = 256 << 20
 """A page is one string to the browser, and those end at 512 MB; this much becomes 340 MB of text at worst."""
-_TYPES = {"u1": "u8", "i2": "i16", "u2": "u16", "u4": "u32", "f4": "f32"}
+_TYPES = {"i1": "i8", "u1": "u8", "i2": "i16", "u2": "u16", "u4": "u32", "f4": "f32"}
 
 
 class Payload:
@@ -30,7 +30,7 @@ class Payload:
         self._size = 0
 
     def add(self, values: np.ndarray) -> dict[str, Any]:
-        """Store uint8, int16, uint16, uint32 or float32 values; returns what stands for them in the manifest.
+        """Store int8, uint8, int16, uint16, uint32 or float32 values; returns what stands for them in the manifest.
 
         Raises:
             InputError: the page would be larger than browsers open.

@@ -67,8 +67,11 @@ class Renderer:
         self.topology, self.width, self.height = topology, width, height
         template = self._checked(template)
         self.camera = scene.fit_camera(template, topology, width, height, look.view)
-        self.surface = scene.looks(topology, tint)
-        """(V,7) float32: see `scene.looks`; with the openness that the template's own shape leaves."""
+        self.surface = np.column_stack([scene.looks(topology, tint), scene.corneas(topology, template)]).astype(
+            np.float32
+        )
+        """(V,8) float32: see `shading.light`; with the openness that the template's own shape leaves, and all of it in the
+        mouth, where `mouth.let_in` gives each frame's."""
         self._tone = scene.tone_table()
         self._backdrop, self._backdrop_bytes = scene.backdrop(width, height, lighting.backdrop)
         self._lights = scene.light_table(lighting)
@@ -84,22 +87,27 @@ class Renderer:
         self._coarse = np.ascontiguousarray(topology.faces, np.uint32)
         normals = np.empty(template.shape)
         self._kernels.vertex_normals(template, self._coarse, np.eye(3), normals)
-        self._opening = self._mouth.opening_of(topology, template)
-        inside = self._mouth.inside_of(topology) & (self._opening is not None)
-        self._inside = np.flatnonzero(inside).astype(np.uint32)
-        if inside.any():
-            self.surface[inside, 3:5] = self._mouth.usual_light(topology, template, self._inside, self._opening)
-        self._brows, self._locks, self._height, shine, dye = None, None, None, None, None
+        self.opening = self._mouth.opening_of(topology, template)
+        """(K,2) vertices of the lips between which light falls into the mouth; None where they are not known."""
+        inside = self._mouth.inside_of(topology) & (self.opening is not None)
+        self.inside = np.flatnonzero(inside).astype(np.uint32)
+        """(M,) vertices that it lights."""
+        self.brows: hair.Ribbons | None = None
+        """Brows and lashes."""
+        self.locks: hair.Ribbons | None = None
+        self.raised_m: np.ndarray | None = None
+        """(V,) by how much hair raises the scalp, metres."""
+        shine, dye = None, None
         where, px_per_m = dress.masks(topology), self.camera.focal_px / self.camera.distance_m
         if where is not None:
             worn = dress.dress_of(subject)
-            self._height, self._brows, self._locks = dress.grown(topology, template, normals, where, worn, 1 / px_per_m)
+            self.raised_m, self.brows, self.locks = dress.grown(topology, template, normals, where, worn, 1 / px_per_m)
             shine, dye = dress.sheen(where), lambda picture: dress.dyed(picture, where, worn, tint)
         self._texels, self._levels, uvs, uv_faces = scene.texture_pyramid(topology, shine, dye)
         vertex_kinds, face_kinds = scene.kinds(topology)
-        surface = np.column_stack([self.surface, scene.corneas(topology, template)]).astype(np.float32)
+        surface = self.surface
         surface[:, :3] *= self._mouth.unpainted(topology, template)
-        surface[inside, 3:5] = 1.0  # what the lips let in comes with each frame
+        surface[inside, 3:5] = 1.0
         edges, sides = scene.edges_of(topology.faces)
         refined = np.empty((len(template) + len(edges), 3))
         self._kernels.refine(template, normals, edges, refined)
@@ -118,16 +126,16 @@ class Renderer:
         middles = hidden[len(template) :] & (inside[a] | inside[b])
         self._inside_edges = np.flatnonzero(middles)
         self._behind = np.flatnonzero(hidden & ~np.concatenate([inside, middles])).astype(np.uint32)
-        if self._brows is not None:
-            self._hang(self._brows)
+        if self.brows is not None:
+            self._hang(self.brows)
         self._n_moving, self._n_moving_faces = len(self._surface), len(self._faces)
         disc = scene.directions(2 * scene.TAPS)[: scene.TAPS, :2]
         self._taps = disc - np.array([0.0, scene.FROM_ABOVE])
-        if self._locks is not None:
-            self._hang(self._locks)
+        if self.locks is not None:
+            self._hang(self.locks)
             # locks stay where the head is: drawn once, they are laid over every picture
-            self._at_rest = template[self._locks.roots]
-            self._still = self._hair(self._locks, template, normals)
+            self._at_rest = template[self.locks.roots]
+            self._still = self._hair(self.locks, template, normals)
 
     def _hang(self, ribbons: hair.Ribbons) -> None:
         """Add ribbons to what is drawn."""
@@ -206,16 +214,16 @@ class Renderer:
         screen, lit, own_normals = buffers.screen[:moving], buffers.lit[:moving], buffers.own_normals
         run.vertex_normals(vertices, self._coarse, np.eye(3), own_normals)
         still, surface = None, vertices
-        if self._locks is not None:
-            away_m = np.linalg.norm(vertices[self._locks.roots] - self._at_rest, axis=-1).mean()
-            still = self._still if away_m < STILL_M else self._hair(self._locks, vertices, own_normals)
-        if self._brows is not None:
-            hairs = self._brows
+        if self.locks is not None:
+            away_m = np.linalg.norm(vertices[self.locks.roots] - self._at_rest, axis=-1).mean()
+            still = self._still if away_m < STILL_M else self._hair(self.locks, vertices, own_normals)
+        if self.brows is not None:
+            hairs = self.brows
             run.grow(
                 vertices, own_normals, hairs.roots, hairs.strip, hairs.local, hairs.leaning, camera.rotation,
                 points[n:], normals[n:],
             )  # fmt: skip
-            run.raise_hair(vertices, own_normals, self._height, buffers.raised)
+            run.raise_hair(vertices, own_normals, self.raised_m, buffers.raised)
             surface = buffers.raised
         run.refine(surface, own_normals, self._edges, points[:n])
         run.vertex_normals(points[:n], self._skin_faces, camera.rotation, normals[:n])
@@ -243,11 +251,11 @@ class Renderer:
 
     def _light_mouth(self, vertices: np.ndarray, normals: np.ndarray, reach: np.ndarray) -> None:
         """Write into (n,2) `reach` what comes between the lips of (V,3) vertices."""
-        if self._opening is None:
+        if self.opening is None:
             return
-        light = np.empty((len(self._inside), 2))
-        self._mouth.let_in(vertices, normals, self._inside, self._opening, light)
-        reach[self._inside] = light
+        light = np.empty((len(self.inside), 2))
+        self._mouth.let_in(vertices, normals, self.inside, self.opening, light)
+        reach[self.inside] = light
         reach[len(vertices) + self._inside_edges] = reach[self._edges[self._inside_edges]].mean(1)
 
     def frames(self, meshes: Iterable[np.ndarray], threads: int | None = None) -> Iterator[np.ndarray]:

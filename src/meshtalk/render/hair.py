@@ -14,6 +14,8 @@ from meshtalk.topology import Topology
 UP, AHEAD = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
 LASHES, BROW_HAIRS = (84, 36), 230
 """On an upper and a lower lid; in both brows."""
+ROUND = 0.45
+"""How far the normals by which a strip is lit lean to its sides, as if it were round."""
 FINEST_PX = 0.55
 """No hair is drawn narrower than this at its root, or it would break up into dots."""
 
@@ -64,8 +66,7 @@ def ribbons(
     side /= np.maximum(np.linalg.norm(side, axis=-1, keepdims=True), 1e-9)
     half = 0.5 * width_m[..., None] * side
     points = np.stack([lines - half, lines + half], 2)
-    # a strip is lit as if it were round
-    lit = np.stack([leaning - 0.45 * side, leaning + 0.45 * side], 2)
+    lit = np.stack([leaning - ROUND * side, leaning + ROUND * side], 2)
     lit /= np.maximum(np.linalg.norm(lit, axis=-1, keepdims=True), 1e-9)
     first = (np.arange(n * k) * 2).reshape(n, k)[:, :-1].ravel()
     faces = np.concatenate([first[:, None] + [0, 1, 3], first[:, None] + [0, 3, 2]])
@@ -111,8 +112,8 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
-def lid_edges(topology: Topology, eye: np.ndarray) -> np.ndarray:
-    """(E,2) edges of the lids' rim around an eyeball with vertices `eye`: between skin and socket."""
+def lid_edges(topology: Topology) -> np.ndarray:
+    """(E,2) edges of the lids' rims, around both eyes: between skin and socket."""
     assert topology.parts is not None
     names = np.array(topology.part_names)[topology.parts]
     socket = np.any(names[topology.faces] == "eye_socket", axis=1)
@@ -131,7 +132,7 @@ def lashes(topology: Topology, template: np.ndarray, normals: np.ndarray, px_m: 
     assert topology.parts is not None
     rng = np.random.default_rng(71)
     names = np.array(topology.part_names)[topology.parts]
-    rim = lid_edges(topology, names == "eye_left")
+    rim = lid_edges(topology)
     middles = template[rim].mean(1)
     made = []
     for sign, part in ((1, "eye_left"), (-1, "eye_right")):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 
 from meshtalk.compiled import compiled
-from meshtalk.render.kernels import vertex_normals
 from meshtalk.render.kinds import HOLLOW, TONGUE, TOOTH
 from meshtalk.render.scene import kinds, linear_picture, to_linear
 from meshtalk.topology import Topology
@@ -22,8 +21,6 @@ FROM_LEVEL, FROM_ABOVE = 0.8, 0.8
 FLESH, TONGUE_FLESH = (0.60, 0.25, 0.23), (0.55, 0.25, 0.25)
 """sRGB, at least, of the walls of the mouth and of the tongue."""
 
-TALKING = 0.45
-"""jawOpen of a mouth that lets light in, where only one light is wanted for all poses."""
 TOOTH_DEPTH_M = (0.006, 0.035)
 """Between so far behind the foremost tooth and so far, cheek and tongue close in on the row."""
 BACK_TOOTH = (0.27, 0.15, 0.12)
@@ -112,17 +109,6 @@ def let_in(vertices, normals, which, opening, light):
         falling = min(1.25 * falling, 1.0)  # enamel is wet and bright
         passing = min(passing, 1.0)
         light[m, 0], light[m, 1] = falling * (2.0 - falling), passing
-
-
-def usual_light(topology: Topology, template: np.ndarray, which: np.ndarray, opening: np.ndarray) -> np.ndarray:
-    """(M,1) share of the light that reaches vertices `which` of a mouth that talks; 1 where no shape is known to open it."""
-    if topology.shapes is None or "jawOpen" not in topology.shape_names:
-        return np.ones((len(which), 1))
-    vertices = template + np.float32(TALKING) * topology.shapes[topology.shape_names.index("jawOpen")]
-    normals, light = np.empty(vertices.shape), np.empty((len(which), 2))
-    vertex_normals(vertices, np.ascontiguousarray(topology.faces, np.uint32), np.eye(3), normals)
-    let_in(vertices, normals, which, opening, light)
-    return light[:, :1]
 
 
 def unpainted(topology: Topology, template: np.ndarray) -> np.ndarray:
