@@ -71,13 +71,16 @@ def write_player(path: str | Path, clips: Sequence[Clip], names: Sequence[str] |
         )
     page = PAGE.read_text(encoding="utf-8")
     sentence = clips[0].sentence if len({clip.sentence for clip in clips}) == 1 else ""
-    payload = Payload()
+    payload, faces, told = Payload(), {}, []
+    for k, clip in enumerate(clips):
+        person = (id(clip.topology), clip.template.tobytes(), clip.tint, clip.subject)
+        if person not in faces:  # takes of one line are of one face
+            faces[person] = _face(clip, payload)
+        name = names[k] if names is not None else _name(clip, k, len(clips))
+        told.append({"name": name, **faces[person], **_performance(clip, payload)})
     manifest = {
         "sentence": sentence,
-        "clips": [
-            _clip(clip, names[k] if names is not None else _name(clip, k, len(clips)), payload)
-            for k, clip in enumerate(clips)
-        ],
+        "clips": told,
         "light": light(),
     }
     title = html.escape(sentence or (names[0] if names and len(names) == 1 else "") or "meshtalk")
@@ -93,8 +96,8 @@ def _name(clip: Clip, index: int, count: int) -> str:
     )
 
 
-def _clip(clip: Clip, name: str, payload: Payload) -> dict[str, Any]:
-    """Everything the page knows of one clip."""
+def _face(clip: Clip, payload: Payload) -> dict[str, Any]:
+    """Everything the page knows of whose face it is."""
     topology = clip.topology
     source, uvs, corners = split_seams(topology)
     index = np.uint16 if len(source) <= 65536 else np.uint32
@@ -104,10 +107,6 @@ def _clip(clip: Clip, name: str, payload: Payload) -> dict[str, Any]:
     except ImportError:
         raise InputError("a player needs Pillow, which is not installed : pip install 'meshtalk[media]'") from None
     return {
-        "name": name,
-        "fps": [clip.fps.numerator, clip.fps.denominator],
-        "nFrames": clip.n_frames,
-        "duration": max(clip.duration_s, len(clip.audio) / clip.sample_rate),
         "topology": topology.hash,
         "nVertices": topology.n_vertices,
         "faces": payload.add(
@@ -121,12 +120,21 @@ def _clip(clip: Clip, name: str, payload: Payload) -> dict[str, Any]:
         "template": payload.add(np.asarray(clip.template, np.float32)),
         "look": look_of(renderer, payload),
         "view": _view(renderer),
-        "motion": encode_motion(clip, payload),
         "regions": {
             region: payload.add(np.rint(np.clip(weights, 0, 1) * 255).astype(np.uint8))
             for region, weights in topology.regions.items()
             if np.any(weights > 0)
         },
+    }
+
+
+def _performance(clip: Clip, payload: Payload) -> dict[str, Any]:
+    """Everything the page knows of what the face does."""
+    return {
+        "fps": [clip.fps.numerator, clip.fps.denominator],
+        "nFrames": clip.n_frames,
+        "duration": max(clip.duration_s, len(clip.audio) / clip.sample_rate),
+        "motion": encode_motion(clip, payload),
         "opening": _opening(clip, payload),
         "sound": _sound(clip, payload),
         "phones": [[phone.name, phone.start_s, phone.end_s] for phone in clip.phones],
