@@ -25,7 +25,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory):
-    clip = head_clip(1.0, person="p03")
+    clip = head_clip(1.0, person="clara")
     return clip, clip.save(tmp_path_factory.mktemp("head") / "head.html")
 
 
@@ -51,26 +51,35 @@ def correlation(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
 
 
+HEAD = np.s_[int(0.04 * SIDE) : int(0.9 * SIDE), int(0.15 * SIDE) : int(0.85 * SIDE)]
+FACE = np.s_[int(0.2 * SIDE) : int(0.85 * SIDE), int(0.33 * SIDE) : int(0.67 * SIDE)]
+
+
+def around_lips(films: Renderer, vertices: np.ndarray) -> tuple[slice, ...]:
+    """Rows and columns of a picture of (V,3) vertices."""
+    away = (vertices[films.topology.indices("lips")] - films.camera.centre)[:, [1, 0]] * [-1, 1]
+    places = SIDE / 2 + films.camera.focal_px / films.camera.distance_m * away
+    return tuple(slice(int(low), int(high) + 1) for low, high in zip(places.min(0), places.max(0), strict=True))
+
+
 def test_the_page_shows_the_face_that_the_films_show(browser, head):
+    """The same place, hair, light and texture; the film alone has pores and rounded triangles."""
     clip, path = head
+    films = Renderer(clip.topology, clip.template, SIDE, SIDE, tint=clip.tint, subject=clip.subject)
     with opened(browser, path, SIDE, 700) as page:
         stage_of(page, SIDE)
         for time in (0.0, 0.5):
             frame = seek(page, time)["frames"][0]
-            seen = picture(page)
+            seen, vertices = picture(page), clip.frames(frame, frame + 1)[0]
             assert seen.shape == (SIDE, SIDE, 3)
-            film = Renderer(clip.topology, clip.template, SIDE, SIDE, tint=clip.tint).frame(
-                clip.frames(frame, frame + 1)[0]
-            )
-            face = (slice(int(0.2 * SIDE), int(0.85 * SIDE)), slice(int(0.33 * SIDE), int(0.67 * SIDE)))
-            difference = np.abs(seen - film)[face]
-            # the same place, light and texture, in levels of 255; the film alone has pores, sheen, brows and lashes of hair, and
-            # shadows that lids and lips throw
-            assert difference.mean() < 9
-            alike = correlation(seen[face], film[face])
-            assert alike > 0.94
+            film = films.frame(vertices)
+            for part in (HEAD, FACE, around_lips(films, vertices)):
+                # without hair .94 in the head, without brows .987 in the face, without light through the lips .80 in the mouth
+                assert np.abs(seen - film)[part].mean() < 3.5
+                assert correlation(seen[part], film[part]) > 0.988
+            alike = correlation(seen[FACE], film[FACE])
             for pixels, axis in ((3, 0), (-3, 0), (3, 1), (-3, 1)):
-                assert correlation(seen[face], np.roll(film, pixels, axis)[face]) < alike - 0.01
+                assert correlation(seen[FACE], np.roll(film, pixels, axis)[FACE]) < alike - 0.01
 
 
 def test_switches_change_the_picture_and_change_it_back(browser, head):
