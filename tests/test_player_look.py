@@ -63,7 +63,7 @@ def around_lips(films: Renderer, vertices: np.ndarray) -> tuple[slice, ...]:
 
 
 def test_the_page_shows_the_face_that_the_films_show(browser, head):
-    """The same place, hair, light and texture; the film alone has pores and rounded triangles."""
+    """The same place, hair, light and texture; the film alone has rounded triangles."""
     clip, path = head
     films = Renderer(clip.topology, clip.template, SIDE, SIDE, tint=clip.tint, subject=clip.subject)
     with opened(browser, path, SIDE, 700) as page:
