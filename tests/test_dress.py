@@ -149,6 +149,7 @@ def test_lashes_and_brows_go_where_the_lids_and_brows_go(head: Head, named: dict
     assert (lids > 0.003).sum() > 300, "the upper lid's lashes"
     assert (brows > 0.002).sum() > 100
     # no lash leaves its lid: the distance to where it stands does not change
+    assert renderer.brows is not None
     root = person.template[renderer.brows.roots].mean(1)[renderer.brows.strip]
     assert np.linalg.norm(rest - root, axis=1)[lids > 0.003].max() < 0.02
 
@@ -183,6 +184,7 @@ def test_ribbons_turn_with_the_head(head: Head, named: dict[str, Renderer]) -> N
     """A rigid turn of the mesh turns every ribbon with it."""
     renderer, template = named["amara"], head.person("amara").template
     hung = renderer.locks
+    assert hung is not None
     angle = np.deg2rad(20)
     turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
     found = []
@@ -202,6 +204,7 @@ def test_locks_drawn_once_are_where_they_would_be_drawn_anew(head: Head, named: 
     own = renderer.frame(template)
     anew, normals = template.astype(np.float32), np.empty(template.shape)
     kernels.vertex_normals(anew, renderer._coarse, np.eye(3), normals)
+    assert renderer.locks is not None
     renderer._still = renderer._hair(renderer.locks, anew, normals)
     np.testing.assert_array_equal(own, renderer.frame(template))
     assert len(renderer._still[0]) > 500

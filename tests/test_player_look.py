@@ -51,25 +51,35 @@ def correlation(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
 
 
+HEAD = np.s_[int(0.04 * SIDE) : int(0.9 * SIDE), int(0.15 * SIDE) : int(0.85 * SIDE)]
+FACE = np.s_[int(0.2 * SIDE) : int(0.85 * SIDE), int(0.33 * SIDE) : int(0.67 * SIDE)]
+
+
+def around_lips(films: Renderer, vertices: np.ndarray) -> tuple[slice, ...]:
+    """Rows and columns of a picture of (V,3) vertices."""
+    away = (vertices[films.topology.indices("lips")] - films.camera.centre)[:, [1, 0]] * [-1, 1]
+    places = SIDE / 2 + films.camera.focal_px / films.camera.distance_m * away
+    return tuple(slice(int(low), int(high) + 1) for low, high in zip(places.min(0), places.max(0), strict=True))
+
+
 def test_the_page_shows_the_face_that_the_films_show(browser, head):
-    """Without hair the whole differs by over 5 levels of 255, without light through the lips the mouth by over 30."""
+    """The same place, hair, light and texture; the film alone has rounded triangles."""
     clip, path = head
-    mouth = slice(325, 370), slice(195, 252)
-    film = Renderer(clip.topology, clip.template, SIDE, SIDE, tint=clip.tint, subject=clip.subject)
+    films = Renderer(clip.topology, clip.template, SIDE, SIDE, tint=clip.tint, subject=clip.subject)
     with opened(browser, path, SIDE, 700) as page:
         stage_of(page, SIDE)
-        for time in (0.5, 0.8):  # the mouth is open
+        for time in (0.0, 0.5):
             frame = seek(page, time)["frames"][0]
-            seen, filmed = picture(page), film.frame(clip.frames(frame, frame + 1)[0]).astype(float)
+            seen, vertices = picture(page), clip.frames(frame, frame + 1)[0]
             assert seen.shape == (SIDE, SIDE, 3)
-            difference = np.abs(seen - filmed)
-            # films are rounder, and have shadows that lids and lips throw on the skin
-            assert difference.mean() < 2.5
-            assert difference[mouth].mean() < 8
-            alike = correlation(seen, filmed)
-            assert alike > 0.99
-            for pixels, axis in ((2, 0), (-2, 0), (2, 1), (-2, 1)):
-                assert correlation(seen, np.roll(filmed, pixels, axis)) < alike - 0.01
+            film = films.frame(vertices)
+            for part in (HEAD, FACE, around_lips(films, vertices)):
+                # without hair .94 in the head, without brows .987 in the face, without light through the lips .80 in the mouth
+                assert np.abs(seen - film)[part].mean() < 3.5
+                assert correlation(seen[part], film[part]) > 0.988
+            alike = correlation(seen[FACE], film[FACE])
+            for pixels, axis in ((3, 0), (-3, 0), (3, 1), (-3, 1)):
+                assert correlation(seen[FACE], np.roll(film, pixels, axis)[FACE]) < alike - 0.01
 
 
 def test_switches_change_the_picture_and_change_it_back(browser, head):
@@ -125,25 +135,33 @@ def test_nothing_is_cut_off_at_any_size(browser, tmp_path):
             assert page.locator("#stage").bounding_box()["height"] > 0.4 * size[1], size
 
 
-def test_four_heads_take_a_small_part_of_a_frames_time(browser, tmp_path):
-    """At 30 frames a second there are 33 ms for all; on an idle machine it is about one for each head."""
+def test_four_heads_cost_no_more_than_a_few_plain_sums_of_their_shapes(browser, tmp_path):
+    """All that the processor does for a frame, beside adding up whole shapes for every vertex: idle, about the same."""
     clips = [head_clip(1.0, seed, "clara") for seed in range(4)]
     with opened(browser, write_player(tmp_path / "x.html", clips), 420, 420) as page:
-        took_ms = page.evaluate(
+        frame_ms, sums_ms = page.evaluate(
             """(() => {
-              const times = [];
-              for (let k = 0; k < 60; k++) {
-                const began = performance.now();
-                for (const [i, motion] of meshtalk.motions.entries()) {
-                  motion.show((motion.frame + 1) % motion.nFrames);
-                  meshtalk.stage.faces[i].upload();
-                }
-                times.push(performance.now() - began);
+              const median = (times) => times.sort((a, b) => a - b)[times.length >> 1];
+              const timed = (work) => { const began = performance.now(); work(); return performance.now() - began; };
+              const shape = new Float32Array(meshtalk.motions[0].template.length).fill(1e-3), out = shape.slice();
+              const frames = [], sums = [];
+              for (let k = 0; k < 40; k++) {
+                frames.push(timed(() => {
+                  for (const [i, motion] of meshtalk.motions.entries()) {
+                    motion.show((motion.frame + 1) % motion.nFrames);
+                    meshtalk.stage.faces[i].upload();
+                  }
+                }));
+                sums.push(timed(() => {
+                  for (let n = 0; n < 4 * meshtalk.motions[0].shapeScale.length; n++)
+                    for (let i = 0; i < out.length; i++) out[i] += k * shape[i];
+                }));
               }
-              return times.sort((a, b) => a - b)[30];
+              return [median(frames), median(sums)];
             })()"""
         )
-        assert took_ms < 16
+        print(f"{frame_ms:.1f} ms a frame, {sums_ms:.1f} ms for the sums")
+        assert frame_ms < 4 * sums_ms
 
 
 def test_without_webgl_the_sound_and_the_curves_still_work(browser, head):

@@ -75,7 +75,7 @@ const VERTEX = `
   in float yields, within, cornea, heat;
   centroid out vec2 vUv; // beyond the edge of a triangle may be another part of the picture
   out vec2 vReach;
-  out float vHeat, vCornea;
+  out float vHeat, vCornea, vYields;
 
   // render/mouth.py: let_in
   vec2 letIn(vec3 place, vec3 n) {
@@ -133,7 +133,7 @@ const VERTEX = `
     vColour = toned(base * received + mirrored);
     gl_Position = projectionMatrix * viewMatrix * vec4(place, 1.0);
 #else
-    vNormal = normal; vUv = uv; vHeat = heat; vCornea = cornea; vBase = base; vOpen = open; vShine = shine;
+    vNormal = normal; vUv = uv; vHeat = heat; vCornea = cornea; vYields = yields; vBase = base; vOpen = open; vShine = shine;
     vReach = vec2(1.0, 0.0);
     if (plain < 0.5 && within == float(MOUTH)) vReach = letIn(position, normal);
     if (plain < 0.5 && within == float(EYE) && rims > 0) vReach.x = 1.0 - shade * covered(position);
@@ -161,7 +161,7 @@ const FRAGMENT = `
   uniform sampler2D skin, grain;
   centroid in vec2 vUv;
   in vec2 vReach;
-  in float vHeat, vCornea;
+  in float vHeat, vCornea, vYields;
 
   vec3 ramped(float x) {
     float at = clamp(x, 0.0, 1.0) * float(STOPS - 1);
@@ -172,6 +172,8 @@ const FRAGMENT = `
   void main() {
     vec3 n = normalize(vNormal), e = normalize(cameraPosition - vPlace), received, mirrored;
     float cornea = abs(vCornea);
+    // seen edge on, depths between a triangle's ends are a matter of rounding: walls of the mouth would come through the cheeks as specks
+    if (vYields > 0.0 && abs(dot(normalize(cross(dFdx(vPlace), dFdy(vPlace))), e)) < 0.06) discard;
     vec3 axis = vCornea > 0.0 ? gaze[0] : gaze[1], aside = cornea * (n - dot(n, axis) * axis);
     vec3 mirror = normalize(n + bulge * aside); // more strongly curved than the eyeball
     n = normalize(n - hollow * aside); // the side of the iris away from the light is the bright one
