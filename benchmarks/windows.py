@@ -192,7 +192,7 @@ def run(folder: Path, gb: float, seconds: float, n_vertices: int = PUBLISHED_VER
     feature_files = [shard.path for shard in features.shards]
     window, hop_bytes = FRAMES * n_vertices * 6, HOPS * FEATURES * 2
     few = min(len(infos), max(BATCH, int(WARM_BYTES / (CLIP_FRAMES * n_vertices * 6))))
-    dense_share = SHARE * len(infos) * CLIP_FRAMES * n_vertices * 6 / window
+    dense_share = SHARE * len(infos) * CLIP_FRAMES / FRAMES
     sound_share = SHARE * sum(path.stat().st_size for path in feature_files) / hop_bytes
     found = []
 
@@ -215,7 +215,7 @@ def run(folder: Path, gb: float, seconds: float, n_vertices: int = PUBLISHED_VER
     order = iter(np.arange(len(infos)).reshape(-1, 1)[: int(len(infos) * SHARE)])
     found.append(measure("reference: whole clips, front to back, cold", along, order, seconds))
     n_dense, n_rows = len(infos), len(motion.lengths)
-    cold("reference: np.load of whole clips, cold", loads, n_dense, dense_share * FRAMES / CLIP_FRAMES)
+    cold("reference: np.load of whole clips, cold", loads, n_dense, SHARE * n_dense)
     cold(f"reference: {window / 1e6:.2f} MB at random places, cold", raw(dense_files, window), n_dense, dense_share)
     cold("dense, cold", dense, n_dense, dense_share)
     cold("dense with features, cold", both(dense), n_dense, dense_share)

@@ -108,6 +108,11 @@ class Clip:
     def duration_s(self) -> float:
         return float(self.n_frames / self.fps)
 
+    @property
+    def face(self) -> tuple[int, bytes, tuple[float, float, float], str]:
+        """Equal of clips whose rest is drawn alike, such as takes of one line: the topology's identity, template, tint, subject."""
+        return id(self.topology), np.asarray(self.template).tobytes(), self.tint, self.subject
+
     def displacements(
         self, start: int = 0, stop: int | None = None
     ) -> Float[np.ndarray, "frames {self.topology.n_vertices} 3"]:

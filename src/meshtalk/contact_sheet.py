@@ -74,20 +74,20 @@ def contact_sheet(
         draw = ImageDraw.Draw(sheet)
         title, text, small = (ImageFont.load_default(size) for size in (22, 15, 12))
         top = _MARGIN
-        faces: dict[tuple, Renderer] = {}  # takes of one line are of one face
+        drawn, renderer = None, None
         for label, clip in clips.items():
             draw.text((_MARGIN, top), label, _INK, title)
             about = f"{clip.duration_s:.2f} s   {float(clip.fps):g} fps"
             about = "   ".join(part for part in (clip.subject, clip.emotion, about) if part)
             draw.text((width - _MARGIN, top + 6), about, _FAINT, text, anchor="ra")
-            face = (id(clip.topology), clip.template.tobytes(), clip.tint, clip.subject)
-            if face not in faces:
+            if renderer is None or clip.face != drawn:
                 own = {"tint": clip.tint, "subject": clip.subject}
-                faces = {face: Renderer(clip.topology, clip.template, frame_px, frame_px, look or Look("face"), **own)}
+                renderer = Renderer(clip.topology, clip.template, frame_px, frame_px, look or Look("face"), **own)
+                drawn = clip.face
             instants = _instants(clip, columns)
             for column, (k, phone) in enumerate(instants):
                 left = _MARGIN + column * (frame_px + _GAP)
-                image = faces[face].frame(clip.frames(k, k + 1)[0])
+                image = renderer.frame(clip.frames(k, k + 1)[0])
                 sheet.paste(Image.fromarray(image), (left, top + _TITLE))
                 line = top + _TITLE + frame_px + 6
                 draw.text((left + 2, line), f"{float(k / clip.fps):.2f} s", _FAINT, text)

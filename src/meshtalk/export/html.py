@@ -73,11 +73,10 @@ def write_player(path: str | Path, clips: Sequence[Clip], names: Sequence[str] |
     sentence = clips[0].sentence if len({clip.sentence for clip in clips}) == 1 else ""
     payload, faces, told = Payload(), {}, []
     for k, clip in enumerate(clips):
-        person = (id(clip.topology), clip.template.tobytes(), clip.tint, clip.subject)
-        if person not in faces:  # takes of one line are of one face
-            faces[person] = _face(clip, payload)
+        if clip.face not in faces:
+            faces[clip.face] = _face(clip, payload)
         name = names[k] if names is not None else _name(clip, k, len(clips))
-        told.append({"name": name, **faces[person], **_performance(clip, payload)})
+        told.append({"name": name, **faces[clip.face], **_performance(clip, payload)})
     manifest = {
         "sentence": sentence,
         "clips": told,
