@@ -18,6 +18,8 @@ import numpy as np
 from meshtalk.clip import Phone
 from meshtalk.errors import InputError
 
+VERSION = 1
+"""Raise when the same sound and words give other phone times: cached alignments are then made again."""
 RATE_HZ = 16_000
 SILENCE = "pau"
 FRAME_S = 0.01

@@ -18,9 +18,11 @@ import soundfile
 
 from meshtalk.clip import Phone
 from meshtalk.corpus.align import RATE_HZ, SILENCE, align
+from meshtalk.corpus.align import VERSION as ALIGNER_VERSION
 from meshtalk.corpus.head import load_head
 from meshtalk.corpus.kokoro import cache_folder
 from meshtalk.corpus.motion import FPS, make_clip
+from meshtalk.corpus.motion import VERSION as MOTION_VERSION
 from meshtalk.corpus.sentences import sentences
 from meshtalk.corpus.speech import HELD_OUT, VOICES, Utterance, synthesize
 from meshtalk.corpus.store import SPLITS, ClipInfo, Corpus, CorpusWriter
@@ -158,20 +160,10 @@ def room(seed: int) -> Utterance:
 
 
 @cache
-def code_digest(*modules: str) -> str:
-    """Digest of code, so that what other code made is made again."""
-    digest = hashlib.sha256()
-    for name in modules:
-        digest.update((files("meshtalk.corpus") / f"{name}.py").read_bytes())
-    return digest.hexdigest()
-
-
-@cache
 def motion_digest() -> str:
-    """Digest of the head and of all code that motion follows from."""
-    digest = hashlib.sha256((files("meshtalk") / "assets" / "head.npz").read_bytes())
-    modules = ("align", "phones", "coarticulation", "articulation", "lips", "upper_face", "motion", "head")
-    return digest.hexdigest() + code_digest(*modules)
+    """Digest of the head and of the versions of the code that motion follows from."""
+    head = (files("meshtalk") / "assets" / "head.npz").read_bytes()
+    return f"{hashlib.sha256(head).hexdigest()} motion {MOTION_VERSION} aligner {ALIGNER_VERSION}"
 
 
 def key_of(*parts: object) -> str:
@@ -203,7 +195,7 @@ def cached_utterance(job: Job, folder: Path) -> Utterance | None:
         _write_facts(facts, utterance.phones)
         return cached_utterance(job, folder)
     phones = tuple(Phone(str(n), float(a), float(b)) for n, a, b in known["phones"])
-    if known["aligner"] != code_digest("align"):
+    if known["aligner"] != ALIGNER_VERSION:
         aligned = align(audio, int(sample_rate), job.sentence)
         _write_facts(facts, aligned)
         if aligned is None:
@@ -215,7 +207,7 @@ def cached_utterance(job: Job, folder: Path) -> Utterance | None:
 def _write_facts(path: Path, phones: Sequence[Phone] | None) -> None:
     listed = None if phones is None else [list(phone) for phone in phones]
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps({"aligner": code_digest("align"), "phones": listed}), encoding="utf-8")
+        temporary.write_text(json.dumps({"aligner": ALIGNER_VERSION, "phones": listed}), encoding="utf-8")
 
 
 def _make(job: Job, writer: CorpusWriter, utterances: Path) -> ClipInfo | None:

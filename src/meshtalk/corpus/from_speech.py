@@ -24,7 +24,8 @@ import numpy as np
 from meshtalk.audio import read_audio
 from meshtalk.clip import Phone
 from meshtalk.corpus.align import RATE_HZ, align
-from meshtalk.corpus.build import Job, casts, code_digest, key_of, motion_digest, performance, rng_of
+from meshtalk.corpus.align import VERSION as ALIGNER_VERSION
+from meshtalk.corpus.build import Job, casts, key_of, motion_digest, performance, rng_of
 from meshtalk.corpus.claim import Maker
 from meshtalk.corpus.head import load_head
 from meshtalk.corpus.kokoro import cache_folder
@@ -184,7 +185,7 @@ def _phones(spoken: Spoken, content: str, cache: Path) -> tuple[Phone, ...]:
     Raises:
         InputError: unreadable or too short a sound.
     """
-    facts = cache / f"{key_of(code_digest('align'), content, spoken.text)}.json"
+    facts = cache / f"{key_of(ALIGNER_VERSION, content, spoken.text)}.json"
     try:
         return tuple(Phone(str(n), float(a), float(b)) for n, a, b in json.loads(facts.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

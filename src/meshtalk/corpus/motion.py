@@ -19,6 +19,9 @@ from meshtalk.corpus.upper_face import upper_face
 from meshtalk.errors import InputError
 
 FPS = Fraction(30)
+VERSION = 1
+"""Raise when the same phones, sound, person and seed give other weights (phone targets, coarticulation, articulation, lips,
+upper face): clips in a corpus are then made again."""
 
 
 def make_clip(

@@ -6,8 +6,7 @@ import hashlib
 import json
 import zipfile
 from dataclasses import dataclass, fields
-from functools import cache, lru_cache
-from importlib.resources import files
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,8 @@ from meshtalk.inspection.duplicates import Fingerprint
 from meshtalk.inspection.measure import Measured, measured
 from meshtalk.topology import INNER_LIPS
 
+VERSION = 1
+"""Raise when `measured` or the fingerprints give other numbers: clips are then measured again."""
 FILES_AT_ONCE = 1 << 20
 """Bytes of a file that are hashed at a time."""
 
@@ -62,7 +63,7 @@ def _opened(place: Place) -> tuple[Corpus, str]:
     """The corpus, and the digest of what its clips' measures follow from beside their own files."""
     corpus = Corpus.open(place.root)
     mesh = corpus.topology
-    digest = hashlib.sha256(f"{_code()} {mesh.hash} {mesh.region_hash} {corpus.fps}".encode())
+    digest = hashlib.sha256(f"{VERSION} {mesh.hash} {mesh.region_hash} {corpus.fps}".encode())
     arrays = [mesh.landmarks[name] for name in INNER_LIPS if name in mesh.landmarks]
     for array in [*arrays, *([] if mesh.shapes is None else [mesh.shapes])]:
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -110,13 +111,6 @@ def _digest(path: Path) -> str:
         while piece := stream.read(FILES_AT_ONCE):
             digest.update(piece)
     return digest.hexdigest()
-
-
-@cache
-def _code() -> str:
-    """Digest of the code that measures, so that what other code measured is measured again."""
-    modules = (files("meshtalk.inspection") / f"{name}.py" for name in ("measure", "duplicates"))
-    return hashlib.sha256(b"".join(module.read_bytes() for module in modules)).hexdigest()
 
 
 def _save(path: Path, found: Measured) -> None:
