@@ -19,10 +19,10 @@ import numpy as np
 
 from meshtalk.animate import load_model
 from meshtalk.assets import asset
-from meshtalk.audio import read_audio
+from meshtalk.audio.files import read_audio
 from meshtalk.clip import Clip
 from meshtalk.export import EXPORTERS, SEQUENCES, export
-from meshtalk.template import read_mesh
+from meshtalk.mesh.files import read_mesh
 
 SECONDS = 10
 EVERY = 10

@@ -17,7 +17,8 @@ from models import speech
 from reference import animate_slowly
 
 from meshtalk.animate import Animator
-from meshtalk.audio import SAMPLE_RATE, MelFrontend, frame_hops
+from meshtalk.audio.files import SAMPLE_RATE, frame_hops
+from meshtalk.audio.mel import MelFrontend
 from meshtalk.config import PRESETS, GeometryConfig
 from meshtalk.corpus.store import Corpus
 from meshtalk.model.autoencoder import MeshTalk

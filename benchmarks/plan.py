@@ -25,7 +25,7 @@ from models import PUBLISHED_VERTICES, random_animator, sheet, speech
 from torch.utils.flop_counter import FlopCounterMode
 
 from meshtalk.animate import load_model
-from meshtalk.audio import frame_hops
+from meshtalk.audio.files import frame_hops
 from meshtalk.clip import Clip
 from meshtalk.config import PRESETS, TrainConfig
 from meshtalk.corpus.store import CorpusWriter

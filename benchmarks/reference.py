@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from meshtalk.animate import Animator
-from meshtalk.audio import SAMPLE_RATE, MelFrontend, frame_hops, n_frames
+from meshtalk.audio.files import SAMPLE_RATE, frame_hops, n_frames
+from meshtalk.audio.mel import MelFrontend
 from meshtalk.config import HOP_RATE
 from meshtalk.model.audio_encoder import AudioEncoder
 from meshtalk.model.autoencoder import MeshTalk
 from meshtalk.model.quantizer import gumbel_noise
-from meshtalk.smooth import Smoother
+from meshtalk.resample import Smoother
 
 
 @torch.no_grad()

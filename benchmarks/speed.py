@@ -25,7 +25,7 @@ from models import random_animator
 
 from meshtalk.animate import Animator, load_model
 from meshtalk.assets import asset
-from meshtalk.audio import read_audio
+from meshtalk.audio.files import read_audio
 from meshtalk.corpus.motion import Recording, corpus_from_recordings
 from meshtalk.corpus.store import Corpus
 from meshtalk.evaluation.real_speech import read_transcripts

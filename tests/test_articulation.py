@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from meshtalk.clip import Phone
 from meshtalk.corpus.articulation import articulate
-from meshtalk.corpus.head import load_head
 from meshtalk.corpus.lips import compose, default_lips, shape_names
 from meshtalk.corpus.motion import make_clip
 from meshtalk.corpus.phones import PHONES
 from meshtalk.corpus.upper_face import EMOTIONS, upper_face
 from meshtalk.errors import InputError
+from meshtalk.mesh.head import load_head
 
 RATE_HZ = 16_000
 FAST = Fraction(300)

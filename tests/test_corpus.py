@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from meshtalk.clip import Clip, Phone
 from meshtalk.corpus import build
-from meshtalk.corpus.head import load_head
 from meshtalk.corpus.motion import Recording, clip_from_recording, corpus_from_recordings, make_clip
 from meshtalk.corpus.speech import VOICES, Utterance
 from meshtalk.corpus.store import Corpus, CorpusWriter
 from meshtalk.errors import InputError
+from meshtalk.mesh.head import load_head
 
 RATE_HZ = 16_000
 FPS = Fraction(30)
@@ -318,7 +318,7 @@ def recordings():
     pytest.importorskip("pocketsphinx")
     from importlib.resources import files
 
-    from meshtalk.audio import read_audio
+    from meshtalk.audio.files import read_audio
 
     folder = files("meshtalk") / "assets" / "speech"
     found = []

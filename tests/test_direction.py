@@ -13,7 +13,7 @@ from test_animate import ANIMATORS, AUDIO, TINY
 
 from meshtalk.animate import Animator, load_model
 from meshtalk.assets import asset
-from meshtalk.audio import read_audio
+from meshtalk.audio.files import read_audio
 from meshtalk.clip import Clip
 from meshtalk.direction import Direction
 from meshtalk.errors import InputError

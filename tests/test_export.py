@@ -13,12 +13,12 @@ import pytest
 from test_render import sphere, with_texture
 
 from meshtalk.clip import Clip
-from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
 from meshtalk.export import COUNTED, EXPORTERS, SEQUENCES, export, write_mp4
 from meshtalk.export.components import TOLERANCE_M, components
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.topology import Topology
 from meshtalk.render import Renderer
-from meshtalk.topology import Topology
 
 RATE = 16000
 NAMES = ("jawOpen", "eyeBlinkLeft", "cheekPuff")

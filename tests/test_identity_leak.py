@@ -19,7 +19,7 @@ import measure_identity_leak as tool
 from meshtalk.animate import load_model
 from meshtalk.clip import Clip
 from meshtalk.corpus.build import casts
-from meshtalk.corpus.head import Person, load_head
+from meshtalk.mesh.head import Person, load_head
 from meshtalk.model.geometry import IDENTITY_REACH
 
 HEAD = load_head()

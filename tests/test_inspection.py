@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshtalk.clip import Clip
-from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
 from meshtalk.inspection import kept
 from meshtalk.inspection.check import check
 from meshtalk.inspection.measure import _longest, flat_tops, measured
-from meshtalk.inspection.space import wrong_axes
-from meshtalk.topology import Topology
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.topology import Topology
+from meshtalk.mesh.units import wrong_axes
 
 
 def test_a_killed_check_goes_on_with_any_number_of_workers(rig_corpus, tmp_path, monkeypatch):

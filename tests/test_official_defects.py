@@ -18,12 +18,14 @@ from official_rig import head_mm
 from torch.utils.flop_counter import FlopCounterMode
 
 from meshtalk.animate import Animator
-from meshtalk.audio import MelFrontend, frame_hops, n_frames
+from meshtalk.audio.files import frame_hops, n_frames
+from meshtalk.audio.mel import MelFrontend
 from meshtalk.checkpoint import Checkpoint
 from meshtalk.clip import Clip
 from meshtalk.config import PRESETS, StageConfig
 from meshtalk.export import EXPORTERS
 from meshtalk.losses import swap_partners
+from meshtalk.mesh.topology import Topology
 from meshtalk.model import kernels
 from meshtalk.model.audio_encoder import AudioEncoder
 from meshtalk.model.autoencoder import MeshTalk
@@ -32,7 +34,6 @@ from meshtalk.model.geometry import DenseGeometry
 from meshtalk.model.prior import Prior
 from meshtalk.model.quantizer import gumbel_noise, one_hot
 from meshtalk.model.sampler import Sampler
-from meshtalk.topology import Topology
 from meshtalk.training.data import WindowData
 from meshtalk.training.fit_geometry import fit_geometry
 from meshtalk.training.loop import Step, Trainer

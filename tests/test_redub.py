@@ -16,9 +16,8 @@ from test_animate import ANIMATORS, TINY
 from meshtalk.animate import Animator
 from meshtalk.assess import load_measured
 from meshtalk.assets import asset
-from meshtalk.audio import read_audio
+from meshtalk.audio.files import read_audio
 from meshtalk.clip import Clip
-from meshtalk.corpus.head import load_head
 from meshtalk.corpus.motion import clip_from_recording
 from meshtalk.direction import Direction
 from meshtalk.edit import fit_length, redub
@@ -26,6 +25,7 @@ from meshtalk.errors import InputError
 from meshtalk.evaluation import metrics, sync, tracks
 from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.measured import MeasuredAnimator
+from meshtalk.mesh.head import load_head
 from meshtalk.resample import at_rate
 
 SOUND = rig.speech(11, 1.5)[0]

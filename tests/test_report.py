@@ -13,7 +13,7 @@ from meshtalk import evaluation as ev
 from meshtalk.errors import InputError
 from meshtalk.evaluation import aggregate, metrics, score, sync, tracks
 from meshtalk.evaluation.evaluate import score_clip, spread
-from meshtalk.topology import Topology
+from meshtalk.mesh.topology import Topology
 
 
 @pytest.fixture(scope="module")

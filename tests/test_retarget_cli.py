@@ -16,9 +16,9 @@ import soundfile
 from meshtalk.checkpoint import save_checkpoint
 from meshtalk.cli import main
 from meshtalk.clip import Clip
-from meshtalk.landmarks import REQUIRED, read_landmarks
+from meshtalk.mesh.files import MOST, read_face
+from meshtalk.mesh.landmarks import REQUIRED, read_landmarks
 from meshtalk.retarget.map import load_map
-from meshtalk.retarget.reading import MOST, read_face
 from meshtalk.retarget.show import draw_landmarks, write_picker
 from meshtalk.stream.sinks import Vertices
 

@@ -16,7 +16,7 @@ from stream_rig import ANIMATOR, ROUNDED, as_float, documented, pcm16, udp_recei
 
 from meshtalk.animate import load_model
 from meshtalk.assets import asset
-from meshtalk.audio import read_audio
+from meshtalk.audio.files import read_audio
 from meshtalk.cli import main
 from meshtalk.stream.sinks import JsonLines, Sink, Vertices
 from meshtalk.stream.vmc import VmcSender

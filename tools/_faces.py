@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from meshtalk.corpus.build import casts
-from meshtalk.corpus.head import Person, load_head
+from meshtalk.mesh.head import Person, load_head
+from meshtalk.mesh.topology import vertex_normals
 from meshtalk.model.geometry import MM
-from meshtalk.topology import vertex_normals
 
 DRAWN = 16
 NOISE_MM = 0.3

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from _surgery import Surgery, edge_loop
 
-from meshtalk.corpus.head import Seam
+from meshtalk.mesh.head import Seam
 
 LIPS_STAY = (
     *("mouthPucker", "mouthPress", "mouthSmile", "mouthFrown", "mouthDimple", "mouthStretch", "mouthLeft"),

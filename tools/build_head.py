@@ -24,7 +24,7 @@ from _surgery import Surgery, clip_below, edge_loop, keep_connected, refine, ski
 from _texture import islands, rings, texture
 
 from meshtalk.files import atomic
-from meshtalk.topology import Topology
+from meshtalk.mesh.topology import Topology
 
 ASSET = Path(__file__).parents[1] / "src" / "meshtalk" / "assets" / "head.npz"
 CROP_HEIGHT_M = 0.256

@@ -17,16 +17,16 @@ from PIL import Image, ImageDraw, ImageFont
 
 from meshtalk.assess import load_measured
 from meshtalk.assets import asset
-from meshtalk.audio import read_audio
+from meshtalk.audio.files import read_audio
 from meshtalk.clip import Clip, Phone
 from meshtalk.corpus.align import align
-from meshtalk.corpus.head import load_head
 from meshtalk.corpus.motion import make_clip
 from meshtalk.edit import redub, swap
 from meshtalk.evaluation import tracks
 from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.head_map import draw, heads_of, influence_mm
 from meshtalk.measured import MeasuredAnimator
+from meshtalk.mesh.head import load_head
 from meshtalk.render import Look, Renderer
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"

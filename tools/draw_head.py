@@ -13,9 +13,9 @@ import tyro
 from _paint import SIZE, Canvas, encode, fill_gutters, mix
 from PIL import Image
 
-from meshtalk.corpus.head import Head, Person, load_head
+from meshtalk.mesh.head import Head, Person, load_head
+from meshtalk.mesh.topology import Topology
 from meshtalk.render import Look, Renderer, View
-from meshtalk.topology import Topology
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 CLAY, HEAT = np.array([0.72, 0.70, 0.68]), np.array([0.86, 0.22, 0.08])

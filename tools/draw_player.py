@@ -16,7 +16,7 @@ from PIL import Image
 
 from meshtalk.animate import load_model
 from meshtalk.assets import asset
-from meshtalk.audio import read_audio
+from meshtalk.audio.files import read_audio
 from meshtalk.corpus.align import align
 from meshtalk.demo import SCENES, expression_clip
 from meshtalk.evaluation.real_speech import read_transcripts

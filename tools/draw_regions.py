@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from meshtalk.corpus.head import load_head
-from meshtalk.landmarks import REQUIRED, head_landmarks
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.landmarks import REQUIRED, head_landmarks
+from meshtalk.mesh.topology import REGIONS, Topology
 from meshtalk.regions.draw import CLAY, draw_regions
 from meshtalk.regions.face import Face
 from meshtalk.regions.warp import regions_from_landmarks
 from meshtalk.render import Look, Renderer, View
 from meshtalk.render.scene import to_linear
-from meshtalk.topology import REGIONS, Topology
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 PX, WIDE_PX = 520, 1100

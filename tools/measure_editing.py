@@ -21,7 +21,7 @@ from meshtalk.evaluation import metrics, sync, tracks
 from meshtalk.evaluation.evaluate import spread
 from meshtalk.files import atomic
 from meshtalk.measured import MeasuredAnimator
-from meshtalk.topology import Topology
+from meshtalk.mesh.topology import Topology
 
 SPLIT, PAGE = "test", "results_editing.md"
 BROW_MM, STILL_MM = 3.0, 0.5

@@ -17,11 +17,11 @@ from meshtalk.assess import load_measured
 from meshtalk.clip import Clip
 from meshtalk.config import SAMPLE_RATE
 from meshtalk.corpus.build import casts, jobs, listening
-from meshtalk.corpus.head import Person, load_head
 from meshtalk.corpus.motion import FPS, make_clip
 from meshtalk.corpus.upper_face import EMOTIONS, upper_face
 from meshtalk.evaluation import metrics
 from meshtalk.measured import MeasuredAnimator
+from meshtalk.mesh.head import Person, load_head
 from meshtalk.model.geometry import MM
 
 SPEAKING, LISTENING = 1222, 21

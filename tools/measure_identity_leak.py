@@ -23,17 +23,17 @@ from _faces import Face, all_faces, middle
 
 from meshtalk.assess import load_measured
 from meshtalk.assets import asset
-from meshtalk.audio import read_audio
+from meshtalk.audio.files import read_audio
 from meshtalk.clip import Clip, Phone
 from meshtalk.config import SAMPLE_RATE
 from meshtalk.corpus.align import align
 from meshtalk.corpus.build import casts
-from meshtalk.corpus.head import Person, load_head
 from meshtalk.corpus.motion import make_clip
 from meshtalk.errors import InputError
 from meshtalk.evaluation import sync, tracks
 from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.measured import MeasuredAnimator
+from meshtalk.mesh.head import Person, load_head
 from meshtalk.model.geometry import MM, BasisGeometry
 
 REGIONS = ("lips", "mouth", "upper_face", "eyelids")

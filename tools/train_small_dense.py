@@ -15,10 +15,10 @@ from pathlib import Path
 
 from meshtalk.config import PRESETS, GeometryConfig
 from meshtalk.corpus.build import LICENCES, casts, performance, rng_of
-from meshtalk.corpus.head import load_head
 from meshtalk.corpus.motion import FPS, make_clip
 from meshtalk.corpus.speech import synthesize
 from meshtalk.corpus.store import Corpus, CorpusWriter
+from meshtalk.mesh.head import load_head
 from meshtalk.training.data import print_progress
 from meshtalk.training.run import quick, train
 

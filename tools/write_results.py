@@ -23,7 +23,7 @@ import torch
 from meshtalk import evaluation
 from meshtalk.assess import evaluate_model, load_measured
 from meshtalk.assets import asset
-from meshtalk.audio import read_audio
+from meshtalk.audio.files import read_audio
 from meshtalk.clip import Clip
 from meshtalk.config import to_json
 from meshtalk.corpus.store import ClipInfo, Corpus

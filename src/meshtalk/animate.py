@@ -15,21 +15,21 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from meshtalk.assets import asset
-from meshtalk.audio import n_frames, read_audio, to_mono
+from meshtalk.audio.files import n_frames, read_audio, to_mono
 from meshtalk.checkpoint import Checkpoint, load_checkpoint
 from meshtalk.clip import CHUNK, Clip, Recipe
 from meshtalk.config import SAMPLE_RATE
-from meshtalk.corpus.head import Person, load_head
 from meshtalk.direction import Direction, Director, check_strength, region_scale, rest_motion
 from meshtalk.errors import InputError
 from meshtalk.files import spooled
+from meshtalk.mesh.files import check_template, read_template
+from meshtalk.mesh.head import Person, load_head
 from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry, Pose
 from meshtalk.model.regressor import Regressor
 from meshtalk.model.sampler import Precision
 from meshtalk.official.performer import OfficialPerformer
 from meshtalk.performance import AnimatorState, Performer, Take, check_sampling, frame_rate
 from meshtalk.resample import Resampler
-from meshtalk.template import check_template, read_template
 
 MAX_TAKES = 64
 TURNED_DEG = 20.0

@@ -14,17 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from meshtalk import evaluation
+from meshtalk import evaluation, parallel
 from meshtalk.animate import Animator, load_model
 from meshtalk.assets import asset
-from meshtalk.audio import MelFrontend
+from meshtalk.audio.mel import MelFrontend
 from meshtalk.checkpoint import load_checkpoint
 from meshtalk.clip import Clip
-from meshtalk.corpus import ray_workers, workers
-from meshtalk.corpus.head import load_head
 from meshtalk.corpus.motion import clip_from_recording
 from meshtalk.corpus.store import Corpus
-from meshtalk.corpus.workers import Lost, check_workers, one_thread
 from meshtalk.errors import InputError
 from meshtalk.evaluation import Report
 from meshtalk.evaluation.evaluate import Bench, here, seed_of
@@ -32,7 +29,9 @@ from meshtalk.evaluation.page import Strip, ranked, telling_frames
 from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.files import check_writable
 from meshtalk.measured import MeasuredAnimator
+from meshtalk.mesh.head import load_head
 from meshtalk.model.phonetic_trunk import HOPS, PhoneticTrunk
+from meshtalk.parallel import Lost, check_workers, one_thread
 from meshtalk.render import Look, Renderer
 from meshtalk.resample import at_rate
 
@@ -70,7 +69,7 @@ def evaluate_model(
         real: folder with transcripts.tsv, or None.
         n_workers: processes that measure clips of the corpus. The numbers do not depend on it: linear algebra runs on one
             thread in each, as it does without others.
-        ray: give the clips to Ray Data, see `ray_workers.as_done`.
+        ray: give the clips to Ray Data, see `parallel.as_done_on_ray`.
 
     Raises:
         InputError: a model, corpus, recording or output that cannot be used.
@@ -107,7 +106,7 @@ def _evaluate(
         if n_workers == 1 and not ray:
             return here(bench, jobs)
         measure = _Measure(model, baseline, references, seen, split, seed, samples, limit)
-        return _all_there((ray_workers if ray else workers).as_done(measure, jobs, n_workers))
+        return _all_there((parallel.as_done_on_ray if ray else parallel.as_done)(measure, jobs, n_workers))
 
     reports = evaluation.evaluate_all(
         _systems(references, speaking), seen, split, data=corpus.root.name, seed=seed, samples=samples, limit=limit,

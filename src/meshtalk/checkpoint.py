@@ -14,14 +14,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from meshtalk.config import ModelConfig, from_json, to_json
-from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.topology import Topology
 from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.model.geometry import BasisGeometry, DenseGeometry, Identity
+from meshtalk.model.geometry import BasisGeometry, DenseGeometry, Identity, opening_pairs, region_arrays
 from meshtalk.model.regressor import Regressor
-from meshtalk.topology import Topology
-from meshtalk.training.fit_geometry import opening_pairs, region_arrays
 
 FORMAT = "meshtalk-model-1"
 PACKAGED_HEAD = "packaged head"

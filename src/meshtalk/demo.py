@@ -11,15 +11,15 @@ import numpy as np
 
 from meshtalk.animate import load_model
 from meshtalk.assets import asset
-from meshtalk.audio import read_audio
+from meshtalk.audio.files import read_audio
 from meshtalk.clip import Clip, Phone
 from meshtalk.contact_sheet import contact_sheet
 from meshtalk.corpus.align import align
-from meshtalk.corpus.head import load_head
 from meshtalk.corpus.motion import make_clip
 from meshtalk.errors import InputError
 from meshtalk.evaluation import sync, tracks
 from meshtalk.evaluation.real_speech import read_transcripts
+from meshtalk.mesh.head import load_head
 
 
 @dataclass(frozen=True)

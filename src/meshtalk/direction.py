@@ -17,8 +17,8 @@ from torch import Tensor
 
 from meshtalk.config import SAMPLE_RATE
 from meshtalk.errors import InputError
+from meshtalk.mesh.topology import Topology
 from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry
-from meshtalk.topology import Topology
 
 MAX_INTENSITY = 3.0
 MAX_STRENGTH = 2.0

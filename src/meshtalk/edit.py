@@ -20,10 +20,10 @@ from meshtalk.direction import Direction, Director, check_strength, region_scale
 from meshtalk.errors import InputError
 from meshtalk.evaluation import tracks
 from meshtalk.measured import MeasuredAnimator
+from meshtalk.mesh.topology import lip_opening_m
 from meshtalk.model.geometry import MM
 from meshtalk.performance import there_and_back
 from meshtalk.resample import Resampler
-from meshtalk.topology import lip_opening_m
 
 Fit = Literal["loop", "hold", "stretch", "cut"]
 CLOSED_MM, OPEN_MM = 1.0, 2.0

@@ -12,7 +12,7 @@ from meshtalk.clip import Clip
 from meshtalk.direction import region_weights
 from meshtalk.errors import InputError
 from meshtalk.evaluation import metrics
-from meshtalk.files import atomic, check_writable
+from meshtalk.files import atomic, check_picture
 from meshtalk.measured import MeasuredAnimator
 from meshtalk.render import Look, Renderer
 from meshtalk.render.scene import to_linear
@@ -79,23 +79,6 @@ def table(influence: np.ndarray, animator: MeasuredAnimator) -> str:
         cells = "  ".join(f"{shares[name][head]:10.0%}" for name in shares)
         lines.append(f"{head:4d}  {moved.mean():7.3f}  {cells}")
     return "\n".join(lines)
-
-
-def check_picture(path: str | Path) -> Path:
-    """Refuse early a picture that could not be written; returns its path.
-
-    Raises:
-        InputError: another suffix than .png, an unwritable path, or the `media` extra is missing.
-    """
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise InputError(f"cannot write {path}: the map is a picture : use a name that ends in .png")
-    check_writable(path)
-    try:
-        import PIL  # noqa: F401
-    except ImportError:
-        raise InputError("a picture needs Pillow (not installed) : pip install 'meshtalk[media]'") from None
-    return path
 
 
 def draw(influence: np.ndarray, animator: MeasuredAnimator, path: str | Path) -> Path:

@@ -11,14 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from meshtalk.animate import Animator
-from meshtalk.audio import MelFrontend, frame_hops, to_mono
+from meshtalk.audio.files import frame_hops, to_mono
+from meshtalk.audio.mel import MelFrontend
 from meshtalk.checkpoint import Checkpoint
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.model.audio_encoder import AudioEncoder
 from meshtalk.model.autoencoder import MeshTalk
 from meshtalk.official.performer import OfficialPerformer
-from meshtalk.smooth import Smoother
+from meshtalk.resample import Smoother
 from meshtalk.training.data import padded_mel
 
 

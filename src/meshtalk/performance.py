@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meshtalk.audio import MelFrontend, MelState, frame_hops, n_frames
+from meshtalk.audio.files import frame_hops, n_frames
+from meshtalk.audio.mel import MelFrontend, MelState
 from meshtalk.clip import exact_rate
 from meshtalk.config import HOP_RATE, SAMPLE_RATE, ModelConfig
 from meshtalk.direction import Director, DirectorState
@@ -26,8 +27,7 @@ from meshtalk.model.quantizer import gumbel_noise
 from meshtalk.model.regressor import Regressor
 from meshtalk.model.sampler import Precision, Sampler, SamplerState
 from meshtalk.resample import WAITS_FRAMES as RESAMPLER_FRAMES
-from meshtalk.resample import Resampler, ResamplerState
-from meshtalk.smooth import Smoother
+from meshtalk.resample import Resampler, ResamplerState, Smoother
 
 CHUNK_S = 10
 """Seconds of audio of a recording that go through the networks at a time, so that memory does not grow with it."""

@@ -16,7 +16,7 @@ from meshtalk.errors import InputError
 from meshtalk.evaluation import metrics, sync, tracks
 from meshtalk.export.html import PAGE, write_player
 from meshtalk.files import atomic_folder, check_folder
-from meshtalk.topology import Topology, lip_opening_m
+from meshtalk.mesh.topology import Topology, lip_opening_m
 
 ON_THE_PAGE = 4
 """Best takes that the page shows side by side."""

@@ -21,7 +21,7 @@ import numpy as np
 from meshtalk.arkit import kernels
 from meshtalk.clip import CHUNK, Clip
 from meshtalk.errors import InputError
-from meshtalk.topology import Topology
+from meshtalk.mesh.topology import Topology
 
 SMOOTHING = 0.005
 REST = 1e-5

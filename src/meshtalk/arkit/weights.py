@@ -9,7 +9,7 @@ import numpy as np
 from meshtalk.arkit.names import FEWEST_SHAPES, known
 from meshtalk.arkit.solve import SMOOTHING, Solver
 from meshtalk.clip import Clip
-from meshtalk.topology import Topology
+from meshtalk.mesh.topology import Topology
 
 
 @dataclass(frozen=True, eq=False)

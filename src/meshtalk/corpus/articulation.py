@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from meshtalk.audio import n_frames as audio_frames
+from meshtalk.audio.files import n_frames as audio_frames
 from meshtalk.clip import Phone
 from meshtalk.corpus import coarticulation as co
 from meshtalk.corpus.lips import PUCKER_LIMIT, default_lips, shape_names
@@ -55,7 +55,7 @@ def articulate(
         style_rng: draws the Style.
 
     Returns:
-        (T,S) float32 ARKit weights in the order of the head's shapes, T = `meshtalk.audio.n_frames`, at least 1.
+        (T,S) float32 ARKit weights in the order of the head's shapes, T = `meshtalk.audio.files.n_frames`, at least 1.
 
     Raises:
         InputError: no audio, or phones that `segments` refuses.

@@ -19,7 +19,6 @@ import soundfile
 from meshtalk.clip import Phone
 from meshtalk.corpus.align import RATE_HZ, SILENCE, align
 from meshtalk.corpus.align import VERSION as ALIGNER_VERSION
-from meshtalk.corpus.head import load_head
 from meshtalk.corpus.kokoro import cache_folder
 from meshtalk.corpus.motion import FPS, make_clip
 from meshtalk.corpus.motion import VERSION as MOTION_VERSION
@@ -27,9 +26,10 @@ from meshtalk.corpus.sentences import sentences
 from meshtalk.corpus.speech import HELD_OUT, VOICES, Utterance, synthesize
 from meshtalk.corpus.store import SPLITS, ClipInfo, Corpus, CorpusWriter
 from meshtalk.corpus.upper_face import EMOTIONS
-from meshtalk.corpus.workers import in_order, pool
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
+from meshtalk.mesh.head import load_head
+from meshtalk.parallel import in_order, pool
 
 SPEECH_VERSION = 1
 """Raise when voices, sentences' synthesis or alignment change: cached utterances are then made again."""

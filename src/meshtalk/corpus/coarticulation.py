@@ -168,3 +168,10 @@ def labiodental_touch(parts: Sequence[Segment], t_s: np.ndarray, names: frozense
             inset_s = 0.2 * part.duration_s
             holds.append((part.start_s + inset_s, part.end_s - inset_s))
     return _union((_plateau(t_s, a, b, 0.065, 0.060) for a, b in holds), len(t_s))
+
+
+def soft_limit(curve: np.ndarray, top: float = 1.0) -> np.ndarray:
+    """Bends what exceeds 0.8·top smoothly under `top`, leaves the rest."""
+    knee = 0.8 * top
+    over = np.maximum(curve - knee, 0.0)
+    return np.minimum(curve, knee) + (top - knee) * np.tanh(over / (top - knee))

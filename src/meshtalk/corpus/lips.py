@@ -8,9 +8,8 @@ from functools import cache
 
 import numpy as np
 
-from meshtalk.corpus.coarticulation import smoothstep
-from meshtalk.corpus.head import Person, load_head
-from meshtalk.corpus.upper_face import soft_limit
+from meshtalk.corpus.coarticulation import smoothstep, soft_limit
+from meshtalk.mesh.head import Person, load_head
 
 PUCKER_LIMIT = 0.85
 """Beyond this the lips of the head cross."""

@@ -12,11 +12,11 @@ import numpy as np
 from meshtalk.clip import Clip, Phone
 from meshtalk.corpus.align import align
 from meshtalk.corpus.articulation import articulate
-from meshtalk.corpus.head import Person, load_head
 from meshtalk.corpus.lips import compose
 from meshtalk.corpus.store import Corpus, CorpusWriter
 from meshtalk.corpus.upper_face import upper_face
 from meshtalk.errors import InputError
+from meshtalk.mesh.head import Person, load_head
 
 FPS = Fraction(30)
 VERSION = 1

@@ -17,7 +17,7 @@ import soundfile
 from meshtalk.clip import Clip, Phone
 from meshtalk.errors import InputError
 from meshtalk.files import atomic, replaced_folder, write_json
-from meshtalk.topology import Topology
+from meshtalk.mesh.topology import Topology
 
 FORMAT = "meshtalk corpus"
 VERSION = 1

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from meshtalk.corpus.coarticulation import smoothstep
+from meshtalk.corpus.coarticulation import smoothstep, soft_limit
 from meshtalk.errors import InputError
 
 EMOTIONS: Mapping[str, Mapping[str, float]] = {
@@ -172,13 +172,6 @@ def _brows(sheet: _Sheet, rng: np.random.Generator) -> None:
             for name in names:
                 sheet.add(name, curve * stream.uniform(0.85, 1.0))
             start_s += rise_s + hold_s + fall_s + stream.exponential(60 / per_minute)
-
-
-def soft_limit(curve: np.ndarray, top: float = 1.0) -> np.ndarray:
-    """Bends what exceeds 0.8·top smoothly under `top`, leaves the rest."""
-    knee = 0.8 * top
-    over = np.maximum(curve - knee, 0.0)
-    return np.minimum(curve, knee) + (top - knee) * np.tanh(over / (top - knee))
 
 
 def _to_shapes(sheet: _Sheet, names: tuple[str, ...], lids: Mapping[str, float]) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from meshtalk.clip import CHUNK, Clip
 from meshtalk.errors import InputError
-from meshtalk.topology import Topology
+from meshtalk.mesh.topology import Topology
 
 SPEECH_SHAPES = ("mouth", "jaw", "tongue")
 """Prefixes of the blendshapes that speech drives, for a corpus that does not know how it was composed."""

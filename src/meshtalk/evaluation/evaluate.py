@@ -14,7 +14,7 @@ from meshtalk.evaluation.aggregate import MEASURES, Estimate, Part, estimates, m
 from meshtalk.evaluation.disentangle import Changes, Swapping, swap_tables
 from meshtalk.evaluation.nearest import Features, NearestClip
 from meshtalk.evaluation.report import Report
-from meshtalk.topology import ADVICE, Topology
+from meshtalk.mesh.topology import ADVICE, Topology
 
 Progress = Callable[[int, int], None]
 """Called with (clips done, clips in all)."""

@@ -90,7 +90,7 @@ def read_recordings(folder: str | Path, build: Callable[[np.ndarray, int, str], 
     Raises:
         InputError: see `read_transcripts`; or a sound cannot be read or aligned.
     """
-    from meshtalk.audio import read_audio
+    from meshtalk.audio.files import read_audio
 
     return {name: build(*read_audio(path), text) for name, (path, text) in read_transcripts(folder).items()}
 

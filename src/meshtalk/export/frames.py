@@ -12,8 +12,8 @@ from jaxtyping import Float
 from meshtalk.clip import CHUNK, Clip
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
+from meshtalk.mesh.topology import vertex_normals
 from meshtalk.render.scene import looks
-from meshtalk.topology import vertex_normals
 
 SOUND, TEXTURE, NEUTRAL = "_sound.wav", "_texture.png", "_neutral.obj"
 """What is put after an output's name to name its companions: `face.pc2` has `face_sound.wav`."""

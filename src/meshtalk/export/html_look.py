@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from meshtalk.export.html_payload import Payload
+from meshtalk.mesh.topology import Topology
 from meshtalk.render import STILL_M, Look, Renderer, dress, kinds, scene
 from meshtalk.render.hair import FINEST_PX, ROUND, Ribbons, lid_edges, unit
-from meshtalk.topology import Topology
 
 _TEXTURE_QUALITY = 88
 _BYTE, _WORD = 127, 32767

@@ -14,10 +14,10 @@ from meshtalk.corpus.splits import ENOUGH
 from meshtalk.corpus.store import ClipInfo, Corpus
 from meshtalk.corpus.summary import shared_with_train
 from meshtalk.errors import InputError
-from meshtalk.inspection import space
 from meshtalk.inspection.duplicates import Pair
 from meshtalk.inspection.measure import LOWEST_DB, Measured
 from meshtalk.inspection.timing import Fit, Timing
+from meshtalk.mesh import units
 
 KINDS: Mapping[str, str] = {
     "broken": "cannot be read, or differs from the manifest",
@@ -97,9 +97,9 @@ def of_clip(info: ClipInfo, clip: Measured, timing: Timing, usual: Timing, corpu
     if abs(apart_s) > frame_s + 1e-6:
         told = f"its sound is {abs(apart_s):.2f} s {'longer' if apart_s > 0 else 'shorter'} than its motion"
         yield Finding("length", info.id, told, abs(apart_s) / frame_s, value=apart_s)
-    if wrong := space.wrong_motion(clip.far_m, corpus.template(info.subject)):
+    if wrong := units.wrong_motion(clip.far_m, corpus.template(info.subject)):
         yield Finding("unit", info.id, wrong, clip.far_m / 0.1, value=clip.far_m)
-    if clip.spread_mm[0] > space.SIDEWAYS * clip.spread_mm[1] and clip.spread_mm[0] > 2 * STILL_MM:
+    if clip.spread_mm[0] > units.SIDEWAYS * clip.spread_mm[1] and clip.spread_mm[0] > 2 * STILL_MM:
         told = f"its mouth moves {clip.spread_mm[0]:.1f} mm sideways and {clip.spread_mm[1]:.1f} mm up and down"
         yield Finding("axes", info.id, told, clip.spread_mm[0] / max(clip.spread_mm[1], STILL_MM))
     yield from _motion(info, clip, frame_s)
@@ -221,8 +221,8 @@ def _faces(corpus: Corpus, clips: Sequence[Measured]) -> Iterator[Finding]:
         if not np.isfinite(neutral).all():
             wrong[subject] = [("broken", "holds NaN or infinite vertices : repair it")]
             continue
-        size, axes = space.wrong_size(neutral), space.wrong_axes(neutral, corpus.topology, where)
-        size = "" if axes and size.endswith(space.LYING) else size  # two words for the same
+        size, axes = units.wrong_size(neutral), units.wrong_axes(neutral, corpus.topology, where)
+        size = "" if axes and size.endswith(units.LYING) else size  # two words for the same
         wrong[subject] = [(kind, told) for kind, told in (("unit", size), ("axes", axes)) if told]
     for kind in ("broken", "unit", "axes"):
         found = {name: told for name, faces in wrong.items() for its, told in faces if its == kind}

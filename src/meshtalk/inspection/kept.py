@@ -16,7 +16,7 @@ from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.inspection.duplicates import Fingerprint
 from meshtalk.inspection.measure import Measured, measured
-from meshtalk.topology import INNER_LIPS
+from meshtalk.mesh.topology import INNER_LIPS
 
 VERSION = 1
 """Raise when `measured` or the fingerprints give other numbers: clips are then measured again."""

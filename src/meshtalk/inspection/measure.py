@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from meshtalk.audio import MelFrontend, to_mono
+from meshtalk.audio.files import to_mono
+from meshtalk.audio.mel import MelFrontend
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.evaluation.sync import log_loudness
 from meshtalk.inspection.duplicates import Fingerprint, fingerprint
-from meshtalk.topology import Topology, lip_opening_m
+from meshtalk.mesh.topology import Topology, lip_opening_m
 
 LOWEST_DB = -120.0
 STILL_MM = 1e-3

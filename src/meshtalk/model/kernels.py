@@ -9,7 +9,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic, overload
 
-from meshtalk.compiled import compiled
+from meshtalk.jit import compiled
 
 FAST = {"reassoc", "contract", "nsz"}
 """Sums may be vectorised; the order is the compiled code's, the same for every call."""

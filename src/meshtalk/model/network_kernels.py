@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from meshtalk.compiled import compiled
+from meshtalk.jit import compiled
 from meshtalk.model.kernels import FAST, TILE, tile
 
 PLAIN, LEAKY, CLAMPED, STEM = 0, 1, 2, 3

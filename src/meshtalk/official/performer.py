@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meshtalk.audio import n_frames
+from meshtalk.audio.files import n_frames
 from meshtalk.config import SAMPLE_RATE, ModelConfig
 from meshtalk.errors import InputError
 from meshtalk.model.autoencoder import MeshTalk

@@ -10,10 +10,10 @@ from importlib.resources import files
 
 import numpy as np
 
+from meshtalk.mesh.topology import Topology
 from meshtalk.render import bob
 from meshtalk.render.hair import CUTS, Ribbons, Style, brow_hairs, joined, lashes, lift, locks
 from meshtalk.render.scene import linear_picture, picture_of, to_linear
-from meshtalk.topology import Topology
 
 HAIR = {
     "k": (0.085, 0.070, 0.065), "d": (0.165, 0.118, 0.095), "b": (0.300, 0.195, 0.130), "a": (0.400, 0.190, 0.105),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from meshtalk.compiled import compiled
+from meshtalk.jit import compiled
 from meshtalk.render.kinds import HAIR, SHELL, TOOTH
 
 BACKGROUND = -1

@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial import KDTree
 
-from meshtalk.corpus.head import load_head
-from meshtalk.landmarks import DESCRIPTIONS
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.landmarks import DESCRIPTIONS
+from meshtalk.mesh.surface import Surface
+from meshtalk.mesh.topology import Topology
 from meshtalk.retarget import pieces as kinds
 from meshtalk.retarget.fit import Fit
 from meshtalk.retarget.model import Model
 from meshtalk.retarget.slit import Slit
-from meshtalk.retarget.surface import Surface
-from meshtalk.topology import Topology
 
 PART_NAMES = (
     "skin",

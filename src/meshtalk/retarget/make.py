@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import permutations, product
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.spatial import KDTree
 
-from meshtalk.corpus.head import LIPS_APART_M, load_head
 from meshtalk.errors import InputError
+from meshtalk.mesh.head import LIPS_APART_M, load_head
+from meshtalk.mesh.surface import Surface
+from meshtalk.mesh.topology import Topology
 from meshtalk.retarget import pieces as kinds
 from meshtalk.retarget.correspond import Places, find_places
 from meshtalk.retarget.describe import described
@@ -20,11 +25,9 @@ from meshtalk.retarget.map import Map
 from meshtalk.retarget.model import SLITS, Model, load_model
 from meshtalk.retarget.pieces import Pieces, find_pieces
 from meshtalk.retarget.slit import Slit, find_slit
-from meshtalk.retarget.surface import Surface
 from meshtalk.retarget.transfer import Contacts, Part
 from meshtalk.retarget.unroll import unrolled
 from meshtalk.retarget.untangle import poses, untangled
-from meshtalk.topology import Topology
 
 UNITS_M = (1.0, 0.1, 0.01, 0.001, 0.0254, 0.3048)
 """Metre, decimetre, centimetre, millimetre, inch, foot: what a mesh's unit is taken to be if the face then has a human size."""
@@ -246,3 +249,46 @@ def sealed(made: Map) -> Map:
     change = np.where(lips, LIPS_APART_M * scale - gap, 0.0)
     note = f"its lips stood {1e3 * gap[lips].max():.1f} mm apart at rest and are closed now, as speech has them"
     return replace(made, template=made.template + transfer.opened(change), notes=(*made.notes, note))
+
+
+def find_map(mesh: Path | None, kept: Path | None, landmarks: Path | None) -> Any:
+    """The map kept in a file; or a new one to a mesh, kept there if a file is named. What was found is said on standard error.
+
+    Raises:
+        InputError: neither is usable, or the kept map is of another mesh.
+    """
+    from meshtalk.files import check_writable
+    from meshtalk.mesh.landmarks import read_landmarks
+
+    try:
+        from meshtalk.retarget.make import make_map
+    except ImportError as error:
+        raise InputError(f"retargeting needs {error.name} (not installed) : pip install 'meshtalk[media]'") from None
+    from meshtalk.mesh.files import read_face
+    from meshtalk.retarget.map import load_map
+
+    if kept is not None and kept.exists():
+        made = load_map(kept)
+        if mesh is not None and read_face(mesh)[1].hash != made.mesh:
+            raise InputError(f"{kept} is a map to another mesh than {mesh} : name another file, and it is made")
+        if landmarks is not None:
+            raise InputError(
+                f"{kept} is there already, so that --landmarks has no say : name another file, or leave one out"
+            )
+        return made
+    if mesh is None:
+        return load_map(kept)  # type: ignore[arg-type]  # says that there is none
+    if kept is not None:
+        check_writable(kept)
+    vertices, topology = read_face(mesh)
+    marks = None if landmarks is None else read_landmarks(landmarks, vertices)
+    made = make_map(vertices, topology, marks, name=str(mesh), say=_say)
+    for note in made.notes:
+        _say(note)
+    if kept is not None:
+        made.save(kept)
+    return made
+
+
+def _say(text: str) -> None:
+    print(f"meshtalk: {text}", file=sys.stderr)

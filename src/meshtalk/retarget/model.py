@@ -9,10 +9,10 @@ from functools import cache, cached_property
 import numpy as np
 from scipy.sparse.csgraph import dijkstra
 
-from meshtalk.corpus.head import Seam, load_head
-from meshtalk.landmarks import head_landmarks
-from meshtalk.retarget.surface import Surface, crosses
-from meshtalk.topology import vertex_normals
+from meshtalk.mesh.head import Seam, load_head
+from meshtalk.mesh.landmarks import head_landmarks
+from meshtalk.mesh.surface import Surface, crosses
+from meshtalk.mesh.topology import vertex_normals
 
 SLITS = ("lips", "lids_left", "lids_right")
 ENDS = {

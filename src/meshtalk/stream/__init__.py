@@ -18,7 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from meshtalk.animate import Animator, AnimatorState
-from meshtalk.audio import n_frames
+from meshtalk.audio.files import n_frames
 from meshtalk.config import SAMPLE_RATE
 from meshtalk.errors import InputError
 from meshtalk.stream.live import WAITING_S, LiveQueue, LiveSound, frames_within, live_packets

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meshtalk.audio import MelFrontend, frame_hops, to_mono
+from meshtalk.audio.files import frame_hops, to_mono
+from meshtalk.audio.mel import MelFrontend
 from meshtalk.clip import Clip
 from meshtalk.config import HOP_RATE, ModelConfig, to_json
 from meshtalk.corpus.clip_rows import ClipRows, Projection

@@ -112,7 +112,8 @@ def heads(
     from meshtalk.assets import asset
     from meshtalk.clip import Clip
     from meshtalk.evaluation.real_speech import read_transcripts
-    from meshtalk.head_map import check_picture, draw, influence_mm, table
+    from meshtalk.files import check_picture
+    from meshtalk.head_map import draw, influence_mm, table
     from meshtalk.resample import at_rate
 
     check_picture(output)

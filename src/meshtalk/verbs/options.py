@@ -119,7 +119,7 @@ class Performing:
         Raises:
             InputError: mesh, map or landmarks do not go together, or not with the model.
         """
-        from meshtalk.corpus.head import load_head
+        from meshtalk.mesh.head import load_head
 
         foreign = self.template is not None and is_foreign(self.template, animator.topology)
         if not foreign and self.map is None:
@@ -140,7 +140,7 @@ class Performing:
         Raises:
             InputError: the mesh, map or landmarks cannot be used.
         """
-        from meshtalk.verbs.retargeting import find_map
+        from meshtalk.retarget.make import find_map
 
         if not self.is_carried(animator):
             return None
@@ -228,8 +228,7 @@ def parse_person(text: str | None) -> str | int | None:
 
 def is_foreign(path: Path, topology: Any) -> bool:
     """Whether a template is a mesh that does not have a topology's vertices."""
-    from meshtalk.retarget.reading import SUFFIXES
-    from meshtalk.template import read_mesh
+    from meshtalk.mesh.files import SUFFIXES, read_mesh
 
     if path.suffix.lower() not in SUFFIXES or not path.is_file():
         return False

@@ -19,7 +19,7 @@ def landmarks(mesh: Positional[Path], points: Positional[Path], /, output: Outpu
         points: JSON of landmark names with vertex numbers or points: {"nose_tip": 331, "chin": [0.0, -7.9, 8.8]}.
         output: topology to write (.npz), for `corpus convert --topology` or `regions apply`; a picture goes beside it (.png).
     """
-    from meshtalk.landmarks import read_landmarks
+    from meshtalk.mesh.landmarks import read_landmarks
     from meshtalk.regions.face import read_mesh_face
     from meshtalk.regions.result import check_output, save_regions
     from meshtalk.regions.warp import regions_from_landmarks
@@ -100,7 +100,7 @@ def show(source: Positional[Path], /, output: Output, mesh: Path | None = None, 
         mesh: the mesh of a topology, which says which vertices but not where they are.
         axes: of that mesh: those that are left, up and out of the face, such as x,z,-y where z is up.
     """
-    from meshtalk.head_map import check_picture
+    from meshtalk.files import check_picture
     from meshtalk.regions.draw import draw_regions
     from meshtalk.regions.face import read_face
     from meshtalk.regions.result import report

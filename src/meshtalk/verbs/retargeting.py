@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any
 
 from tyro.conf import Positional
 
 from meshtalk.errors import InputError
+from meshtalk.retarget.make import _say, find_map
 from meshtalk.verbs.options import FlatLooking, Looking, Output
 
 _AS_USUAL = Looking()
@@ -53,8 +52,8 @@ def landmarks(mesh: Positional[Path], /, output: Output, landmarks: Path | None 
         landmarks: points that are known (.json), to find the others or to show.
     """
     from meshtalk.files import check_writable
-    from meshtalk.landmarks import DESCRIPTIONS, read_landmarks, write_landmarks
-    from meshtalk.retarget.reading import read_face
+    from meshtalk.mesh.files import read_face
+    from meshtalk.mesh.landmarks import DESCRIPTIONS, read_landmarks, write_landmarks
 
     suffix = output.suffix.lower()
     if suffix not in (".json", ".png", ".html"):
@@ -83,46 +82,3 @@ def landmarks(mesh: Positional[Path], /, output: Output, landmarks: Path | None 
             assert made is not None
             draw_landmarks(made.template, made.topology, {k: made.template[v] for k, v in found.items()}, output)
     print(output)
-
-
-def find_map(mesh: Path | None, kept: Path | None, landmarks: Path | None) -> Any:
-    """The map kept in a file; or a new one to a mesh, kept there if a file is named. What was found is said on standard error.
-
-    Raises:
-        InputError: neither is usable, or the kept map is of another mesh.
-    """
-    from meshtalk.files import check_writable
-    from meshtalk.landmarks import read_landmarks
-
-    try:
-        from meshtalk.retarget.make import make_map
-    except ImportError as error:
-        raise InputError(f"retargeting needs {error.name} (not installed) : pip install 'meshtalk[media]'") from None
-    from meshtalk.retarget.map import load_map
-    from meshtalk.retarget.reading import read_face
-
-    if kept is not None and kept.exists():
-        made = load_map(kept)
-        if mesh is not None and read_face(mesh)[1].hash != made.mesh:
-            raise InputError(f"{kept} is a map to another mesh than {mesh} : name another file, and it is made")
-        if landmarks is not None:
-            raise InputError(
-                f"{kept} is there already, so that --landmarks has no say : name another file, or leave one out"
-            )
-        return made
-    if mesh is None:
-        return load_map(kept)  # type: ignore[arg-type]  # says that there is none
-    if kept is not None:
-        check_writable(kept)
-    vertices, topology = read_face(mesh)
-    marks = None if landmarks is None else read_landmarks(landmarks, vertices)
-    made = make_map(vertices, topology, marks, name=str(mesh), say=_say)
-    for note in made.notes:
-        _say(note)
-    if kept is not None:
-        made.save(kept)
-    return made
-
-
-def _say(text: str) -> None:
-    print(f"meshtalk: {text}", file=sys.stderr)

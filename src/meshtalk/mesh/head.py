@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from meshtalk.errors import InputError
-from meshtalk.topology import Topology
+from meshtalk.mesh.topology import Topology
 
 LIPS_APART_M = 6e-5
 """Opening of the lips at rest, everywhere along the contact line: closed to the eye, not yet pressed."""

@@ -11,7 +11,7 @@ from scipy.sparse import coo_matrix, diags
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
-from meshtalk.topology import vertex_normals
+from meshtalk.mesh.topology import vertex_normals
 
 LEAST_COTANGENT = 0.02
 """Half of it: needles must not turn a weight negative."""
