@@ -132,7 +132,7 @@ def read_obj(text: str) -> tuple[np.ndarray, np.ndarray]:
 # ------------------------------------------------------------------------------------------------ faces of any mesh
 
 
-SUFFIXES = (".obj", ".ply", ".stl", ".glb")
+FACE_SUFFIXES = (".obj", ".ply", ".stl", ".glb")
 FEWEST, MOST = 300, 1_000_000
 """Vertices of a mesh that can be made to speak."""
 MOST_BYTES = 2 << 30
@@ -147,8 +147,8 @@ def read_face(path: str | Path) -> tuple[np.ndarray, Topology]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no mesh at {path}")
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path.name} is no mesh that can be read : give one of {', '.join(SUFFIXES)}")
+    if path.suffix.lower() not in FACE_SUFFIXES:
+        raise InputError(f"{path.name} is no mesh that can be read : give one of {', '.join(FACE_SUFFIXES)}")
     if path.stat().st_size == 0:
         raise InputError(f"{path} has nothing in it : export the face again")
     if path.stat().st_size > MOST_BYTES:

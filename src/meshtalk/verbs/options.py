@@ -228,9 +228,9 @@ def parse_person(text: str | None) -> str | int | None:
 
 def is_foreign(path: Path, topology: Any) -> bool:
     """Whether a template is a mesh that does not have a topology's vertices."""
-    from meshtalk.mesh.files import SUFFIXES, read_mesh
+    from meshtalk.mesh.files import FACE_SUFFIXES, read_mesh
 
-    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+    if path.suffix.lower() not in FACE_SUFFIXES or not path.is_file():
         return False
     return path.suffix.lower() == ".stl" or len(read_mesh(path)[0]) != topology.n_vertices
 
