@@ -29,7 +29,7 @@ from meshtalk.audio.files import frame_hops
 from meshtalk.clip import Clip
 from meshtalk.config import PRESETS, TrainConfig
 from meshtalk.corpus.store import CorpusWriter
-from meshtalk.model.autoencoder import MeshTalk
+from meshtalk.model.networks import MeshTalk
 from meshtalk.training.data import clip_features
 
 FPS, FRAME_RATE_HOPS = 30, 100

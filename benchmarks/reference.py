@@ -15,8 +15,7 @@ from meshtalk.audio.files import SAMPLE_RATE, frame_hops, n_frames
 from meshtalk.audio.mel import MelFrontend
 from meshtalk.config import HOP_RATE
 from meshtalk.model.audio_encoder import AudioEncoder
-from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.model.quantizer import gumbel_noise
+from meshtalk.model.networks import MeshTalk, gumbel_noise
 from meshtalk.resample import Smoother
 
 

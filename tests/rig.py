@@ -11,15 +11,14 @@ import numpy as np
 import torch
 
 from meshtalk.animate import Animator
-from meshtalk.checkpoint import Checkpoint
 from meshtalk.clip import Clip, Phone
 from meshtalk.config import AudioConfig, GeometryConfig, LossConfig, ModelConfig, PriorConfig, StageConfig, TrainConfig
 from meshtalk.corpus.store import Corpus, CorpusWriter
 from meshtalk.mesh.head import load_head
 from meshtalk.mesh.topology import Topology
-from meshtalk.model.autoencoder import MeshTalk
+from meshtalk.model.checkpoint import Checkpoint
 from meshtalk.model.geometry import BasisGeometry, DenseGeometry, Identity, opening_pairs, region_arrays
-from meshtalk.model.regressor import Regressor
+from meshtalk.model.networks import MeshTalk, Regressor
 from meshtalk.training.data import Batch, WindowData
 
 FPS = Fraction(30)

@@ -8,8 +8,8 @@ import rig
 from evaluation_rig import Page
 
 from meshtalk import assess, parallel
-from meshtalk.checkpoint import load_checkpoint, save_checkpoint
 from meshtalk.errors import InputError
+from meshtalk.model.checkpoint import load_checkpoint, save_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ import pytest
 import rig
 import soundfile
 
-from meshtalk.checkpoint import load_checkpoint, save_checkpoint
 from meshtalk.cli import main
 from meshtalk.clip import Clip
+from meshtalk.model.checkpoint import load_checkpoint, save_checkpoint
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from test_cli import run
 from test_docs import ROOT, fences, told_by
 from test_stream_cli import give
 
-from meshtalk.checkpoint import save_checkpoint
 from meshtalk.clip import Clip
 from meshtalk.contact_sheet import contact_sheet
 from meshtalk.direction import MAX_BLINKS_PER_MIN, MAX_INTENSITY, MAX_SMOOTHING_S, MAX_STRENGTH
 from meshtalk.export import EXPORTERS, write_mp4
+from meshtalk.model.checkpoint import save_checkpoint
 
 TEXT = (ROOT / "docs/editing.md").read_text(encoding="utf-8")
 COMMANDS = [told_by(line).split(" | ")[-1].strip() for body in fences(TEXT, "sh") for line in body.splitlines()]

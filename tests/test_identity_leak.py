@@ -18,9 +18,9 @@ import measure_identity_leak as tool
 
 from meshtalk.animate import load_model
 from meshtalk.clip import Clip
-from meshtalk.corpus.build import casts
 from meshtalk.mesh.head import Person, load_head
 from meshtalk.model.geometry import IDENTITY_REACH
+from meshtalk.synth.build import casts
 
 HEAD = load_head()
 FRAMES, FPS = 16, Fraction(30)

@@ -16,7 +16,6 @@ from official_rig import SIZES, Case, head_mm, make_case
 from safetensors.numpy import load_file
 
 from meshtalk.animate import Animator
-from meshtalk.checkpoint import load_checkpoint
 from meshtalk.cli import main
 from meshtalk.clip import Clip
 from meshtalk.config import ModelConfig, from_json, to_json
@@ -24,7 +23,8 @@ from meshtalk.direction import Direction
 from meshtalk.errors import InputError
 from meshtalk.evaluation import evaluate
 from meshtalk.measured import MeasuredAnimator
-from meshtalk.model.quantizer import gumbel_noise
+from meshtalk.model.checkpoint import load_checkpoint
+from meshtalk.model.networks import gumbel_noise
 from meshtalk.official import performer
 from meshtalk.official.importer import import_official
 from meshtalk.official.performer import OfficialPerformer

@@ -13,11 +13,11 @@ from meshtalk.assess import load_measured
 from meshtalk.assets import asset
 from meshtalk.cli import main
 from meshtalk.clip import Clip
-from meshtalk.corpus.motion import clip_from_recording
 from meshtalk.demo import expression_clip
 from meshtalk.evaluation import evaluate_real, mixing, read_recordings, sync
 from meshtalk.evaluation.tracks import eyelid_closure
 from meshtalk.mesh.head import load_head
+from meshtalk.synth.clips import clip_from_recording
 
 SPEECH = asset("speech") / "librivox_0930.flac"
 

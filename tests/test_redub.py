@@ -18,7 +18,6 @@ from meshtalk.assess import load_measured
 from meshtalk.assets import asset
 from meshtalk.audio.files import read_audio
 from meshtalk.clip import Clip
-from meshtalk.corpus.motion import clip_from_recording
 from meshtalk.direction import Direction
 from meshtalk.edit import fit_length, redub
 from meshtalk.errors import InputError
@@ -27,6 +26,7 @@ from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.measured import MeasuredAnimator
 from meshtalk.mesh.head import load_head
 from meshtalk.resample import at_rate
+from meshtalk.synth.clips import clip_from_recording
 
 SOUND = rig.speech(11, 1.5)[0]
 ACTED = rig.make_clip(8, 1.2)

@@ -13,11 +13,11 @@ import retarget_rig as meshes
 import rig
 import soundfile
 
-from meshtalk.checkpoint import save_checkpoint
 from meshtalk.cli import main
 from meshtalk.clip import Clip
 from meshtalk.mesh.files import MOST, read_face
 from meshtalk.mesh.landmarks import REQUIRED, read_landmarks
+from meshtalk.model.checkpoint import save_checkpoint
 from meshtalk.retarget.map import load_map
 from meshtalk.retarget.show import draw_landmarks, write_picker
 from meshtalk.stream.sinks import Vertices

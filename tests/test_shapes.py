@@ -9,16 +9,13 @@ import rig
 import torch
 from jaxtyping import TypeCheckError
 
-from meshtalk import losses
 from meshtalk.audio.mel import MelFrontend
 from meshtalk.clip import Clip
 from meshtalk.mesh.topology import lip_opening_m
 from meshtalk.model.audio_encoder import AudioEncoder
-from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.model.decoder import Decoder
-from meshtalk.model.fusion import Fusion
+from meshtalk.model.networks import Decoder, Fusion, MeshTalk, gumbel_softmax, one_hot
 from meshtalk.model.prior import Prior
-from meshtalk.model.quantizer import gumbel_softmax, one_hot
+from meshtalk.training import losses
 
 B, T, H, C, A = 2, 5, 3, 4, 6
 N = len(rig.SHAPES)

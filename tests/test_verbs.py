@@ -228,7 +228,7 @@ def test_every_option_of_redub_reaches_the_library(monkeypatch, told, args, chan
 @pytest.fixture(scope="module")
 def head_model(tmp_path_factory) -> Path:
     """The packaged head, moved by an untrained model."""
-    from meshtalk.checkpoint import save_checkpoint
+    from meshtalk.model.checkpoint import save_checkpoint
 
     folder = tmp_path_factory.mktemp("head") / "model"
     save_checkpoint(folder, rig.head_checkpoint())

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from meshtalk.corpus.build import casts
 from meshtalk.mesh.head import Person, load_head
 from meshtalk.mesh.topology import vertex_normals
 from meshtalk.model.geometry import MM
+from meshtalk.synth.build import casts
 
 DRAWN = 16
 NOISE_MM = 0.3

@@ -19,8 +19,6 @@ from meshtalk.assess import load_measured
 from meshtalk.assets import asset
 from meshtalk.audio.files import read_audio
 from meshtalk.clip import Clip, Phone
-from meshtalk.corpus.align import align
-from meshtalk.corpus.motion import make_clip
 from meshtalk.edit import redub, swap
 from meshtalk.evaluation import tracks
 from meshtalk.evaluation.real_speech import read_transcripts
@@ -28,6 +26,8 @@ from meshtalk.head_map import draw, heads_of, influence_mm
 from meshtalk.measured import MeasuredAnimator
 from meshtalk.mesh.head import load_head
 from meshtalk.render import Look, Renderer
+from meshtalk.synth.align import align
+from meshtalk.synth.clips import make_clip
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 PERFORMED, SAID = "librivox_0870", "librivox_0890"

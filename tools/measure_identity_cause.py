@@ -16,13 +16,13 @@ from measure_identity_leak import REGIONS, SEED, Sound, packaged_sounds
 from meshtalk.assess import load_measured
 from meshtalk.clip import Clip
 from meshtalk.config import SAMPLE_RATE
-from meshtalk.corpus.build import casts, jobs, listening
-from meshtalk.corpus.motion import FPS, make_clip
-from meshtalk.corpus.upper_face import EMOTIONS, upper_face
 from meshtalk.evaluation import metrics
 from meshtalk.measured import MeasuredAnimator
 from meshtalk.mesh.head import Person, load_head
 from meshtalk.model.geometry import MM
+from meshtalk.synth.build import casts, jobs, listening
+from meshtalk.synth.clips import FPS, make_clip
+from meshtalk.synth.upper_face import EMOTIONS, upper_face
 
 SPEAKING, LISTENING = 1222, 21
 """Training clips of the packaged model: docs and MODEL_CARD.md."""

@@ -26,15 +26,15 @@ from meshtalk.assets import asset
 from meshtalk.audio.files import read_audio
 from meshtalk.clip import Clip, Phone
 from meshtalk.config import SAMPLE_RATE
-from meshtalk.corpus.align import align
-from meshtalk.corpus.build import casts
-from meshtalk.corpus.motion import make_clip
 from meshtalk.errors import InputError
 from meshtalk.evaluation import sync, tracks
 from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.measured import MeasuredAnimator
 from meshtalk.mesh.head import Person, load_head
 from meshtalk.model.geometry import MM, BasisGeometry
+from meshtalk.synth.align import align
+from meshtalk.synth.build import casts
+from meshtalk.synth.clips import make_clip
 
 REGIONS = ("lips", "mouth", "upper_face", "eyelids")
 SEED = 0

@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from meshtalk.config import PRESETS, GeometryConfig
-from meshtalk.corpus.build import LICENCES, casts, performance, rng_of
-from meshtalk.corpus.motion import FPS, make_clip
-from meshtalk.corpus.speech import synthesize
 from meshtalk.corpus.store import Corpus, CorpusWriter
 from meshtalk.mesh.head import load_head
+from meshtalk.synth.build import LICENCES, casts, performance, rng_of
+from meshtalk.synth.clips import FPS, make_clip
+from meshtalk.synth.speech import synthesize
 from meshtalk.training.data import print_progress
 from meshtalk.training.run import quick, train
 

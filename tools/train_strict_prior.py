@@ -15,13 +15,13 @@ from pathlib import Path
 
 import torch
 
-from meshtalk.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from meshtalk.config import TrainConfig, from_json
 from meshtalk.corpus.store import Corpus
-from meshtalk.model.autoencoder import MeshTalk
+from meshtalk.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from meshtalk.model.networks import MeshTalk
 from meshtalk.training.data import WindowData, print_progress
 from meshtalk.training.loop import Trainer
-from meshtalk.training.stages import Stage2
+from meshtalk.training.steps import Stage2
 from meshtalk.training.validation import validate_stage2
 
 

@@ -16,7 +16,6 @@ from typing_extensions import Unpack
 
 from meshtalk.assets import asset
 from meshtalk.audio.files import n_frames, read_audio, to_mono
-from meshtalk.checkpoint import Checkpoint, load_checkpoint
 from meshtalk.clip import CHUNK, Clip, Recipe
 from meshtalk.config import SAMPLE_RATE
 from meshtalk.direction import Direction, Director, check_strength, region_scale, rest_motion
@@ -24,9 +23,10 @@ from meshtalk.errors import InputError
 from meshtalk.files import spooled
 from meshtalk.mesh.files import check_template, read_template
 from meshtalk.mesh.head import Person, load_head
+from meshtalk.model.checkpoint import Checkpoint, load_checkpoint
+from meshtalk.model.fast_sampler import Precision
 from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry, Pose
-from meshtalk.model.regressor import Regressor
-from meshtalk.model.sampler import Precision
+from meshtalk.model.networks import Regressor
 from meshtalk.official.performer import OfficialPerformer
 from meshtalk.performance import AnimatorState, Performer, Take, check_sampling, frame_rate
 from meshtalk.resample import Resampler

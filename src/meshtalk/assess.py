@@ -18,9 +18,7 @@ from meshtalk import evaluation, parallel
 from meshtalk.animate import Animator, load_model
 from meshtalk.assets import asset
 from meshtalk.audio.mel import MelFrontend
-from meshtalk.checkpoint import load_checkpoint
 from meshtalk.clip import Clip
-from meshtalk.corpus.motion import clip_from_recording
 from meshtalk.corpus.store import Corpus
 from meshtalk.errors import InputError
 from meshtalk.evaluation import Report
@@ -30,10 +28,12 @@ from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.files import check_writable
 from meshtalk.measured import MeasuredAnimator
 from meshtalk.mesh.head import load_head
+from meshtalk.model.checkpoint import load_checkpoint
 from meshtalk.model.phonetic_trunk import HOPS, PhoneticTrunk
 from meshtalk.parallel import Lost, check_workers, one_thread
 from meshtalk.render import Look, Renderer
 from meshtalk.resample import at_rate
+from meshtalk.synth.clips import clip_from_recording
 
 OURS = "meshtalk"
 STRIPS, MOMENTS, PICTURE_PX = 3, 6, 320

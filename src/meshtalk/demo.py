@@ -14,12 +14,12 @@ from meshtalk.assets import asset
 from meshtalk.audio.files import read_audio
 from meshtalk.clip import Clip, Phone
 from meshtalk.contact_sheet import contact_sheet
-from meshtalk.corpus.align import align
-from meshtalk.corpus.motion import make_clip
 from meshtalk.errors import InputError
 from meshtalk.evaluation import sync, tracks
 from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.mesh.head import load_head
+from meshtalk.synth.align import align
+from meshtalk.synth.clips import make_clip
 
 
 @dataclass(frozen=True)

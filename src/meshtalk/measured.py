@@ -13,14 +13,14 @@ from torch import Tensor
 from meshtalk.animate import Animator
 from meshtalk.audio.files import frame_hops, to_mono
 from meshtalk.audio.mel import MelFrontend
-from meshtalk.checkpoint import Checkpoint
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.model.audio_encoder import AudioEncoder
-from meshtalk.model.autoencoder import MeshTalk
+from meshtalk.model.audio_stream import padded_mel
+from meshtalk.model.checkpoint import Checkpoint
+from meshtalk.model.networks import MeshTalk
 from meshtalk.official.performer import OfficialPerformer
 from meshtalk.resample import Smoother
-from meshtalk.training.data import padded_mel
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,11 @@ from meshtalk.clip import exact_rate
 from meshtalk.config import HOP_RATE, SAMPLE_RATE, ModelConfig
 from meshtalk.direction import Director, DirectorState
 from meshtalk.errors import InputError
-from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.model.compiled_networks import SHORT, CompiledDecoder, CompiledEncoder
-from meshtalk.model.expression_encoder import LstmState
-from meshtalk.model.hearing import Hearing, HearingState
+from meshtalk.model.audio_stream import Hearing, HearingState
+from meshtalk.model.fast_networks import SHORT, CompiledDecoder, CompiledEncoder
+from meshtalk.model.fast_sampler import Precision, Sampler, SamplerState
+from meshtalk.model.networks import LstmState, MeshTalk, Regressor, gumbel_noise
 from meshtalk.model.prior import Prior, PriorState
-from meshtalk.model.quantizer import gumbel_noise
-from meshtalk.model.regressor import Regressor
-from meshtalk.model.sampler import Precision, Sampler, SamplerState
 from meshtalk.resample import WAITS_FRAMES as RESAMPLER_FRAMES
 from meshtalk.resample import Resampler, ResamplerState, Smoother
 

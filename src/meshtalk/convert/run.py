@@ -17,7 +17,7 @@ import numpy as np
 
 from meshtalk.convert.make import Dropped, Work, make
 from meshtalk.convert.plan import ENOUGH_PEOPLE, Options, Plan, own_splits
-from meshtalk.corpus.claim import Maker
+from meshtalk.corpus.ownership import Maker
 from meshtalk.corpus.store import SPLITS, VALID, ClipInfo, Corpus, CorpusWriter
 from meshtalk.errors import InputError
 from meshtalk.mesh.topology import Topology

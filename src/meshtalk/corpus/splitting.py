@@ -7,9 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from meshtalk.corpus.build import LISTENER
 from meshtalk.corpus.splits import ENOUGH, HELD_OUT, hold_out
-from meshtalk.corpus.store import SPLITS, ClipInfo, Corpus, read_manifest
+from meshtalk.corpus.store import LISTENER, SPLITS, ClipInfo, Corpus, read_manifest
 from meshtalk.errors import InputError
 from meshtalk.files import write_json
 

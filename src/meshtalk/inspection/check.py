@@ -14,9 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from meshtalk.corpus.build import LISTENER
-from meshtalk.corpus.kokoro import cache_folder
-from meshtalk.corpus.store import ClipInfo, Corpus
+from meshtalk.corpus.store import LISTENER, ClipInfo, Corpus
 from meshtalk.errors import InputError
 from meshtalk.files import write_json
 from meshtalk.inspection.duplicates import pairs
@@ -25,6 +23,7 @@ from meshtalk.inspection.kept import Kept, Place, measure
 from meshtalk.inspection.measure import Measured, mouth_curve
 from meshtalk.inspection.timing import ENOUGH_CLIPS, NONE, Fit, Timing, timings
 from meshtalk.parallel import in_order, pool
+from meshtalk.synth.kokoro import cache_folder
 
 SHOWN = 10
 """Findings of each kind that are printed; --json and --html have all."""

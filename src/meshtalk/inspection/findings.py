@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from meshtalk.corpus.build import LISTENER
 from meshtalk.corpus.splits import ENOUGH
-from meshtalk.corpus.store import ClipInfo, Corpus
+from meshtalk.corpus.store import LISTENER, ClipInfo, Corpus
 from meshtalk.corpus.summary import shared_with_train
 from meshtalk.errors import InputError
 from meshtalk.inspection.duplicates import Pair

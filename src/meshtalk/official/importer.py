@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meshtalk.checkpoint import Checkpoint, save_checkpoint
 from meshtalk.config import AudioConfig, GeometryConfig, ModelConfig, OfficialSound, PriorConfig
 from meshtalk.errors import InputError
 from meshtalk.files import atomic_folder
 from meshtalk.mesh.files import HEIGHT_M, read_mesh
 from meshtalk.mesh.topology import Topology
-from meshtalk.model.autoencoder import MeshTalk
+from meshtalk.model.checkpoint import Checkpoint, save_checkpoint
 from meshtalk.model.geometry import MM, DenseGeometry, opening_pairs, region_arrays
+from meshtalk.model.networks import MeshTalk
 from meshtalk.official.state_dicts import DILATIONS, PRIOR_DILATIONS, Arrays, OfficialWeights, Sizes, read_weights
 
 FAR_MM = 50.0

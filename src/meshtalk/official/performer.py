@@ -11,10 +11,9 @@ from torch import Tensor
 from meshtalk.audio.files import n_frames
 from meshtalk.config import SAMPLE_RATE, ModelConfig
 from meshtalk.errors import InputError
-from meshtalk.model.autoencoder import MeshTalk
+from meshtalk.model.fast_sampler import Precision
+from meshtalk.model.networks import MeshTalk, Regressor
 from meshtalk.model.official_mel import WINDOW, OfficialMel
-from meshtalk.model.regressor import Regressor
-from meshtalk.model.sampler import Precision
 from meshtalk.performance import Actor, Take
 
 MEAN_LEVEL = 0.01

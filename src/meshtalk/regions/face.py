@@ -82,7 +82,7 @@ def read_face(path: Path, mesh: Path | None = None, axes: str | None = None) -> 
 
 def _of_folder(path: Path) -> Face:
     if (path / "config.json").is_file():
-        from meshtalk.checkpoint import load_checkpoint
+        from meshtalk.model.checkpoint import load_checkpoint
 
         model = load_checkpoint(path)
         return Face(model.topology, np.asarray(model.template, np.float64))

@@ -8,7 +8,7 @@ import numpy as np
 
 from meshtalk.clip import CHUNK, Clip
 from meshtalk.config import GeometryConfig
-from meshtalk.corpus.clip_rows import Projection
+from meshtalk.corpus.rows import Projection
 from meshtalk.corpus.store import LINEAR, ClipInfo, Corpus
 from meshtalk.errors import InputError
 from meshtalk.mesh.topology import Topology

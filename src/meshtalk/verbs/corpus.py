@@ -21,7 +21,7 @@ def build(output: Output, minutes: float = 60.0, seed: int = 0, workers: int = 2
         seed: the same seed gives the same corpus.
         workers: processes.
     """
-    from meshtalk.corpus.build import build_corpus
+    from meshtalk.synth.build import build_corpus
 
     with one_line() as show:
         made = build_corpus(output, minutes=minutes, seed=seed, workers=workers, progress=show)
@@ -77,7 +77,7 @@ def from_speech(source: Positional[Path], output: Positional[Path], /, seed: int
         seed: of faces, moods, blinks and gaze.
         workers: processes.
     """
-    from meshtalk.corpus.from_speech import corpus_from_speech
+    from meshtalk.synth.from_speech import corpus_from_speech
 
     with one_line() as show:
         corpus, report = corpus_from_speech(source, output, seed=seed, workers=workers, progress=show)
@@ -180,7 +180,7 @@ def merge(sources: Positional[tuple[Path, ...]], /, output: Output) -> None:
         sources: corpus folders, two at least; they are only read, and share their files with the new one where the disk can.
         output: corpus folder to make, or to go on with.
     """
-    from meshtalk.corpus.merging import merge as run
+    from meshtalk.corpus.merge import merge as run
 
     with one_line() as show:
         corpus, report = run(sources, output, progress=show)

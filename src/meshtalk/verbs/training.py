@@ -46,7 +46,7 @@ def train(
     from meshtalk.training.progress import console
     from meshtalk.training.run import quick, slower
     from meshtalk.training.run import train as run
-    from meshtalk.training.stopping import Stopped
+    from meshtalk.training.signals import Stopped
 
     if preset not in PRESETS:
         raise InputError(f"there is no preset {preset!r} : choose one of {', '.join(PRESETS)}")

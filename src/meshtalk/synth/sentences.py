@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
-from meshtalk.corpus.align import dictionary, language_model, words_of
+from meshtalk.synth.align import dictionary, language_model, words_of
 
 COMMON_WORDS = 5000
 """The most probable words of the dictionary: the English whose diphones are counted."""

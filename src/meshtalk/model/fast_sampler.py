@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from meshtalk.model import kernels
+from meshtalk.model import fast_sampler_kernels as kernels
 from meshtalk.model.prior import HeadLayer, Prior
 
 Precision = Literal["float32", "bfloat16"]
@@ -146,7 +146,14 @@ class Sampler:
         for index in range(frames):
             frame = state.frame + index
             recall = partial(
-                kernels.recall, self._near, self._far, self.dilations, state.past, state.ahead, frame, history
+                kernels.recall,
+                self._near,
+                self._far,
+                self.dilations,
+                state.past,
+                state.ahead,
+                frame,
+                history,
             )
             _in_parts(recall, width, threads)
             slot = frame % self.depth

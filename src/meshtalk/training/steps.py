@@ -12,14 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from meshtalk import losses
 from meshtalk.config import LossConfig, TrainConfig
-from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.model.quantizer import gumbel_softmax
-from meshtalk.model.regressor import Regressor
+from meshtalk.model.networks import MeshTalk, Regressor, gumbel_softmax
+from meshtalk.training import losses
 from meshtalk.training.data import Batch, WindowData
-from meshtalk.training.draws import WholeDraws
 from meshtalk.training.loop import Step
+from meshtalk.training.rng import WholeDraws
 from meshtalk.training.validation import clip_labels
 
 if TYPE_CHECKING:
@@ -30,7 +28,7 @@ EVENT_MM = 0.25
 
 
 class Losses:
-    """The terms of losses.py bound to a geometry and their weights."""
+    """The terms of `losses` bound to a geometry and their weights."""
 
     def __init__(self, model: MeshTalk | Regressor, config: LossConfig) -> None:
         self.geometry, self.config = model.geometry, config

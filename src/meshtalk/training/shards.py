@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meshtalk.corpus.clip_rows import OPEN_FILES, OpenFile, Read, read_all
+from meshtalk.corpus.rows import OPEN_FILES, OpenFile, Read, read_all
 from meshtalk.corpus.store import ClipInfo
 from meshtalk.errors import InputError
 from meshtalk.files import atomic

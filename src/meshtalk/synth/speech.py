@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.clip import Phone
-from meshtalk.corpus import kokoro
-from meshtalk.corpus.align import RATE_HZ, align
 from meshtalk.errors import InputError
+from meshtalk.synth import kokoro
+from meshtalk.synth.align import RATE_HZ, align
 
 SPEED = (0.85, 1.2)
 PITCH = (0.94, 1.06)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from meshtalk.corpus.claim import Maker
+from meshtalk.corpus.ownership import Maker
 from meshtalk.corpus.store import LINEAR, RECORD, SPLITS, ClipInfo, Corpus, CorpusWriter, check_name
 from meshtalk.corpus.summary import shared_with_train, some_of
 from meshtalk.errors import InputError

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.clip import Clip, Phone
-from meshtalk.corpus.align import align
-from meshtalk.corpus.articulation import articulate
-from meshtalk.corpus.lips import compose
-from meshtalk.corpus.store import Corpus, CorpusWriter
-from meshtalk.corpus.upper_face import upper_face
+from meshtalk.corpus.store import ClipInfo, Corpus, CorpusWriter
 from meshtalk.errors import InputError
 from meshtalk.mesh.head import Person, load_head
+from meshtalk.synth.align import align
+from meshtalk.synth.articulation import articulate
+from meshtalk.synth.lips import compose
+from meshtalk.synth.upper_face import upper_face
 
 FPS = Fraction(30)
 VERSION = 1
@@ -88,6 +88,21 @@ def mixed_clip(
     upper = np.concatenate([upper, upper[::-1]])[np.arange(len(mouth)) % (2 * len(upper))]
     weights = (compose(mouth, upper, person) * person.gains).astype(np.float32)
     return replace(said, template=person.template, weights=weights, subject=person.name, emotion=emotion)
+
+
+def mixed(corpus: Corpus, speech: ClipInfo, expression: ClipInfo, face: ClipInfo) -> Clip:
+    """What a performance would have been: one clip's speech, another's upper face and emotion, a third's person.
+
+    As long as `speech`; a shorter expression plays forwards and backwards. Composed again from the seeds, because an emotion
+    moves the mouth too and the stored weights cannot be taken apart.
+
+    Raises:
+        InputError: the clips were not made by `meshtalk corpus build`.
+    """
+    if speech.seed is None or expression.seed is None:
+        raise InputError("clips that were captured cannot be composed again : only a built corpus knows its seeds")
+    said = corpus.load(speech)
+    return mixed_clip(said, speech.seed, expression.emotion, expression.n_frames, expression.seed, face.subject)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,9 +18,8 @@ from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.mesh.head import load_head
 from meshtalk.mesh.topology import Topology
-from meshtalk.model.autoencoder import MeshTalk
 from meshtalk.model.geometry import BasisGeometry, DenseGeometry, Identity, opening_pairs, region_arrays
-from meshtalk.model.regressor import Regressor
+from meshtalk.model.networks import MeshTalk, Regressor
 
 FORMAT = "meshtalk-model-1"
 PACKAGED_HEAD = "packaged head"

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meshtalk.corpus.rooms import Rooms
+from meshtalk.corpus.buffers import Rooms
 from meshtalk.corpus.store import DENSE, LINEAR, ClipInfo, Corpus
 from meshtalk.errors import InputError
 

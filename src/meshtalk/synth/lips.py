@@ -8,8 +8,8 @@ from functools import cache
 
 import numpy as np
 
-from meshtalk.corpus.coarticulation import smoothstep, soft_limit
 from meshtalk.mesh.head import Person, load_head
+from meshtalk.synth.coarticulation import smoothstep, soft_limit
 
 PUCKER_LIMIT = 0.85
 """Beyond this the lips of the head cross."""

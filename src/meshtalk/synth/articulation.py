@@ -10,10 +10,10 @@ import numpy as np
 
 from meshtalk.audio.files import n_frames as audio_frames
 from meshtalk.clip import Phone
-from meshtalk.corpus import coarticulation as co
-from meshtalk.corpus.lips import PUCKER_LIMIT, default_lips, shape_names
-from meshtalk.corpus.phones import GESTURES, LABIODENTAL, segments
 from meshtalk.errors import InputError
+from meshtalk.synth import coarticulation as co
+from meshtalk.synth.lips import PUCKER_LIMIT, default_lips, shape_names
+from meshtalk.synth.phones import GESTURES, LABIODENTAL, segments
 
 CLOSED_MM = 0.1
 """Lip gap that a closure aims at on the default face: touching, not crushed."""

@@ -23,20 +23,20 @@ import numpy as np
 
 from meshtalk.audio.files import read_audio
 from meshtalk.clip import Phone
-from meshtalk.corpus.align import RATE_HZ, align
-from meshtalk.corpus.align import VERSION as ALIGNER_VERSION
-from meshtalk.corpus.build import Job, casts, key_of, motion_digest, performance, rng_of
-from meshtalk.corpus.claim import Maker
-from meshtalk.corpus.kokoro import cache_folder
-from meshtalk.corpus.motion import FPS, make_clip
+from meshtalk.corpus.ownership import Maker
 from meshtalk.corpus.splits import ENOUGH
-from meshtalk.corpus.spoken import Folder, Spoken, read_folder, splits_of
 from meshtalk.corpus.store import SPLITS, ClipInfo, Corpus, CorpusWriter
 from meshtalk.corpus.summary import some_of
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.mesh.head import load_head
 from meshtalk.parallel import in_order, pool
+from meshtalk.synth.align import RATE_HZ, align
+from meshtalk.synth.align import VERSION as ALIGNER_VERSION
+from meshtalk.synth.build import Job, casts, key_of, motion_digest, performance, rng_of
+from meshtalk.synth.clips import FPS, make_clip
+from meshtalk.synth.kokoro import cache_folder
+from meshtalk.synth.recordings import Folder, Spoken, read_folder, splits_of
 
 MAKER = Maker("speech.json")
 NOT_FOUND = "its words were not found in the sound"

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from meshtalk.corpus.align import dictionary, words_of
 from meshtalk.corpus.splits import ENOUGH, hold_out
 from meshtalk.errors import InputError
+from meshtalk.synth.align import dictionary, words_of
 
 LISTING = "transcripts.tsv"
 SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac")

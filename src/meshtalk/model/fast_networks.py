@@ -11,10 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from meshtalk.model.decoder import Decoder
-from meshtalk.model.expression_encoder import ExpressionEncoder, LstmState
-from meshtalk.model.fusion import Fusion
-from meshtalk.model.network_kernels import decode, encode
+from meshtalk.model.fast_networks_kernels import decode, encode
+from meshtalk.model.networks import Decoder, ExpressionEncoder, Fusion, LstmState
 
 SHORT = 4
 """Up to so many frames of all takes together the kernels are faster than torch."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from meshtalk.config import HOP_RATE
 from meshtalk.model.audio_encoder import AudioEncoder
 from meshtalk.model.phonetic_trunk import FeatureExtractor
 from meshtalk.model.streaming import Tails
@@ -71,3 +73,10 @@ class Hearing:
         past = min(next_hop - state.first_hop, state.known[0].shape[1])
         known = tuple(known[:, past:].clone() for known in state.known)
         return codes, replace(state, known=known, first_hop=state.first_hop + past)
+
+
+def padded_mel(mel: np.ndarray, encoder: AudioEncoder, fps: Fraction, silence: float) -> np.ndarray:
+    """Mel of a clip with the silence before and after that the encoder's reach and look-ahead need."""
+    # a clip's sound may end up to a frame before its motion does
+    after = encoder.lookahead + int(HOP_RATE / fps) + 1
+    return np.pad(mel, ((encoder.reach, after), (0, 0)), constant_values=silence)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meshtalk.model.network_kernels import PLAIN, run_stack
+from meshtalk.model.fast_networks_kernels import PLAIN, run_stack
 from meshtalk.model.streaming import Tails
 
 

@@ -11,8 +11,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from meshtalk.corpus.coarticulation import smoothstep, soft_limit
 from meshtalk.errors import InputError
+from meshtalk.synth.coarticulation import smoothstep, soft_limit
 
 EMOTIONS: Mapping[str, Mapping[str, float]] = {
     "neutral": {},
@@ -79,7 +79,7 @@ def upper_face(
     Raises:
         InputError: unknown emotion, or a strength outside 0..1.
     """
-    from meshtalk.corpus.lips import lid_shares, shape_names
+    from meshtalk.synth.lips import lid_shares, shape_names
 
     if emotion not in EMOTIONS:
         raise InputError(f"emotion {emotion!r} is unknown; choose one of {', '.join(EMOTIONS)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from meshtalk.jit import compiled
-from meshtalk.model.kernels import FAST, TILE, tile
+from meshtalk.model.fast_sampler_kernels import FAST, TILE, tile
 
 PLAIN, LEAKY, CLAMPED, STEM = 0, 1, 2, 3
 """Activations: none, leaky ReLU of slope 0.2, that and at least −0.4, ReLU with an affine map before the last."""

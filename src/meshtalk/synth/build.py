@@ -17,19 +17,19 @@ import numpy as np
 import soundfile
 
 from meshtalk.clip import Phone
-from meshtalk.corpus.align import RATE_HZ, SILENCE, align
-from meshtalk.corpus.align import VERSION as ALIGNER_VERSION
-from meshtalk.corpus.kokoro import cache_folder
-from meshtalk.corpus.motion import FPS, make_clip
-from meshtalk.corpus.motion import VERSION as MOTION_VERSION
-from meshtalk.corpus.sentences import sentences
-from meshtalk.corpus.speech import HELD_OUT, VOICES, Utterance, synthesize
-from meshtalk.corpus.store import SPLITS, ClipInfo, Corpus, CorpusWriter
-from meshtalk.corpus.upper_face import EMOTIONS
+from meshtalk.corpus.store import LISTENER, SPLITS, ClipInfo, Corpus, CorpusWriter
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.mesh.head import load_head
 from meshtalk.parallel import in_order, pool
+from meshtalk.synth.align import RATE_HZ, SILENCE, align
+from meshtalk.synth.align import VERSION as ALIGNER_VERSION
+from meshtalk.synth.clips import FPS, make_clip
+from meshtalk.synth.clips import VERSION as MOTION_VERSION
+from meshtalk.synth.kokoro import cache_folder
+from meshtalk.synth.sentences import sentences
+from meshtalk.synth.speech import HELD_OUT, VOICES, Utterance, synthesize
+from meshtalk.synth.upper_face import EMOTIONS
 
 SPEECH_VERSION = 1
 """Raise when voices, sentences' synthesis or alignment change: cached utterances are then made again."""
@@ -42,8 +42,6 @@ HELD_OUT_PEOPLE = {"val": 3, "test": 5}
 NEUTRAL_SHARE = 0.28
 LISTENING_SHARE = 0.06
 """Part of the training minutes in which nobody speaks: a face that listens rests its mouth and goes on blinking."""
-LISTENER = "silence"
-"""Stands where a voice's name does in those clips."""
 LISTENING_S = (8.0, 14.0)
 ROOM_DB = (-90.0, -50.0)
 DIGITAL_SILENCE_SHARE = 0.3

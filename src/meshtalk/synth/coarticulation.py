@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from meshtalk.corpus.phones import BILABIAL, GESTURES, SILENCE, TRANSPARENT, VOWELS, Segment
+from meshtalk.synth.phones import BILABIAL, GESTURES, SILENCE, TRANSPARENT, VOWELS, Segment
 
 GRID_HZ = 300
 """Rate of the internal time grid."""
