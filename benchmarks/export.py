@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from meshtalk.animate import load_model
 from meshtalk.assets import asset
 from meshtalk.audio.files import read_audio
 from meshtalk.clip import Clip
 from meshtalk.export import EXPORTERS, SEQUENCES, export
+from meshtalk.inference.animator import load_model
 from meshtalk.mesh.files import read_mesh
 
 SECONDS = 10

@@ -16,11 +16,11 @@ import torch
 from models import speech
 from reference import animate_slowly
 
-from meshtalk.animate import Animator
 from meshtalk.audio.files import SAMPLE_RATE, frame_hops
 from meshtalk.audio.mel import MelFrontend
 from meshtalk.config import PRESETS, GeometryConfig
 from meshtalk.corpus.store import Corpus
+from meshtalk.inference.animator import Animator
 from meshtalk.model.fast_sampler import Sampler
 from meshtalk.model.networks import MeshTalk, gumbel_noise
 from meshtalk.render import Renderer

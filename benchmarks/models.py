@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from meshtalk.animate import Animator
 from meshtalk.assets import asset
 from meshtalk.audio.files import SAMPLE_RATE, read_audio
 from meshtalk.config import PRESETS
 from meshtalk.evaluation.real_speech import read_transcripts
+from meshtalk.inference.animator import Animator
 from meshtalk.mesh.topology import Topology
 from meshtalk.model.checkpoint import Checkpoint
 from meshtalk.model.fast_sampler import Precision

@@ -24,11 +24,11 @@ import torch
 from models import PUBLISHED_VERTICES, random_animator, sheet, speech
 from torch.utils.flop_counter import FlopCounterMode
 
-from meshtalk.animate import load_model
 from meshtalk.audio.files import frame_hops
 from meshtalk.clip import Clip
 from meshtalk.config import PRESETS, TrainConfig
 from meshtalk.corpus.store import CorpusWriter
+from meshtalk.inference.animator import load_model
 from meshtalk.model.networks import MeshTalk
 from meshtalk.training.data import clip_features
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meshtalk.animate import Animator
 from meshtalk.audio.files import SAMPLE_RATE, frame_hops, n_frames
 from meshtalk.audio.mel import MelFrontend
 from meshtalk.config import HOP_RATE
+from meshtalk.inference.animator import Animator
 from meshtalk.model.audio_encoder import AudioEncoder
 from meshtalk.model.networks import MeshTalk, gumbel_noise
 from meshtalk.resample import Smoother

@@ -23,12 +23,12 @@ import measures
 import torch
 from models import random_animator
 
-from meshtalk.animate import Animator, load_model
 from meshtalk.assets import asset
 from meshtalk.audio.files import read_audio
 from meshtalk.corpus.store import Corpus
 from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.files import atomic
+from meshtalk.inference.animator import Animator, load_model
 from meshtalk.synth.clips import Recording, corpus_from_recordings
 
 THREADS = (1, 2)

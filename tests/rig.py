@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from meshtalk.animate import Animator
 from meshtalk.clip import Clip, Phone
 from meshtalk.config import AudioConfig, GeometryConfig, LossConfig, ModelConfig, PriorConfig, StageConfig, TrainConfig
 from meshtalk.corpus.store import Corpus, CorpusWriter
+from meshtalk.inference.animator import Animator
 from meshtalk.mesh.head import load_head
 from meshtalk.mesh.topology import Topology
 from meshtalk.model.checkpoint import Checkpoint

@@ -7,8 +7,9 @@ import pytest
 import rig
 from evaluation_rig import Page
 
-from meshtalk import assess, parallel
+from meshtalk import parallel
 from meshtalk.errors import InputError
+from meshtalk.evaluation import run as assess
 from meshtalk.model.checkpoint import load_checkpoint, save_checkpoint
 
 

@@ -24,13 +24,13 @@ from hypothesis import strategies as st
 from test_cli import refused, run
 
 from meshtalk import parallel
-from meshtalk.animate import load_model
 from meshtalk.batch import animate_all
 from meshtalk.batch.ledger import LEDGER
 from meshtalk.batch.recordings import find_recordings
 from meshtalk.batch.run import LOCK, REPORT
 from meshtalk.cli import main
 from meshtalk.errors import InputError
+from meshtalk.inference.animator import load_model
 
 NAMES = ("a.wav", "b.flac", "far/away/c.wav", "far/d.v2.wav")
 OPTIONS = {"temperature": 0.7, "fps": "25"}

@@ -16,7 +16,7 @@ import pytest
 from player_rig import head_clip
 from test_glb import dense, wild
 
-from meshtalk.export.components import TOLERANCE_M
+from meshtalk.export.morph_targets import TOLERANCE_M
 
 TOOLS = Path(__file__).parent.parent / "tools"
 sys.path.insert(0, str(TOOLS))

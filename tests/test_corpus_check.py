@@ -19,11 +19,11 @@ import soundfile
 import soxr
 from test_cli import refused, run
 
+from meshtalk.check import page
+from meshtalk.check.check import Report, check
 from meshtalk.cli import main
 from meshtalk.clip import Clip
 from meshtalk.corpus.store import AUDIO, DENSE, VALID, Corpus, CorpusWriter
-from meshtalk.inspection import page
-from meshtalk.inspection.check import Report, check
 from meshtalk.mesh.topology import Topology
 from meshtalk.mesh.units import Space
 

@@ -12,7 +12,7 @@ from PIL import Image
 from meshtalk.errors import InputError
 from meshtalk.mesh.head import NAMED, Head, load_head
 from meshtalk.render import Look, Renderer, View, dress, kernels
-from meshtalk.render.kinds import HAIR
+from meshtalk.render.look import HAIR
 
 PX = 96
 

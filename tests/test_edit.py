@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 from official_rig import make_case
 from test_animate import ANIMATORS, AUDIO, TINY, whole
 
-from meshtalk.animate import MAX_TAKES, Animator, load_model
 from meshtalk.clip import Clip, Phone, Recipe
-from meshtalk.direction import Direction
-from meshtalk.edit import again, redub, same_motion, swap
 from meshtalk.errors import InputError
-from meshtalk.head_map import influence_mm
-from meshtalk.measured import MeasuredAnimator
+from meshtalk.inference.animator import MAX_TAKES, Animator, load_model
+from meshtalk.inference.direction import Direction
+from meshtalk.inference.edit import again, redub, same_motion, swap
+from meshtalk.inference.heads import influence_mm
+from meshtalk.inference.latents import MeasuredAnimator
 from meshtalk.model.checkpoint import load_checkpoint, save_checkpoint
 from meshtalk.official.importer import import_official
 from meshtalk.resample import at_rate
@@ -95,7 +95,7 @@ def test_the_packaged_model_does_not_mind_who_counts_with_it(tmp_path):
     finally:
         torch.set_num_threads(threads)
     before, other = (str(tmp_path / f"{name}.npz") for name in ("before", "other"))
-    code = "from meshtalk import *; from meshtalk.edit import again; "
+    code = "from meshtalk import *; from meshtalk.inference.edit import again; "
     code += f"again(load_model(), Clip.load({before!r})).save({other!r})"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert (tmp_path / "other.npz").read_bytes() == (tmp_path / "before.npz").read_bytes()

@@ -115,7 +115,7 @@ def test_what_cannot_be_written(capsys, here, case):
 
 
 def test_interrupted_it_leaves_nothing_and_says_so(capsys, here, monkeypatch):
-    monkeypatch.setattr("meshtalk.export.frames._VERTICES_AT_ONCE", 1)
+    monkeypatch.setattr("meshtalk.export.common._VERTICES_AT_ONCE", 1)
     frames, seen = Clip.frames, []
 
     def until_interrupted(self, start=0, stop=None):

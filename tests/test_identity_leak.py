@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 import _faces
 import measure_identity_leak as tool
 
-from meshtalk.animate import load_model
 from meshtalk.clip import Clip
+from meshtalk.inference.animator import load_model
 from meshtalk.mesh.head import Person, load_head
 from meshtalk.model.geometry import IDENTITY_REACH
 from meshtalk.synth.build import casts

@@ -25,7 +25,7 @@ from meshtalk.audio.files import frame_hops, n_frames, read_audio, to_mono
 from meshtalk.audio.mel import MelFrontend
 from meshtalk.clip import Clip, exact_rate
 from meshtalk.export import write_glb, write_mp4
-from meshtalk.export.components import TOLERANCE_M, components
+from meshtalk.export.morph_targets import TOLERANCE_M, components
 from meshtalk.mesh.topology import Topology
 from meshtalk.render import Renderer
 from meshtalk.resample import Resampler

@@ -17,12 +17,12 @@ import torch
 from official_rig import head_mm
 from torch.utils.flop_counter import FlopCounterMode
 
-from meshtalk.animate import Animator
 from meshtalk.audio.files import frame_hops, n_frames
 from meshtalk.audio.mel import MelFrontend
 from meshtalk.clip import Clip
 from meshtalk.config import PRESETS, StageConfig
 from meshtalk.export import EXPORTERS
+from meshtalk.inference.animator import Animator
 from meshtalk.mesh.topology import Topology
 from meshtalk.model import fast_sampler_kernels
 from meshtalk.model.audio_encoder import AudioEncoder

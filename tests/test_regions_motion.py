@@ -16,7 +16,7 @@ from meshtalk.cli import main
 from meshtalk.clip import Clip
 from meshtalk.corpus.store import Corpus, CorpusWriter
 from meshtalk.errors import InputError
-from meshtalk.evaluation.evaluate import check_measurable
+from meshtalk.evaluation.bench import check_measurable
 from meshtalk.mesh.landmarks import head_landmarks
 from meshtalk.mesh.topology import REGIONS, Topology
 from meshtalk.regions.motion import find_landmarks, regions_from_motion

@@ -14,9 +14,9 @@ import pytest
 import retarget_rig as meshes
 from retarget_turned import areas_mm2, measured, turned
 
-from meshtalk.animate import load_model
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
+from meshtalk.inference.animator import load_model
 from meshtalk.mesh.head import load_head
 from meshtalk.mesh.landmarks import REQUIRED
 from meshtalk.mesh.topology import Topology

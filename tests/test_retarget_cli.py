@@ -87,7 +87,7 @@ def test_animating_a_mesh_is_animating_and_then_retargeting(folder, tmp_path):
 
 
 def test_a_stream_gives_the_same_frames(folder):
-    from meshtalk.animate import load_model
+    from meshtalk.inference.animator import load_model
 
     animator, made = load_model(folder / "model"), load_map(folder / "face.map")
     state = animator.start(seed=3)

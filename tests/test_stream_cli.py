@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from stream_rig import ANIMATOR, ROUNDED, as_float, documented, pcm16, udp_receiver
 
-from meshtalk.animate import load_model
 from meshtalk.assets import asset
 from meshtalk.audio.files import read_audio
 from meshtalk.cli import main
+from meshtalk.inference.animator import load_model
 from meshtalk.stream.sinks import JsonLines, Sink, Vertices
 from meshtalk.stream.vmc import VmcSender
 

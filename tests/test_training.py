@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from meshtalk.config import LossConfig, ModelConfig, StageConfig, TrainConfig
 from meshtalk.corpus.store import Corpus, CorpusWriter
 from meshtalk.errors import InputError
-from meshtalk.measured import MeasuredAnimator
+from meshtalk.inference.latents import MeasuredAnimator
 from meshtalk.model.checkpoint import load_checkpoint
 from meshtalk.model.networks import MeshTalk
 from meshtalk.training import steps

@@ -17,11 +17,11 @@ from test_cli import refused, run
 from test_docs import OPTIONS, options_of
 from test_stream_cli import give
 
-from meshtalk.animate import load_model
 from meshtalk.cli import main
 from meshtalk.clip import Clip
-from meshtalk.direction import Direction
-from meshtalk.edit import again, redub
+from meshtalk.inference.animator import load_model
+from meshtalk.inference.direction import Direction
+from meshtalk.inference.edit import again, redub
 from meshtalk.render import Look
 from meshtalk.verbs.options import Directing, Looking, Performing
 
@@ -165,7 +165,7 @@ def test_a_film_is_taken_as_it_was_asked(monkeypatch, verb):
     for module in ("performing", "editing", "options"):
         monkeypatch.setattr(f"meshtalk.verbs.{module}.load_animator", lambda *_: Film({}))
     for name in ("redub", "again"):
-        monkeypatch.setattr(f"meshtalk.edit.{name}", perform)
+        monkeypatch.setattr(f"meshtalk.inference.edit.{name}", perform)
     main([*verb.split(), "-o", "x.mp4", "--camera", "profile", "--light", "soft"])
     main([*verb.split(), "-o", "x.mp4"])
     assert shot == [(Path("x.mp4"), Look("profile", "soft")), (Path("x.mp4"), None)]
@@ -190,14 +190,14 @@ def test_number_of_takes(told):
 
 
 def spied(monkeypatch, name: str) -> dict[str, Any]:
-    """What a function of `meshtalk.edit` was called with."""
+    """What a function of `meshtalk.inference.edit` was called with."""
     found: dict[str, Any] = {}
 
     def spy(*args: object, **options: object) -> None:
         found.update(args=args, **options)
         raise Stop
 
-    monkeypatch.setattr(f"meshtalk.edit.{name}", spy)
+    monkeypatch.setattr(f"meshtalk.inference.edit.{name}", spy)
     return found
 
 

@@ -11,14 +11,14 @@ import numpy as np
 from _claims import Experiment
 
 from meshtalk import evaluation
-from meshtalk.animate import Animator, load_model
-from meshtalk.assess import PhoneticFeatures, load_measured
 from meshtalk.clip import Clip
 from meshtalk.corpus.store import Corpus
-from meshtalk.evaluation import metrics, tracks
+from meshtalk.evaluation.bench import seed_of, spread
 from meshtalk.evaluation.disentangle import common_length
-from meshtalk.evaluation.evaluate import seed_of, spread
-from meshtalk.measured import MeasuredAnimator
+from meshtalk.evaluation.run import PhoneticFeatures, load_measured
+from meshtalk.inference.animator import Animator, load_model
+from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.measures import metrics, tracks
 
 SPLIT = "test"
 CLIPS = 48

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from _claims import LOOKAHEADS_MS, SEEDS, experiments
 
-from meshtalk.evaluation import svg
+from meshtalk.evaluation import plots as svg
 from meshtalk.files import atomic
 
 Told = Mapping[str, Any]

@@ -15,15 +15,15 @@ import torch
 import tyro
 from PIL import Image, ImageDraw, ImageFont
 
-from meshtalk.assess import load_measured
 from meshtalk.assets import asset
 from meshtalk.audio.files import read_audio
 from meshtalk.clip import Clip, Phone
-from meshtalk.edit import redub, swap
-from meshtalk.evaluation import tracks
 from meshtalk.evaluation.real_speech import read_transcripts
-from meshtalk.head_map import draw, heads_of, influence_mm
-from meshtalk.measured import MeasuredAnimator
+from meshtalk.evaluation.run import load_measured
+from meshtalk.inference.edit import redub, swap
+from meshtalk.inference.heads import draw, heads_of, influence_mm
+from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.measures import tracks
 from meshtalk.mesh.head import load_head
 from meshtalk.render import Look, Renderer
 from meshtalk.synth.align import align

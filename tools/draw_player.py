@@ -14,12 +14,12 @@ from pathlib import Path
 import tyro
 from PIL import Image
 
-from meshtalk.animate import load_model
 from meshtalk.assets import asset
 from meshtalk.audio.files import read_audio
 from meshtalk.demo import SCENES, expression_clip
 from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.export import write_player
+from meshtalk.inference.animator import load_model
 from meshtalk.synth.align import align
 
 ROOT = Path(__file__).parents[1]

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from meshtalk.assess import load_measured
 from meshtalk.clip import Clip
 from meshtalk.corpus.store import ClipInfo, Corpus
-from meshtalk.edit import redub
-from meshtalk.evaluation import metrics, sync, tracks
-from meshtalk.evaluation.evaluate import spread
+from meshtalk.evaluation.bench import spread
+from meshtalk.evaluation.run import load_measured
 from meshtalk.files import atomic
-from meshtalk.measured import MeasuredAnimator
+from meshtalk.inference.edit import redub
+from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.measures import metrics, sync, tracks
 from meshtalk.mesh.topology import Topology
 
 SPLIT, PAGE = "test", "results_editing.md"

@@ -13,11 +13,11 @@ import numpy as np
 from _faces import middle
 from measure_identity_leak import REGIONS, SEED, Sound, packaged_sounds
 
-from meshtalk.assess import load_measured
 from meshtalk.clip import Clip
 from meshtalk.config import SAMPLE_RATE
-from meshtalk.evaluation import metrics
-from meshtalk.measured import MeasuredAnimator
+from meshtalk.evaluation.run import load_measured
+from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.measures import metrics
 from meshtalk.mesh.head import Person, load_head
 from meshtalk.model.geometry import MM
 from meshtalk.synth.build import casts, jobs, listening

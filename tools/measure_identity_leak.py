@@ -21,15 +21,15 @@ import numpy as np
 import torch
 from _faces import Face, all_faces, middle
 
-from meshtalk.assess import load_measured
 from meshtalk.assets import asset
 from meshtalk.audio.files import read_audio
 from meshtalk.clip import Clip, Phone
 from meshtalk.config import SAMPLE_RATE
 from meshtalk.errors import InputError
-from meshtalk.evaluation import sync, tracks
 from meshtalk.evaluation.real_speech import read_transcripts
-from meshtalk.measured import MeasuredAnimator
+from meshtalk.evaluation.run import load_measured
+from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.measures import sync, tracks
 from meshtalk.mesh.head import Person, load_head
 from meshtalk.model.geometry import MM, BasisGeometry
 from meshtalk.synth.align import align

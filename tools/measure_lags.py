@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from meshtalk.check.check import Report, check
 from meshtalk.corpus.store import AUDIO, Corpus, read_manifest
 from meshtalk.files import write_json
-from meshtalk.inspection.check import Report, check
 
 PARTS = 4
 """Corpora in which a lag is tried; in each the other clips are as they were."""

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 
 from meshtalk import evaluation
-from meshtalk.assess import evaluate_model, load_measured
 from meshtalk.assets import asset
 from meshtalk.audio.files import read_audio
 from meshtalk.clip import Clip
@@ -29,12 +28,14 @@ from meshtalk.config import to_json
 from meshtalk.corpus.store import ClipInfo, Corpus
 from meshtalk.demo import expression_clip
 from meshtalk.errors import InputError
-from meshtalk.evaluation import Report, sync, tracks
-from meshtalk.evaluation.evaluate import spread
+from meshtalk.evaluation import Report
+from meshtalk.evaluation.bench import spread
 from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.evaluation.report import REGIONS, SWAPPED
+from meshtalk.evaluation.run import evaluate_model, load_measured
 from meshtalk.files import atomic
-from meshtalk.measured import MeasuredAnimator
+from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.measures import sync, tracks
 from meshtalk.model.prior import HeadLayer
 
 OURS, REGRESSOR, ORACLE, REFERENCE = "meshtalk", "regressor", "encoder's codes", "articulation"

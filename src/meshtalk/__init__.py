@@ -9,18 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from meshtalk.animate import Animator, load_model
     from meshtalk.audio.files import read_audio
     from meshtalk.clip import Clip
     from meshtalk.errors import InputError
+    from meshtalk.inference.animator import Animator, load_model
     from meshtalk.mesh.topology import Topology
 
 _HOMES = {
-    "Animator": "meshtalk.animate",
+    "Animator": "meshtalk.inference.animator",
     "Clip": "meshtalk.clip",
     "InputError": "meshtalk.errors",
     "Topology": "meshtalk.mesh.topology",
-    "load_model": "meshtalk.animate",
+    "load_model": "meshtalk.inference.animator",
     "read_audio": "meshtalk.audio.files",
 }
 

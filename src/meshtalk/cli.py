@@ -52,8 +52,8 @@ def evaluate(
         workers: processes; the numbers do not depend on it.
         ray: share the clips through Ray Data: on the cluster named by RAY_ADDRESS, or else on processes here.
     """
-    from meshtalk.assess import evaluate_model
     from meshtalk.corpus.store import Corpus
+    from meshtalk.evaluation.run import evaluate_model
 
     evaluate_model(
         None if str(model) == "-" else model, Corpus.open(corpus), split=split, baseline=baseline,

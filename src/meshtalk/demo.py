@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from meshtalk.animate import load_model
 from meshtalk.assets import asset
 from meshtalk.audio.files import read_audio
 from meshtalk.clip import Clip, Phone
-from meshtalk.contact_sheet import contact_sheet
 from meshtalk.errors import InputError
-from meshtalk.evaluation import sync, tracks
 from meshtalk.evaluation.real_speech import read_transcripts
+from meshtalk.export.contact_sheet import contact_sheet
+from meshtalk.inference.animator import load_model
+from meshtalk.measures import sync, tracks
 from meshtalk.mesh.head import load_head
 from meshtalk.synth.align import align
 from meshtalk.synth.clips import make_clip

@@ -18,12 +18,12 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from meshtalk import parallel
-from meshtalk.animate import load_model
 from meshtalk.batch.ledger import Done, Ledger, sha256, stored_bytes
 from meshtalk.batch.recordings import Recording, find_recordings
 from meshtalk.batch.task import Animate, Failed, output_of, write
 from meshtalk.errors import InputError
 from meshtalk.files import write_json
+from meshtalk.inference.animator import load_model
 from meshtalk.parallel import Lost, check_workers, one_thread
 
 REPORT, LOCK = "batch.json", ".batch.lock"

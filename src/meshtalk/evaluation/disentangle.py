@@ -11,7 +11,8 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.evaluation import baselines, metrics, sync, tracks
+from meshtalk.evaluation import baselines
+from meshtalk.measures import metrics, sync, tracks
 from meshtalk.mesh.topology import Topology
 
 

@@ -13,10 +13,11 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.evaluation import baselines, metrics, score, sync, tracks
+from meshtalk.evaluation import baselines, score
 from meshtalk.evaluation.aggregate import Part, estimates, mean_part
-from meshtalk.evaluation.evaluate import in_order, seed_of
+from meshtalk.evaluation.bench import in_order, seed_of
 from meshtalk.evaluation.report import Report
+from meshtalk.measures import metrics, sync, tracks
 
 Sound = tuple[np.ndarray, int]
 """(S,) mono float32 and its rate."""

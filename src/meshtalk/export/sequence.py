@@ -10,7 +10,7 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.export.frames import Progress, captured, colours, keys, normals, write_sound
+from meshtalk.export.common import Progress, captured, colours, keys, normals, write_sound
 from meshtalk.files import atomic_folder
 from meshtalk.mesh.topology import Topology
 

@@ -79,7 +79,9 @@ class Fusion(nn.Module):
 def gumbel_softmax(
     log_probs: Float[Tensor, "*batch classes"], tau: float = 1.0, generator: torch.Generator | None = None
 ) -> tuple[Float[Tensor, "*batch classes"], Int[Tensor, "*batch"]]:
-    """Eq. 2: sample one class per head by straight-through Gumbel-softmax (Jang, Gu, Poole 2017); exact one-hot forward, the softmax's gradient backward.
+    """Eq. 2: sample one class per head; exact one-hot forward, the softmax's gradient backward.
+
+    The straight-through Gumbel-softmax of Jang, Gu, Poole (2017).
 
     Args:
         log_probs: (...,C) log-probabilities.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from meshtalk.jit import compiled
-from meshtalk.render.kinds import HAIR, SHELL, TOOTH
+from meshtalk.render.look import HAIR, SHELL, TOOTH
 
 BACKGROUND = -1
 SUBPIXEL = 256.0

@@ -9,7 +9,7 @@ import numpy as np
 
 from meshtalk.jit import compiled
 from meshtalk.mesh.topology import Topology
-from meshtalk.render.kinds import HOLLOW, TONGUE, TOOTH
+from meshtalk.render.look import HOLLOW, TONGUE, TOOTH
 from meshtalk.render.scene import kinds, linear_picture, to_linear
 
 ALONG, UPRIGHT = 2, 3

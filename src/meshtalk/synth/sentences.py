@@ -20,7 +20,7 @@ FREQUENT = 1e-4
 @functools.cache
 def sentences() -> tuple[str, ...]:
     """The corpus's sentences, in a fixed order; every word is in the pronunciation dictionary."""
-    text = (files("meshtalk.corpus") / "sentences.txt").read_text(encoding="utf-8")
+    text = (files("meshtalk.synth") / "sentences.txt").read_text(encoding="utf-8")
     return tuple(line for line in text.splitlines() if line)
 
 

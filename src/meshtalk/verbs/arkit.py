@@ -29,8 +29,7 @@ def arkit(
         smoothing: how much frames are tied to their neighbours (default 0.005; 0: not at all, 0.05 for noisy scans).
     """
     from meshtalk.arkit.rig import load_rig
-    from meshtalk.arkit.solve import SMOOTHING, Solver, measure
-    from meshtalk.arkit.weights import weights_of
+    from meshtalk.arkit.solve import SMOOTHING, Solver, measure, weights_of
     from meshtalk.clip import Clip
     from meshtalk.export.blendshapes import write_weights
     from meshtalk.files import check_writable

@@ -114,9 +114,9 @@ def check(corpus: Positional[Path], /, html: Path | None = None, json: Path | No
         json: write all findings and every clip's numbers to this file.
         workers: processes.
     """
+    from meshtalk.check.check import check as run
+    from meshtalk.check.page import write_page
     from meshtalk.files import check_writable
-    from meshtalk.inspection.check import check as run
-    from meshtalk.inspection.page import write_page
 
     for path in (html, json):
         if path is not None:

@@ -47,8 +47,8 @@ def redub(
         device: torch device, e.g. cpu, cuda, mps.
     """
     from meshtalk.clip import Clip
-    from meshtalk.edit import redub as run
     from meshtalk.export import check_output
+    from meshtalk.inference.edit import redub as run
 
     look = looking.look()
     check_output(output, look)
@@ -78,11 +78,11 @@ def swap(
         region: instead, the fewest heads that make most of this region's movement, e.g. upper_face (measured on both clips).
         model: model folder (default: the one in the package).
     """
-    from meshtalk.assess import load_measured
     from meshtalk.clip import Clip
-    from meshtalk.edit import swap as run
+    from meshtalk.evaluation.run import load_measured
     from meshtalk.export import check_output
-    from meshtalk.head_map import heads_of, influence_mm
+    from meshtalk.inference.edit import swap as run
+    from meshtalk.inference.heads import heads_of, influence_mm
     from meshtalk.resample import at_rate
 
     numbers = joined(heads)
@@ -108,12 +108,12 @@ def heads(
         output: picture (.png) with a face for each head.
         model: model folder (default: the one in the package).
     """
-    from meshtalk.assess import load_measured
     from meshtalk.assets import asset
     from meshtalk.clip import Clip
     from meshtalk.evaluation.real_speech import read_transcripts
+    from meshtalk.evaluation.run import load_measured
     from meshtalk.files import check_picture
-    from meshtalk.head_map import draw, influence_mm, table
+    from meshtalk.inference.heads import draw, influence_mm, table
     from meshtalk.resample import at_rate
 
     check_picture(output)

@@ -46,7 +46,7 @@ class Directing:
         Raises:
             InputError: options that cannot be followed, or that contradict each other.
         """
-        from meshtalk.direction import Direction
+        from meshtalk.inference.direction import Direction
 
         if self.no_blinks and self.blinks:
             raise InputError(f"--no-blinks and --blinks {self.blinks:g} came : give one of them")
@@ -237,7 +237,7 @@ def is_foreign(path: Path, topology: Any) -> bool:
 
 def load_animator(model: Path | None, device: str = "cpu") -> Any:
     """A model folder or the packaged model, on a device that exists here."""
-    from meshtalk.animate import load_model
+    from meshtalk.inference.animator import load_model
 
     return load_model(model, device=check_device(device))
 

@@ -88,7 +88,7 @@ def takes(
         output: folder to make: a clip (.npz) for each take, takes.json, contact_sheet.png, takes.html.
         n: how many, with seeds from --seed on.
     """
-    from meshtalk.takes import check_takes, rank, table, write_takes
+    from meshtalk.inference.takes import check_takes, rank, table, write_takes
 
     options, animator = how.options(), how.animator()
     check_takes(output, animator.topology)
@@ -116,9 +116,9 @@ def again(
         device: torch device, e.g. cpu, cuda, mps.
     """
     from meshtalk.clip import Clip
-    from meshtalk.edit import again as run
-    from meshtalk.edit import same_motion
     from meshtalk.export import check_output
+    from meshtalk.inference.edit import again as run
+    from meshtalk.inference.edit import same_motion
 
     look = looking.look()
     check_output(output, look)

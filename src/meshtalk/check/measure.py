@@ -9,10 +9,10 @@ import numpy as np
 
 from meshtalk.audio.files import to_mono
 from meshtalk.audio.mel import MelFrontend
+from meshtalk.check.duplicates import Fingerprint, fingerprint
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.evaluation.sync import log_loudness
-from meshtalk.inspection.duplicates import Fingerprint, fingerprint
+from meshtalk.measures.sync import log_loudness
 from meshtalk.mesh.topology import Topology, lip_opening_m
 
 LOWEST_DB = -120.0

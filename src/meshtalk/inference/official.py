@@ -11,10 +11,10 @@ from torch import Tensor
 from meshtalk.audio.files import n_frames
 from meshtalk.config import SAMPLE_RATE, ModelConfig
 from meshtalk.errors import InputError
+from meshtalk.inference.performer import Actor, Take
 from meshtalk.model.fast_sampler import Precision
 from meshtalk.model.networks import MeshTalk, Regressor
 from meshtalk.model.official_mel import WINDOW, OfficialMel
-from meshtalk.performance import Actor, Take
 
 MEAN_LEVEL = 0.01
 """Mean absolute sample of a recording as the networks hear it."""

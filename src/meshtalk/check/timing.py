@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from meshtalk.evaluation.sync import correlation, lag
-from meshtalk.inspection.measure import SOUND_RATE_HZ, Measured
+from meshtalk.check.measure import SOUND_RATE_HZ, Measured
+from meshtalk.measures.sync import correlation, lag
 
 REACH_S = 0.5
 """Lags beyond this are not looked for."""

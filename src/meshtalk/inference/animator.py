@@ -18,17 +18,17 @@ from meshtalk.assets import asset
 from meshtalk.audio.files import n_frames, read_audio, to_mono
 from meshtalk.clip import CHUNK, Clip, Recipe
 from meshtalk.config import SAMPLE_RATE
-from meshtalk.direction import Direction, Director, check_strength, region_scale, rest_motion
 from meshtalk.errors import InputError
 from meshtalk.files import spooled
+from meshtalk.inference.direction import Direction, Director, check_strength, region_scale, rest_motion
+from meshtalk.inference.official import OfficialPerformer
+from meshtalk.inference.performer import AnimatorState, Performer, Take, check_sampling, frame_rate
 from meshtalk.mesh.files import check_template, read_template
 from meshtalk.mesh.head import Person, load_head
 from meshtalk.model.checkpoint import Checkpoint, load_checkpoint
 from meshtalk.model.fast_sampler import Precision
 from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry, Pose
 from meshtalk.model.networks import Regressor
-from meshtalk.official.performer import OfficialPerformer
-from meshtalk.performance import AnimatorState, Performer, Take, check_sampling, frame_rate
 from meshtalk.resample import Resampler
 
 MAX_TAKES = 64

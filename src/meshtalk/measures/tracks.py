@@ -8,7 +8,7 @@ import numpy as np
 
 from meshtalk.clip import CHUNK, Clip
 from meshtalk.errors import InputError
-from meshtalk.evaluation import metrics, sync
+from meshtalk.measures import metrics, sync
 
 
 def positions(clip: Clip, indices: np.ndarray) -> np.ndarray:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.clip import Clip
-from meshtalk.direction import region_weights
 from meshtalk.errors import InputError
-from meshtalk.evaluation import metrics
 from meshtalk.files import atomic, check_picture
-from meshtalk.measured import MeasuredAnimator
+from meshtalk.inference.direction import region_weights
+from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.measures import metrics
 from meshtalk.render import Look, Renderer
 from meshtalk.render.scene import to_linear
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from meshtalk.check.duplicates import Fingerprint
+from meshtalk.check.measure import Measured, measured
 from meshtalk.corpus.store import ClipInfo, Corpus
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
-from meshtalk.inspection.duplicates import Fingerprint
-from meshtalk.inspection.measure import Measured, measured
 from meshtalk.mesh.topology import INNER_LIPS
 
 VERSION = 1

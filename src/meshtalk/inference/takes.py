@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from meshtalk.clip import Clip
-from meshtalk.contact_sheet import contact_sheet
 from meshtalk.errors import InputError
-from meshtalk.evaluation import metrics, sync, tracks
+from meshtalk.export.contact_sheet import contact_sheet
 from meshtalk.export.html import PAGE, write_player
 from meshtalk.files import atomic_folder, check_folder
+from meshtalk.measures import metrics, sync, tracks
 from meshtalk.mesh.topology import Topology, lip_opening_m
 
 ON_THE_PAGE = 4

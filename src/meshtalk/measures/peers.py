@@ -9,7 +9,7 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.evaluation import metrics, tracks
+from meshtalk.measures import metrics, tracks
 
 
 class PeersForm(NamedTuple):

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from meshtalk.check.cache import Kept, Place, measure
+from meshtalk.check.duplicates import pairs
+from meshtalk.check.findings import KINDS, Finding, of_clip, of_corpus
+from meshtalk.check.measure import Measured, mouth_curve
+from meshtalk.check.timing import ENOUGH_CLIPS, NONE, Fit, Timing, timings
 from meshtalk.corpus.store import LISTENER, ClipInfo, Corpus
 from meshtalk.errors import InputError
 from meshtalk.files import write_json
-from meshtalk.inspection.duplicates import pairs
-from meshtalk.inspection.findings import KINDS, Finding, of_clip, of_corpus
-from meshtalk.inspection.kept import Kept, Place, measure
-from meshtalk.inspection.measure import Measured, mouth_curve
-from meshtalk.inspection.timing import ENOUGH_CLIPS, NONE, Fit, Timing, timings
 from meshtalk.parallel import in_order, pool
 from meshtalk.synth.kokoro import cache_folder
 

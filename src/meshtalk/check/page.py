@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from meshtalk.evaluation import page, svg
+from meshtalk.check.check import Report, counted, no_lips
+from meshtalk.check.findings import KINDS, Finding
+from meshtalk.evaluation import page
+from meshtalk.evaluation import plots as svg
 from meshtalk.files import atomic
-from meshtalk.inspection.check import Report, counted, no_lips
-from meshtalk.inspection.findings import KINDS, Finding
 
 STYLE = Path(__file__).with_name("page.css")
 STRIPS = 40

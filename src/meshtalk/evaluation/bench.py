@@ -9,11 +9,12 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.evaluation import baselines, metrics, score, tracks
+from meshtalk.evaluation import baselines, score
 from meshtalk.evaluation.aggregate import MEASURES, Estimate, Part, estimates, mean_part
 from meshtalk.evaluation.disentangle import Changes, Swapping, swap_tables
 from meshtalk.evaluation.nearest import Features, NearestClip
 from meshtalk.evaluation.report import Report
+from meshtalk.measures import metrics, tracks
 from meshtalk.mesh.topology import ADVICE, Topology
 
 Progress = Callable[[int, int], None]

@@ -10,6 +10,7 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
+from meshtalk.export.common import keys
 from meshtalk.files import atomic
 from meshtalk.render import Look, Renderer
 
@@ -167,3 +168,19 @@ def _strip(clip: Clip, width: int, marks: list[int], font: Any) -> Any:
             draw.text((x, _STRIP + 9), phone.name, _INK if phone.name in CLOSURES else _FAINT, font, anchor="mm")
             free = x + half + 3
     return strip
+
+
+# ------------------------------------------------------------------------------------------------ as an exporter
+
+
+def write_png(clip: Clip, path: Path, look: Look | None = None) -> None:
+    """Write a contact sheet of the clip; see `contact_sheet`.
+
+    Args:
+        look: camera and light; None is the face in the studio.
+
+    Raises:
+        InputError: an unwritable path, an empty clip, or the `media` extra is missing.
+    """
+    keys(clip)
+    contact_sheet({clip.sentence or path.stem: clip}, path, look)

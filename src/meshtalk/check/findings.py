@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from meshtalk.check.duplicates import Pair
+from meshtalk.check.measure import LOWEST_DB, Measured
+from meshtalk.check.timing import Fit, Timing
 from meshtalk.corpus.splits import ENOUGH
 from meshtalk.corpus.store import LISTENER, ClipInfo, Corpus
 from meshtalk.corpus.summary import shared_with_train
 from meshtalk.errors import InputError
-from meshtalk.inspection.duplicates import Pair
-from meshtalk.inspection.measure import LOWEST_DB, Measured
-from meshtalk.inspection.timing import Fit, Timing
 from meshtalk.mesh import units
 
 KINDS: Mapping[str, str] = {

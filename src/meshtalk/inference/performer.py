@@ -16,8 +16,8 @@ from meshtalk.audio.files import frame_hops, n_frames
 from meshtalk.audio.mel import MelFrontend, MelState
 from meshtalk.clip import exact_rate
 from meshtalk.config import HOP_RATE, SAMPLE_RATE, ModelConfig
-from meshtalk.direction import Director, DirectorState
 from meshtalk.errors import InputError
+from meshtalk.inference.direction import Director, DirectorState
 from meshtalk.model.audio_stream import Hearing, HearingState
 from meshtalk.model.fast_networks import SHORT, CompiledDecoder, CompiledEncoder
 from meshtalk.model.fast_sampler import Precision, Sampler, SamplerState

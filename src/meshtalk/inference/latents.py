@@ -10,16 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from meshtalk.animate import Animator
 from meshtalk.audio.files import frame_hops, to_mono
 from meshtalk.audio.mel import MelFrontend
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
+from meshtalk.inference.animator import Animator
+from meshtalk.inference.official import OfficialPerformer
 from meshtalk.model.audio_encoder import AudioEncoder
 from meshtalk.model.audio_stream import padded_mel
 from meshtalk.model.checkpoint import Checkpoint
 from meshtalk.model.networks import MeshTalk
-from meshtalk.official.performer import OfficialPerformer
 from meshtalk.resample import Smoother
 
 

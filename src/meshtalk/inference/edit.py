@@ -13,16 +13,16 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
-from meshtalk.animate import Animator
 from meshtalk.clip import Clip
 from meshtalk.config import SAMPLE_RATE
-from meshtalk.direction import Direction, Director, check_strength, region_scale, region_share, rest_motion
 from meshtalk.errors import InputError
-from meshtalk.evaluation import tracks
-from meshtalk.measured import MeasuredAnimator
+from meshtalk.inference.animator import Animator
+from meshtalk.inference.direction import Direction, Director, check_strength, region_scale, region_share, rest_motion
+from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.inference.performer import there_and_back
+from meshtalk.measures import tracks
 from meshtalk.mesh.topology import lip_opening_m
 from meshtalk.model.geometry import MM
-from meshtalk.performance import there_and_back
 from meshtalk.resample import Resampler
 
 Fit = Literal["loop", "hold", "stretch", "cut"]

@@ -15,18 +15,18 @@ import numpy as np
 import torch
 
 from meshtalk import evaluation, parallel
-from meshtalk.animate import Animator, load_model
 from meshtalk.assets import asset
 from meshtalk.audio.mel import MelFrontend
 from meshtalk.clip import Clip
 from meshtalk.corpus.store import Corpus
 from meshtalk.errors import InputError
 from meshtalk.evaluation import Report
-from meshtalk.evaluation.evaluate import Bench, here, seed_of
+from meshtalk.evaluation.bench import Bench, here, seed_of
 from meshtalk.evaluation.page import Strip, ranked, telling_frames
 from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.files import check_writable
-from meshtalk.measured import MeasuredAnimator
+from meshtalk.inference.animator import Animator, load_model
+from meshtalk.inference.latents import MeasuredAnimator
 from meshtalk.mesh.head import load_head
 from meshtalk.model.checkpoint import load_checkpoint
 from meshtalk.model.phonetic_trunk import HOPS, PhoneticTrunk
