@@ -200,7 +200,7 @@ def streaming(animator: Animator, seconds: float) -> dict[str, float]:
 
 _CLI = """
 import sys
-from meshtalk.cli import main
+from meshtalk.cli.main import main
 main(sys.argv[1:])
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """

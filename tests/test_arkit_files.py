@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from meshtalk.arkit.names import NAMES, as_arkit, known, spelled
 from meshtalk.arkit.rig import load_rig
 from meshtalk.arkit.solve import weights_of
-from meshtalk.cli import main
+from meshtalk.cli.main import main
 from meshtalk.clip import Clip, exact_rate
 from meshtalk.convert.arkit import _read_livelink, read_csv, read_json, timecode_s
 from meshtalk.errors import InputError

@@ -134,7 +134,7 @@ def test_a_model_or_baseline_of_another_topology_is_refused_before_the_corpus_is
 
 
 def test_the_command_takes_html_and_refuses_a_bad_path_with_one_sentence(tmp_path, tiny_model, rig_corpus, capsys):
-    from meshtalk.cli import main
+    from meshtalk.cli.main import main
 
     command = ["evaluate", str(tiny_model), str(rig_corpus.root), "--limit", "1", "--html"]
     with pytest.raises(SystemExit) as end:

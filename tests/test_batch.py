@@ -28,7 +28,7 @@ from meshtalk.batch import animate_all
 from meshtalk.batch.ledger import LEDGER
 from meshtalk.batch.recordings import find_recordings
 from meshtalk.batch.run import LOCK, REPORT
-from meshtalk.cli import main
+from meshtalk.cli.main import main
 from meshtalk.errors import InputError
 from meshtalk.inference.animator import load_model
 

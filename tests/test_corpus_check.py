@@ -21,7 +21,7 @@ from test_cli import refused, run
 
 from meshtalk.check import page
 from meshtalk.check.check import Report, check
-from meshtalk.cli import main
+from meshtalk.cli.main import main
 from meshtalk.clip import Clip
 from meshtalk.corpus.store import AUDIO, DENSE, VALID, Corpus, CorpusWriter
 from meshtalk.mesh.topology import Topology

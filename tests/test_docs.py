@@ -13,7 +13,7 @@ from typing import Annotated, get_args, get_origin, get_type_hints
 
 import pytest
 
-from meshtalk.cli import VERBS
+from meshtalk.cli.main import VERBS
 from meshtalk.config import PRESETS
 
 ROOT = Path(__file__).parent.parent

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from test_cli import refused, run
 from test_convert_run import contents
 
-from meshtalk.cli import main
+from meshtalk.cli.main import main
 from meshtalk.corpus.store import SPLITS, Corpus
 from meshtalk.errors import InputError
 from meshtalk.synth import from_speech

@@ -327,7 +327,7 @@ def test_components_read_only_the_frames_they_are_asked_for(spooled):
 
 _MEASURE = """
 import sys
-from meshtalk.cli import main
+from meshtalk.cli.main import main
 main(sys.argv[1:])
 # of this very program: getrusage would begin with what its parent, the whole suite, held
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])

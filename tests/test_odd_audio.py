@@ -14,7 +14,7 @@ from test_audio import tone, write_media
 
 from meshtalk.audio import files as audio_files
 from meshtalk.audio.files import read_audio, to_mono
-from meshtalk.cli import main
+from meshtalk.cli.main import main
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 

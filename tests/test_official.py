@@ -15,7 +15,7 @@ import torch
 from official_rig import SIZES, Case, head_mm, make_case
 from safetensors.numpy import load_file
 
-from meshtalk.cli import main
+from meshtalk.cli.main import main
 from meshtalk.clip import Clip
 from meshtalk.config import ModelConfig, from_json, to_json
 from meshtalk.errors import InputError

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from official_rig import SIZES, head_mm, write_obj
 
-from meshtalk.cli import main
+from meshtalk.cli.main import main
 from meshtalk.errors import InputError
 from meshtalk.inference.animator import load_model
 from meshtalk.mesh.files import read_obj

@@ -10,9 +10,9 @@ import pytest
 
 from meshtalk import load_model, read_audio
 from meshtalk.assets import asset
-from meshtalk.cli import main
+from meshtalk.cli.demo import expression_clip
+from meshtalk.cli.main import main
 from meshtalk.clip import Clip
-from meshtalk.demo import expression_clip
 from meshtalk.evaluation import evaluate_real, mixing, read_recordings
 from meshtalk.evaluation.run import load_measured
 from meshtalk.measures import sync

@@ -12,7 +12,7 @@ import regions_rig
 import rig
 import soundfile
 
-from meshtalk.cli import main
+from meshtalk.cli.main import main
 from meshtalk.clip import Clip
 from meshtalk.corpus.store import Corpus, CorpusWriter
 from meshtalk.errors import InputError

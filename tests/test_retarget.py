@@ -20,7 +20,7 @@ from meshtalk.inference.animator import load_model
 from meshtalk.mesh.head import load_head
 from meshtalk.mesh.landmarks import REQUIRED
 from meshtalk.mesh.topology import Topology
-from meshtalk.retarget.make import make_map
+from meshtalk.retarget.build_map import make_map
 from meshtalk.retarget.map import Map, load_map
 from meshtalk.retarget.transfer import NO_UNROLL
 from meshtalk.retarget.unroll import unrolled

@@ -140,7 +140,7 @@ for name in sys.argv[1:]:
     function = attrgetter(path)(import_module(module))
     assert not hasattr(function, "__wrapped__"), name
     assert function.__code__.co_filename == import_module(module).__file__, name
-import meshtalk.inference.animator, meshtalk.cli, meshtalk.training.run
+import meshtalk.inference.animator, meshtalk.cli.main, meshtalk.training.run
 assert "beartype" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program, *names], check=True)

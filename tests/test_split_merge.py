@@ -21,8 +21,7 @@ from test_cli import refused, run
 from meshtalk.corpus import merge as merging
 from meshtalk.corpus.merge import merge
 from meshtalk.corpus.ownership import Maker
-from meshtalk.corpus.splits import hold_out
-from meshtalk.corpus.splitting import LABELS, resplit
+from meshtalk.corpus.splits import LABELS, hold_out, resplit
 from meshtalk.corpus.store import SPLITS, ClipInfo, Corpus, CorpusWriter
 from meshtalk.errors import InputError
 from meshtalk.files import write_json

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_rig import TRAINING, exit_code, forked, run, same
 
-from meshtalk import cli
+from meshtalk.cli.main import main
 from meshtalk.config import PRESETS
 from meshtalk.errors import InputError
 from meshtalk.training import checkpoints, signals
@@ -198,12 +198,12 @@ def test_a_signal_saves_the_step_and_tells_it_by_the_exit_code(places, small_run
     monkeypatch.setattr("meshtalk.training.progress.console", lambda: told)
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as stopped:
-        cli.main(command)
+        main(command)
     assert stopped.value.code == 128 + number
     assert "stopped at regression 3/4, which is saved: the same command continues" in capsys.readouterr().err
     assert json.loads(checkpoints.read(places[1] / "regression.safetensors", print).told["step"]) == 3  # type: ignore[union-attr]
     assert signal.getsignal(number) == before
-    cli.main(command)
+    main(command)
     assert capsys.readouterr().out == f"{places[1] / 'model'}\n"
     same(places[1], small_run)
 

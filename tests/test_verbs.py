@@ -17,13 +17,13 @@ from test_cli import refused, run
 from test_docs import OPTIONS, options_of
 from test_stream_cli import give
 
-from meshtalk.cli import main
+from meshtalk.cli.main import main
+from meshtalk.cli.options import Directing, Looking, Performing
 from meshtalk.clip import Clip
 from meshtalk.inference.animator import load_model
 from meshtalk.inference.direction import Direction
 from meshtalk.inference.edit import again, redub
 from meshtalk.render import Look
-from meshtalk.verbs.options import Directing, Looking, Performing
 
 SOUND = pcm16(1.0)
 CLIP = rig.make_clip(3, 0.8)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from meshtalk.assets import asset
 from meshtalk.audio.files import read_audio
-from meshtalk.demo import SCENES, expression_clip
+from meshtalk.cli.demo import SCENES, expression_clip
 from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.export import write_player
 from meshtalk.inference.animator import load_model

@@ -23,10 +23,10 @@ import torch
 from meshtalk import evaluation
 from meshtalk.assets import asset
 from meshtalk.audio.files import read_audio
+from meshtalk.cli.demo import expression_clip
 from meshtalk.clip import Clip
 from meshtalk.config import to_json
 from meshtalk.corpus.store import ClipInfo, Corpus
-from meshtalk.demo import expression_clip
 from meshtalk.errors import InputError
 from meshtalk.evaluation import Report
 from meshtalk.evaluation.bench import spread

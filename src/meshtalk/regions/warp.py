@@ -13,7 +13,7 @@ from meshtalk.mesh.landmarks import head_landmarks
 from meshtalk.mesh.topology import REGIONS, vertex_normals
 from meshtalk.regions.face import Face
 from meshtalk.regions.graph import KDTree, edges_of, pieces, smoothed
-from meshtalk.regions.slit import inner_lips
+from meshtalk.regions.inner_lips import inner_lips
 
 REACH_M = 0.06
 """How far around it a landmark bends the face."""

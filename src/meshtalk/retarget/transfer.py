@@ -12,8 +12,8 @@ from meshtalk.jit import compiled
 from meshtalk.mesh.head import Seam, load_head
 from meshtalk.mesh.landmarks import head_landmarks
 from meshtalk.mesh.surface import laplacian
-from meshtalk.retarget.model import load_model
 from meshtalk.retarget.pieces import sphere
+from meshtalk.retarget.source_head import load_model
 
 STRETCH = (0.4, 2.5)
 """Least and most that motion is scaled in any direction."""

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from meshtalk.errors import InputError
-from meshtalk.verbs.options import (
+from meshtalk.cli.options import (
     Directing,
     FlatDirecting,
     FlatLooking,
@@ -19,6 +18,7 @@ from meshtalk.verbs.options import (
     load_animator,
     parse_strength,
 )
+from meshtalk.errors import InputError
 
 _AS_IT_IS, _AS_USUAL = Directing(), Looking()
 

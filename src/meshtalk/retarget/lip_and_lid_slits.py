@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import KDTree
 
 from meshtalk.mesh.surface import Surface
-from meshtalk.retarget.model import Model, load_model
+from meshtalk.retarget.source_head import Model, load_model
 
 SEEDS_M = {"lips": (0.007, 0.014), "lids_left": (0.0035, 0.008), "lids_right": (0.0035, 0.008)}
 """How far from the slit, along the skin, a place surely belongs to a side."""

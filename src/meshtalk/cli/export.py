@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from meshtalk.verbs.options import FlatLooking, Looking, Output
+from meshtalk.cli.options import FlatLooking, Looking, Output
 
 _AS_USUAL = Looking()
 

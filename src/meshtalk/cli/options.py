@@ -140,7 +140,7 @@ class Performing:
         Raises:
             InputError: the mesh, map or landmarks cannot be used.
         """
-        from meshtalk.retarget.make import find_map
+        from meshtalk.retarget.build_map import find_map
 
         if not self.is_carried(animator):
             return None

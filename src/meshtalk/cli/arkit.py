@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from meshtalk.cli.options import Output
 from meshtalk.errors import InputError
-from meshtalk.verbs.options import Output
 
 SUFFIXES = (".csv", ".json")
 

@@ -14,8 +14,8 @@ from meshtalk.mesh.surface import Surface
 from meshtalk.mesh.topology import Topology
 from meshtalk.retarget import pieces as kinds
 from meshtalk.retarget.fit import Fit
-from meshtalk.retarget.model import Model
-from meshtalk.retarget.slit import Slit
+from meshtalk.retarget.lip_and_lid_slits import Slit
+from meshtalk.retarget.source_head import Model
 
 PART_NAMES = (
     "skin",

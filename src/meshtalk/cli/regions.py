@@ -8,7 +8,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from meshtalk.verbs.options import Output
+from meshtalk.cli.options import Output
 
 
 def landmarks(mesh: Positional[Path], points: Positional[Path], /, output: Output) -> None:

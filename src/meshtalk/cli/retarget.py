@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from meshtalk.cli.options import FlatLooking, Looking, Output
 from meshtalk.errors import InputError
-from meshtalk.retarget.make import _say, find_map
-from meshtalk.verbs.options import FlatLooking, Looking, Output
+from meshtalk.retarget.build_map import _say, find_map
 
 _AS_USUAL = Looking()
 

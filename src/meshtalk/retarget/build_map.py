@@ -17,14 +17,14 @@ from meshtalk.mesh.head import LIPS_APART_M, load_head
 from meshtalk.mesh.surface import Surface
 from meshtalk.mesh.topology import Topology
 from meshtalk.retarget import pieces as kinds
+from meshtalk.retarget.annotate import described
 from meshtalk.retarget.correspond import Places, find_places
-from meshtalk.retarget.describe import described
 from meshtalk.retarget.detect import Pose, find_poses
 from meshtalk.retarget.fit import Fit, lay, pose_of, settle
+from meshtalk.retarget.lip_and_lid_slits import Slit, find_slit
 from meshtalk.retarget.map import Map
-from meshtalk.retarget.model import SLITS, Model, load_model
 from meshtalk.retarget.pieces import Pieces, find_pieces
-from meshtalk.retarget.slit import Slit, find_slit
+from meshtalk.retarget.source_head import SLITS, Model, load_model
 from meshtalk.retarget.transfer import Contacts, Part
 from meshtalk.retarget.unroll import unrolled
 from meshtalk.retarget.untangle import poses, untangled
@@ -261,7 +261,7 @@ def find_map(mesh: Path | None, kept: Path | None, landmarks: Path | None) -> An
     from meshtalk.mesh.landmarks import read_landmarks
 
     try:
-        from meshtalk.retarget.make import make_map
+        pass
     except ImportError as error:
         raise InputError(f"retargeting needs {error.name} (not installed) : pip install 'meshtalk[media]'") from None
     from meshtalk.mesh.files import read_face

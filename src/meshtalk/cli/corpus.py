@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from meshtalk.verbs.options import Output
-from meshtalk.verbs.progress import one_line
+from meshtalk.cli.options import Output
+from meshtalk.cli.progress import one_line
 
 
 def build(output: Output, minutes: float = 60.0, seed: int = 0, workers: int = 2) -> None:
@@ -157,7 +157,7 @@ def split(
         seed: another one holds out others.
         replace_official: deal clips too that are in their data set's official splits.
     """
-    from meshtalk.corpus.splitting import read_names, resplit
+    from meshtalk.corpus.splits import read_names, resplit
     from meshtalk.corpus.summary import split_table
 
     dealt = resplit(

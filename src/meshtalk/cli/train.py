@@ -6,11 +6,12 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import FlagCreatePairsOff, Positional
 
+from meshtalk.cli.options import Output, check_device
 from meshtalk.errors import InputError
-from meshtalk.verbs.options import Output, check_device
 
 
 def train(
@@ -68,3 +69,58 @@ def train(
         raise SystemExit(stopped.code) from None
     if first:
         print(folder)
+
+
+def evaluate(
+    model: Positional[Path],
+    corpus: Positional[Path],
+    /,
+    split: str = "test",
+    baseline: Path | None = None,
+    real: Path | None = None,
+    json: Path | None = None,
+    html: Path | None = None,
+    samples: int = 1,
+    limit: int | None = None,
+    seed: int = 0,
+    workers: int = 1,
+    ray: Annotated[bool, FlagCreatePairsOff] = False,
+) -> None:
+    """Measure a model on a corpus: one table, with the truth and simple baselines beside it.
+
+    Args:
+        model: model folder, or "-" for the packaged one.
+        corpus: corpus folder.
+        split: train, val or test.
+        baseline: regressor folder of a training run, to stand beside the model.
+        real: folder of real recordings with transcripts.tsv, to be measured against forced alignment too.
+        json: write all numbers to this file.
+        html: write a page to this file: the table, curves and pictures of clips, use of codes; it needs no other file.
+        samples: animations per clip; 2 or more add the measures of samplers.
+        limit: measure only so many clips, spread over the split.
+        seed: of the sampling.
+        workers: processes; the numbers do not depend on it.
+        ray: share the clips through Ray Data: on the cluster named by RAY_ADDRESS, or else on processes here.
+    """
+    from meshtalk.corpus.store import Corpus
+    from meshtalk.evaluation.run import evaluate_model
+
+    evaluate_model(
+        None if str(model) == "-" else model, Corpus.open(corpus), split=split, baseline=baseline,
+        real=real, json=json, html=html, samples=samples, limit=limit, seed=seed, n_workers=workers, ray=ray,
+    )  # fmt: skip
+
+
+def import_official(folder: Positional[Path], /, output: Output, template: Path, topology: Path | None = None) -> None:
+    """Make a model folder of the official MeshTalk weights, which you downloaded: encoder.pkl, vertex_unet.pkl, context_model.pkl.
+
+    Args:
+        folder: the three files' folder. Nothing in them is run.
+        output: model folder to make, for --model.
+        template: neutral mesh with the weights' vertices in their order, in millimetres or metres (.obj, .ply, .glb, .npy, .npz).
+        topology: triangles and regions (.npz of Topology.save). Default: the template's triangles and no regions, which only
+            evaluate asks for.
+    """
+    from meshtalk.official.importer import import_official as run
+
+    print(run(folder, output, template=template, topology=topology))

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from meshtalk.verbs.options import Flat, FlatLooking, Looking, Output, Performing
-from meshtalk.verbs.progress import one_line
+from meshtalk.cli.options import Flat, FlatLooking, Looking, Output, Performing
+from meshtalk.cli.progress import one_line
 
 _AS_IT_IS, _AS_USUAL = Performing(), Looking()
 

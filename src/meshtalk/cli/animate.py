@@ -9,8 +9,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from meshtalk.cli.options import Flat, FlatLooking, Looking, Output, Performing, load_animator
 from meshtalk.errors import InputError
-from meshtalk.verbs.options import Flat, FlatLooking, Looking, Output, Performing, load_animator
 
 _AS_IT_IS, _AS_USUAL = Performing(), Looking()
 
