@@ -18,7 +18,7 @@ from test_glb import dense, wild
 
 from meshtalk.export.morph_targets import TOLERANCE_M
 
-TOOLS = Path(__file__).parent.parent / "tools"
+TOOLS = Path(__file__).parent.parent / "tools/blender"
 sys.path.insert(0, str(TOOLS))
 from check_in_blender import find_blender, see  # noqa: E402
 

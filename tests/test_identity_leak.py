@@ -1,4 +1,4 @@
-"""tools/measure_identity_leak.py tells a planted share of identity as that share, and none where there is none."""
+"""experiments/measure_identity_leak.py tells a planted share of identity as that share, and none where there is none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
 
 import _faces
 import measure_identity_leak as tool

@@ -1,6 +1,6 @@
 """The package's own head: a talking topology with ARKit blendshapes, and as many different people as wanted.
 
-The asset is built by `tools/build_head.py` from MakeHuman's CC0 data (see docs/head.md).
+The asset is built by `assets_build/build_head.py` from MakeHuman's CC0 data (see docs/head.md).
 """
 
 from __future__ import annotations

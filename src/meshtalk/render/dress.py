@@ -70,7 +70,7 @@ def dress_of(subject: str) -> Dress:
 
 @cache
 def _asset() -> dict[str, np.ndarray]:
-    """`look.npz`, which `tools/build_head.py` makes together with the head."""
+    """`look.npz`, which `assets_build/build_head.py` makes together with the head."""
     with (files("meshtalk") / "assets" / "look.npz").open("rb") as stream, np.load(stream) as archive:
         return {name: archive[name] for name in archive.files}
 

@@ -1,6 +1,6 @@
 """Draw the pictures of README.md and docs/editing.md: a re-dubbed performance beside its source, takes, the map of heads.
 
-python tools/draw_editing.py
+python experiments/draw_editing.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Draw the pictures of docs/regions.md, and print its table: how well landmarks find the regions of the head's people.
 
-python tools/draw_regions.py
+python experiments/draw_regions.py
 """
 
 from __future__ import annotations

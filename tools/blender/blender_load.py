@@ -1,7 +1,7 @@
 """Opens what meshtalk wrote in Blender, ready to play: mesh, motion, sound, frame rate.
 
-    blender --python tools/blender_load.py -- talk.glb
-    blender --background --python tools/blender_load.py -- talk.glb --save talk.blend
+    blender --python tools/blender/blender_load.py -- talk.glb
+    blender --background --python tools/blender/blender_load.py -- talk.glb --save talk.blend
 
 Also for .usdc, .usda, .abc, and NAME.pc2 beside its NAME_neutral.obj. It needs nothing but Blender (4.5), or `pip install bpy`.
 """

@@ -1,4 +1,4 @@
-"""The experiments of `tools/reproduce.py`: which models are trained, and what each pair of them shows."""
+"""The experiments of `experiments/reproduce.py`: which models are trained, and what each pair of them shows."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Draw the pictures of docs/head.md: people, poses, regions.
 
-python tools/draw_head.py
+python assets_build/draw_head.py
 """
 
 from __future__ import annotations

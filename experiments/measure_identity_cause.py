@@ -1,6 +1,6 @@
 """Print why the packaged model moves people differently, and what it is worth: see measure_identity_leak.py.
 
-python tools/measure_identity_cause.py
+python experiments/measure_identity_cause.py
 """
 
 from __future__ import annotations

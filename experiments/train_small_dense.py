@@ -1,6 +1,6 @@
 """Train a small autoencoder over dense vertices, whose decoder sees every coordinate of the template: measure_identity_leak.py.
 
-    python tools/train_small_dense.py FOLDER [--minutes 6] [--steps-factor 0.08]
+    python experiments/train_small_dense.py FOLDER [--minutes 6] [--steps-factor 0.08]
 
 It takes about a quarter of an hour of one core. Its prior is not trained: it is there to see what such a decoder does
 with new faces.

@@ -1,6 +1,6 @@
 """How far Blender's vertices are from a clip's: exports the clip, opens the files in Blender, compares frame by frame.
 
-    python tools/check_in_blender.py CLIP.npz [--formats .glb .usdc .pc2] [--blender PATH]
+    python tools/blender/check_in_blender.py CLIP.npz [--formats .glb .usdc .pc2] [--blender PATH]
 
 PATH is Blender or a Python with bpy; else MESHTALK_BLENDER, what `make blender` made, or `blender` on the path is taken.
 """
@@ -24,7 +24,7 @@ from meshtalk.errors import InputError
 from meshtalk.export.glb import split_seams
 
 HERE = Path(__file__).parent
-MADE = HERE.parent / ".cache/blender"
+MADE = HERE.parents[1] / ".cache/blender"
 """Of `make blender`."""
 
 

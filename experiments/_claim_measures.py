@@ -1,4 +1,4 @@
-"""What `tools/reproduce.py` measures of a trained experiment: plain numbers on the test split."""
+"""What `experiments/reproduce.py` measures of a trained experiment: plain numbers on the test split."""
 
 from __future__ import annotations
 

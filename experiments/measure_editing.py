@@ -1,6 +1,6 @@
 """Write docs/results_editing.md: re-dubbing and takes of the packaged model, measured on the held-out split of a corpus.
 
-python tools/measure_editing.py CORPUS [--clips 48]
+python experiments/measure_editing.py CORPUS [--clips 48]
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def page(model: str, clips: int, dub: dict[str, Any], emotion: dict[str, float],
         ),
     ]  # fmt: skip
     lines = [
-        "# Editing, measured", "", "<!-- written by tools/measure_editing.py -->", "",
+        "# Editing, measured", "", "<!-- written by experiments/measure_editing.py -->", "",
         f"Model {model}; {clips} held-out performances (voices, sentences and people of the test split).", "",
         "## Re-dubbing", "",
         "Every performance gets the speech of another held-out clip. Its correlations count the frames before the performance's "

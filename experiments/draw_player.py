@@ -1,6 +1,6 @@
 """Draw the picture of README.md: the player page with two performances of one line, as a browser shows it.
 
-python tools/draw_player.py
+python experiments/draw_player.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The paper's claims on the embedded corpus, shown or refuted: trains every experiment, measures it, writes the page.
 
-    python tools/reproduce.py CORPUS -o runs/reproduce [--workers 2] [--only NAME …] [--page]
+    python experiments/reproduce.py CORPUS -o runs/reproduce [--workers 2] [--only NAME …] [--page]
 
 Hours on two cores. Interrupt and run again to continue: a finished training is kept, a begun one goes on from its last
 checkpoint. The reading in docs/reproduction_reading.md is written by hand and stands on top of docs/reproduction.md.

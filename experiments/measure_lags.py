@@ -1,6 +1,6 @@
 """How many moved sounds `meshtalk corpus check` finds, and how well it tells by how much: the figures of docs/corpora.md.
 
-    python tools/measure_lags.py CORPUS [--ms 67 100 133]
+    python experiments/measure_lags.py CORPUS [--ms 67 100 133]
 
 The corpus is first checked as it is. Then copies of it are, in which the sound of every fourth clip is moved, half of them
 to either side, until each clip has had its turn. `meshtalk corpus build -o CORPUS --minutes 5` makes one that serves.

@@ -1,6 +1,6 @@
 """Print how much of a template's identity leaks into the motion: the packaged model (or --model) on people and scans.
 
-    python tools/measure_identity_leak.py [--model FOLDER]
+    python experiments/measure_identity_leak.py [--model FOLDER]
 
 The packaged recordings are performed with one seed on every face, so that nothing but the template differs. What a face may
 do differently follows from the corpus's rule: a person's motion is the head's blendshapes times that person's gains (lids

@@ -1,6 +1,6 @@
 """Write docs/results.md and docs/results.json: every figure that a trained run is held to, with what it reached.
 
-    python tools/write_results.py RUN CORPUS [--strict RUN]
+    python experiments/write_results.py RUN CORPUS [--strict RUN]
 
 RUN is a folder of `meshtalk train`: its model and its regressor are measured on the test split of CORPUS, on the
 packaged real recordings, clean and damaged, and in mixing. The reading in docs/results_reading.md is written by hand and
@@ -271,7 +271,7 @@ def page(
     speaking = [report for report in real if report.system in (REFERENCE, OURS, REGRESSOR)]
     damaged = [report for report in real if report.system.startswith(OURS)]
     sections = [
-        "# Results\n\n<!-- written by tools/write_results.py: edit docs/results_reading.md, not this -->\n",
+        "# Results\n\n<!-- written by experiments/write_results.py: edit docs/results_reading.md, not this -->\n",
         reading.strip() + "\n" if reading else "",
         f"## Goals\n\n{about}\n\n{goals_table(goals)}",
         "Intervals (±) in the tables below are half of the 95 % bootstrap range over clips.\n",
@@ -298,7 +298,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path, help="run folder of `meshtalk train`")
     parser.add_argument("corpus", type=Path)
-    parser.add_argument("--strict", type=Path, help="run folder with the strict prior mask, for the likelihoods")
+    parser.add_argument("--strict", type=Path, help="run folder with the strict prior mask (of `make reproduce`: runs/reproduce/strict-0), for the likelihoods")
     parser.add_argument("--samples", type=int, default=3, help="animations a clip (default %(default)s)")
     parser.add_argument("--limit", type=int, help="measure only so many clips of the split")
     parser.add_argument("--output", type=Path, default=Path("docs"), help="folder (default %(default)s)")
