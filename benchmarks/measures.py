@@ -108,7 +108,7 @@ def modules(animator: Animator, seconds: float, repeats: int) -> dict[str, Timin
     }
     if config.audio.frontend == "logmel":
         del work["phonetic trunk"]
-    if not config.prior.imagines_expression:
+    if not config.prior.use_sampled_expression:
         del work["expression and fusion"]
     return {name: timed(run, repeats).scaled(1 / frames) for name, run in work.items()}
 
@@ -232,7 +232,7 @@ def training(corpus: Corpus, cache: Path, kind: str, stage: int, repeats: int) -
     config = replace(
         model_config,
         geometry=GeometryConfig(kind="dense" if kind == "dense" else "basis"),
-        prior=replace(model_config.prior, imagines_expression=kind == "basis"),
+        prior=replace(model_config.prior, use_sampled_expression=kind == "basis"),
     )
     geometry, _ = fit_geometry(corpus, config.geometry)
     torch.manual_seed(0)

@@ -162,7 +162,7 @@ def step_of(network: MeshTalk, stage: int, train: TrainConfig) -> Callable[[], N
     motion = torch.randn(told.batch, told.frames, network.geometry.n_motion)
     faces = torch.randn(told.batch, network.geometry.n_template)
     codes = torch.randn(told.batch, told.frames, network.config.heads, network.config.classes).softmax(-1)
-    sides = 4 if network.imagines else 3
+    sides = 4 if network.uses_sampled_expression else 3
     trained = [p for name, p in network.named_parameters() if name.startswith("prior") == (stage == 2)]
     adam = torch.optim.Adam(trained, 1e-6)
 

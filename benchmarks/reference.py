@@ -43,7 +43,7 @@ def animate_slowly(animator: Animator, samples: np.ndarray, seed: int) -> np.nda
             label = (log_probs[0, frame, head] + noise[0, frame, head]).argmax()
             codes[0, frame, head, label] = 1
     motion = network.decode(template, codes)
-    if network.imagines:
+    if network.uses_sampled_expression:
         labels = network.labels(geometry.silence_mouth(motion), torch.cat(heard, 1))
         motion = network.decode(template, network.one_hot(labels))
     motion = Smoother(config.smoothing).finish(motion[0], None)

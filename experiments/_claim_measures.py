@@ -17,7 +17,7 @@ from meshtalk.evaluation.bench import seed_of, spread
 from meshtalk.evaluation.disentangle import common_length
 from meshtalk.evaluation.run import PhoneticFeatures, load_measured
 from meshtalk.inference.animator import Animator, load_model
-from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.inference.latents import LatentAnimator
 from meshtalk.measures import metrics, tracks
 
 SPLIT = "test"
@@ -30,7 +30,7 @@ BLINKING = 0.5
 class EncoderOnly:
     """A model without a prior: its codes and what they decode to."""
 
-    def __init__(self, model: MeasuredAnimator) -> None:
+    def __init__(self, model: LatentAnimator) -> None:
         self.model = model
 
     def predict(self, info: Any, clip: Clip, seed: int) -> Clip:
@@ -66,7 +66,7 @@ def _figures(systems: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
     return found
 
 
-def eyelids(model: MeasuredAnimator, corpus: Corpus) -> dict[str, float]:
+def eyelids(model: LatentAnimator, corpus: Corpus) -> dict[str, float]:
     """Mean error of the lids' vertices, mm, with the true sound and with another clip's; in blinks alone; and their correlation."""
     infos = spread(corpus.split(SPLIT), CLIPS)
     lids = corpus.topology.indices("eyelids")
@@ -127,7 +127,7 @@ def ways(model: Animator, corpus: Corpus) -> dict[str, Any]:
     )
 
 
-def systems(model: MeasuredAnimator, regressor: Path, corpus: Corpus) -> dict[str, Any]:
+def systems(model: LatentAnimator, regressor: Path, corpus: Corpus) -> dict[str, Any]:
     """(f) the model beside simple answers to the same sound: mean face, nearest training clip, regressor."""
     answers: dict[str, Any] = evaluation.references(corpus, SPLIT, PhoneticFeatures())
     answers |= {"regressor": load_model(regressor), "codes of the truth": evaluation.Oracle(model), "meshtalk": model}

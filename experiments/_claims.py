@@ -45,7 +45,7 @@ def experiments() -> list[Experiment]:
     count more) is off. Every setting is the same but the one that an experiment is named after.
     """
     compact, training = PRESETS["compact"]
-    model = replace(compact, prior=replace(compact.prior, imagines_expression=False, channels=16))
+    model = replace(compact, prior=replace(compact.prior, use_sampled_expression=False, channels=16))
     training = replace(
         training,
         stage1=replace(training.stage1, steps=2000),

@@ -22,7 +22,7 @@ from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.evaluation.run import load_measured
 from meshtalk.inference.edit import redub, swap
 from meshtalk.inference.heads import draw, heads_of, influence_mm
-from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.inference.latents import LatentAnimator
 from meshtalk.measures import tracks
 from meshtalk.mesh.head import load_head
 from meshtalk.render import Look, Renderer
@@ -100,7 +100,7 @@ def most_unlike(takes: Sequence[Clip]) -> int:
     return int(np.square(spread).sum((1, 2)).argmax())
 
 
-def draw_editing(animator: MeasuredAnimator, path: Path) -> None:
+def draw_editing(animator: LatentAnimator, path: Path) -> None:
     """Source, re-dubbed, weaker, with other codes; and takes of one line."""
     person = load_head().person(PERSON)
     audio, rate, phones = phones_of(PERFORMED)
@@ -139,7 +139,7 @@ def draw_editing(animator: MeasuredAnimator, path: Path) -> None:
     )
 
 
-def draw_heads(animator: MeasuredAnimator, path: Path) -> None:
+def draw_heads(animator: LatentAnimator, path: Path) -> None:
     """What `meshtalk heads` draws, smaller."""
     clips = [animator.animate(sound) for sound, _ in read_transcripts(asset("speech")).values()]
     with tempfile.TemporaryDirectory() as folder:

@@ -19,7 +19,7 @@ from meshtalk.evaluation.bench import spread
 from meshtalk.evaluation.run import load_measured
 from meshtalk.files import atomic
 from meshtalk.inference.edit import redub
-from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.inference.latents import LatentAnimator
 from meshtalk.measures import metrics, sync, tracks
 from meshtalk.mesh.topology import Topology
 
@@ -80,9 +80,7 @@ def error_mm(clip: Clip, true: Clip) -> tuple[float, float]:
 # ------------------------------------------------------------------------------------------------ re-dubbing
 
 
-def measure_redub(
-    model: MeasuredAnimator, corpus: Corpus, infos: Sequence[ClipInfo], made: list[Clip]
-) -> dict[str, Any]:
+def measure_redub(model: LatentAnimator, corpus: Corpus, infos: Sequence[ClipInfo], made: list[Clip]) -> dict[str, Any]:
     """Every held-out performance with the speech of another held-out clip; the results are appended to `made`."""
     brows = brow_vertices(corpus.topology)
     plain, redubbed, lids, brow, errors = [], [], [], [], []
@@ -153,7 +151,7 @@ def measure_emotion(corpus: Corpus, infos: Sequence[ClipInfo], made: Sequence[Cl
 # ------------------------------------------------------------------------------------------------ takes
 
 
-def measure_takes(model: MeasuredAnimator, corpus: Corpus, infos: Sequence[ClipInfo]) -> dict[str, float]:
+def measure_takes(model: LatentAnimator, corpus: Corpus, infos: Sequence[ClipInfo]) -> dict[str, float]:
     """How far takes of one line lie apart, mm: upper face everywhere, lips everywhere, lips at p, b and m."""
     upper, lips = (corpus.topology.indices(name) for name in ("upper_face", "lips"))
     rows, closures = [], []

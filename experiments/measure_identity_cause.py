@@ -16,7 +16,7 @@ from measure_identity_leak import REGIONS, SEED, Sound, packaged_sounds
 from meshtalk.clip import Clip
 from meshtalk.config import SAMPLE_RATE
 from meshtalk.evaluation.run import load_measured
-from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.inference.latents import LatentAnimator
 from meshtalk.measures import metrics
 from meshtalk.mesh.head import Person, load_head
 from meshtalk.model.geometry import MM
@@ -43,7 +43,7 @@ def moods(people: list[Person]) -> np.ndarray:
     return found - found.mean(0)
 
 
-def drifts(model: MeasuredAnimator, sound: Sound, people: list[Person], mean: Person) -> np.ndarray:
+def drifts(model: LatentAnimator, sound: Sound, people: list[Person], mean: Person) -> np.ndarray:
     """(N,S) mean weights of the same codes decoded on each face, less the mean of all."""
     clip = model.animate(sound.audio, SAMPLE_RATE, template=mean.template, seed=SEED)
     codes = model.codes(clip)
@@ -63,7 +63,7 @@ def remembered(chance: np.ndarray, drift: np.ndarray, region: str) -> tuple[floa
 
 
 def errors_mm(
-    model: MeasuredAnimator, sounds: Mapping[str, Sound], people: list[Person], mean: Person
+    model: LatentAnimator, sounds: Mapping[str, Sound], people: list[Person], mean: Person
 ) -> dict[str, np.ndarray]:
     """Region → (2,) mean vertex error of articulations coded and decoded: told whose face it is, and told the mean face."""
     rows: dict[str, list[tuple[float, float]]] = {region: [] for region in REGIONS}

@@ -28,7 +28,7 @@ from meshtalk.config import SAMPLE_RATE
 from meshtalk.errors import InputError
 from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.evaluation.run import load_measured
-from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.inference.latents import LatentAnimator
 from meshtalk.measures import sync, tracks
 from meshtalk.mesh.head import Person, load_head
 from meshtalk.model.geometry import MM, BasisGeometry
@@ -217,7 +217,7 @@ def packaged_sounds() -> dict[str, Sound]:
     return found
 
 
-def performers(model: MeasuredAnimator, sounds: Mapping[str, Sound]) -> dict[str, Perform]:
+def performers(model: LatentAnimator, sounds: Mapping[str, Sound]) -> dict[str, Perform]:
     """Title → the model as it performs, its decoder alone with the same codes on every face, and the corpus's rules.
 
     The first only where it says more than the second: where what a face's decoder made is coded anew. The codes of the second are
@@ -232,7 +232,7 @@ def performers(model: MeasuredAnimator, sounds: Mapping[str, Sound]) -> dict[str
     def articulate(sound: str, person: Person) -> Clip:
         return make_clip(sounds[sound].audio, SAMPLE_RATE, sounds[sound].phones, person, seed=SEED)
 
-    performed: dict[str, Perform] = {"as performed": animate} if model.network.imagines else {}
+    performed: dict[str, Perform] = {"as performed": animate} if model.network.uses_sampled_expression else {}
     played = {sound: (animate if performed else articulate)(sound, mean) for sound in sounds}
     codes = {sound: model.codes(clip) for sound, clip in played.items()}
 

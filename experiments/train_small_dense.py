@@ -60,7 +60,7 @@ def main() -> None:
     model = replace(
         model,
         geometry=GeometryConfig(kind="dense"),
-        prior=replace(model.prior, imagines_expression=False),  # which a dense geometry cannot
+        prior=replace(model.prior, use_sampled_expression=False),  # which a dense geometry cannot
     )
     stages = {
         name: replace(getattr(training, name), batch=BATCH, frames=FRAMES)

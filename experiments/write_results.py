@@ -34,7 +34,7 @@ from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.evaluation.report import REGIONS, SWAPPED
 from meshtalk.evaluation.run import evaluate_model, load_measured
 from meshtalk.files import atomic
-from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.inference.latents import LatentAnimator
 from meshtalk.measures import sync, tracks
 from meshtalk.model.prior import HeadLayer
 
@@ -144,7 +144,7 @@ def mixing_goals(mixes: Sequence[Mapping[str, Any]]) -> list[Goal]:
 # ------------------------------------------------------------------------------------------------ measures
 
 
-def measure_mixing(model: MeasuredAnimator, corpus: Corpus) -> list[dict[str, Any]]:
+def measure_mixing(model: LatentAnimator, corpus: Corpus) -> list[dict[str, Any]]:
     """For every held-out person: a speech of theirs with their angry and their happy performance mixed in.
 
     The performances are the person's own longest clips of the split; an emotion that they have none of is acted
@@ -177,7 +177,7 @@ def performance(corpus: Corpus, own: Sequence[ClipInfo], speech: ClipInfo, emoti
     return expression_clip(emotion, speech.subject, seconds)
 
 
-def measure_silence(model: MeasuredAnimator) -> float:
+def measure_silence(model: LatentAnimator) -> float:
     """Mean speed of the lips, mm/s, in digital silence after each packaged recording."""
     speeds = []
     for path, _ in read_transcripts(asset("speech")).values():
@@ -189,9 +189,7 @@ def measure_silence(model: MeasuredAnimator) -> float:
     return float(np.mean(speeds))
 
 
-def measure_priors(
-    ours: MeasuredAnimator, strict: MeasuredAnimator, corpus: Corpus, limit: int | None
-) -> dict[str, Any]:
+def measure_priors(ours: LatentAnimator, strict: LatentAnimator, corpus: Corpus, limit: int | None) -> dict[str, Any]:
     """Held-out likelihood of the codes under the right mask and under the official release's."""
     if strict.config.prior.mask != "strict":
         raise InputError("the second run's prior has the inclusive mask : train it with PriorConfig(mask='strict')")
@@ -210,9 +208,9 @@ def measure_priors(
     return {"inclusive": nats[0].tolist(), "strict": nats[1].tolist(), "same_encoder": shared}
 
 
-def measure_rounding(model: MeasuredAnimator, corpus: Corpus, limit: int | None) -> dict[str, float]:
+def measure_rounding(model: LatentAnimator, corpus: Corpus, limit: int | None) -> dict[str, float]:
     """Held-out likelihood, nats a frame, with the weights of the prior as they are and as `precision="bfloat16"` reads them."""
-    rounded = MeasuredAnimator(replace(model.checkpoint, network=copy.deepcopy(model.network)))
+    rounded = LatentAnimator(replace(model.checkpoint, network=copy.deepcopy(model.network)))
     for layer in [*rounded.network.prior.layers, rounded.network.prior.logits]:
         assert isinstance(layer, HeadLayer)
         for linear in (layer.masked_linear, layer.history):

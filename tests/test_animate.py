@@ -163,13 +163,13 @@ def test_a_state_can_be_used_twice(name):
 def test_frames_come_as_soon_as_the_lookahead_allows(name, fps):
     animator = ANIMATORS[name]
     state = animator.start(fps=fps)
-    lookahead_s = animator.lookahead_at(state.take.fps)
+    lookahead_s = animator.lookahead_at(state.spec.fps)
     assert lookahead_s >= animator.lookahead_s
     waits_s, frame = [], 0
     for begin in range(0, len(AUDIO) - 40, 40):
         motion, state = animator.advance(AUDIO[begin : begin + 40], state)
         for _ in range(len(motion)):
-            waits_s.append((begin + 40) / 16000 - frame / float(state.take.fps))
+            waits_s.append((begin + 40) / 16000 - frame / float(state.spec.fps))
             frame += 1
     assert max(waits_s) <= lookahead_s + 0.0126  # a hop and a packet
     assert max(waits_s) >= lookahead_s - 0.012
@@ -178,7 +178,7 @@ def test_frames_come_as_soon_as_the_lookahead_allows(name, fps):
 def test_a_long_recording_is_the_same_in_its_beginning(monkeypatch):
     """The chunks that `animate` feeds are no seams."""
     plain = whole(seed=1)
-    monkeypatch.setattr("meshtalk.inference.performer.CHUNK_S", 1)
+    monkeypatch.setattr("meshtalk.inference.generator.CHUNK_S", 1)
     np.testing.assert_allclose(whole(seed=1), plain, atol=1e-5)
 
 
@@ -204,12 +204,12 @@ def test_all_rates_say_the_same_at_the_same_times():
 
 def test_29_97_means_the_broadcast_rate_however_it_is_written():
     for fps in (29.97, "29.97", "30000/1001", NTSC):
-        assert TINY.start(fps=fps).take.fps == NTSC
+        assert TINY.start(fps=fps).spec.fps == NTSC
     for fps in (23.976, "23.976"):
-        assert TINY.start(fps=fps).take.fps == Fraction(24000, 1001)
+        assert TINY.start(fps=fps).spec.fps == Fraction(24000, 1001)
     for fps in (30, 30.0, "30", "30.0"):
-        assert TINY.start(fps=fps).take.fps == 30
-    assert TINY.start(fps=12.5).take.fps == Fraction(25, 2)
+        assert TINY.start(fps=fps).spec.fps == 30
+    assert TINY.start(fps=12.5).spec.fps == Fraction(25, 2)
 
 
 @pytest.mark.parametrize("fps", [0, -25, 1000, "fast", "30/0", "", float("nan"), float("inf"), "nan", "inf", "1e9"])
@@ -330,8 +330,8 @@ def test_rig_weights_come_out_where_the_geometry_has_them():
 
 def test_an_expression_is_played_there_and_back():
     short = rig.make_clip(8, 0.5)  # 15 frames: 0..14, 13..1, 0..
-    there_and_back = [*range(15), *range(13, 0, -1), *range(15), *range(13, 11, -1)]
-    longer = replace(short, weights=short.weights[there_and_back], audio=AUDIO[: len(there_and_back) * 16000 // 30])
+    ping_pong = [*range(15), *range(13, 0, -1), *range(15), *range(13, 11, -1)]
+    longer = replace(short, weights=short.weights[ping_pong], audio=AUDIO[: len(ping_pong) * 16000 // 30])
     np.testing.assert_allclose(whole(expression=short), whole(expression=longer), atol=1e-6)
 
 
@@ -355,7 +355,7 @@ def test_an_expression_at_another_rate_and_from_a_file(tmp_path):
     slow = replace(rig.make_clip(8, 0.5, fps=Fraction(60)))
     path = clip.save(tmp_path / "e.npz")
     np.testing.assert_array_equal(whole(expression=path), whole(expression=clip))
-    assert len(TINY.start(expression=slow).take.expression) == 15
+    assert len(TINY.start(expression=slow).spec.expression) == 15
     single = replace(clip, weights=clip.weights[:1], audio=clip.audio[:533])
     assert np.isfinite(whole(expression=single)).all()
 

@@ -45,7 +45,7 @@ def test_two_processes_measure_the_same(written, tiny_model, regressor, rig_corp
 
 
 def test_a_clip_whose_process_was_killed(tiny_model, rig_corpus, monkeypatch):
-    monkeypatch.setattr(parallel, "as_done", lambda *_: iter([(0, parallel.Lost())]))
+    monkeypatch.setattr(parallel, "as_done", lambda *_: iter([(0, parallel.WorkerDied())]))
     with pytest.raises(InputError, match="killed, perhaps for want of memory : run again with --workers 1"):
         assess.evaluate_model(tiny_model, rig_corpus, n_workers=2)
 

@@ -202,7 +202,7 @@ def test_a_killed_run_is_gone_on_with(said, straight, tiny_model, tmp_path, jobs
 
 def test_a_job_that_kills_its_process_costs_no_other():
     found = dict(parallel.as_done(deadly, range(5), 1))
-    assert found == {0: 0, 1: 10, 2: parallel.Lost(), 3: 30, 4: 40}
+    assert found == {0: 0, 1: 10, 2: parallel.WorkerDied(), 3: 30, 4: 40}
 
 
 # --- names -------------------------------------------------------------------------------------------------------

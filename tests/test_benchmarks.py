@@ -21,7 +21,7 @@ AUDIO = rig.speech(5, 0.7)[0]
 @pytest.mark.parametrize(
     "config",
     [
-        replace(rig.TINY, prior=replace(rig.PRIOR, imagines_expression=True), smoothing=0.07),
+        replace(rig.TINY, prior=replace(rig.PRIOR, use_sampled_expression=True), smoothing=0.07),
         replace(rig.TINY, audio=rig.PHONETIC, prior=replace(rig.PRIOR, own_audio_encoder=False)),
         rig.TINY_DENSE,
     ],

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from meshtalk.config import AudioConfig
 from meshtalk.model.audio_encoder import AudioEncoder
-from meshtalk.model.audio_stream import Hearing
+from meshtalk.model.audio_stream import AudioStream
 from meshtalk.model.fast_networks import CompiledDecoder, CompiledEncoder
 from meshtalk.model.fast_stack import SHORT, Pieces
 from meshtalk.model.networks import Decoder, ExpressionEncoder, Fusion
@@ -79,7 +79,7 @@ def test_windows_have_no_kernel():
 
 @torch.no_grad()
 def test_a_state_of_hearing_can_be_used_twice():
-    hearing = Hearing(FeatureExtractor("phonetic"), [small_encoder(), small_encoder()])
+    hearing = AudioStream(FeatureExtractor("phonetic"), [small_encoder(), small_encoder()])
     mel = torch.randn(1, 100, 32)
     state = hearing.push(mel[:, :90], hearing.start())
     once, again = (hearing.push(mel[:, 90:93], state) for _ in range(2))

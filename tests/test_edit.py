@@ -26,7 +26,7 @@ from meshtalk.inference.animator import MAX_TAKES, Animator, load_model
 from meshtalk.inference.direction import Direction
 from meshtalk.inference.edit import again, redub, same_motion, swap
 from meshtalk.inference.heads import influence_mm
-from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.inference.latents import LatentAnimator
 from meshtalk.model.checkpoint import load_checkpoint, save_checkpoint
 from meshtalk.official.importer import import_official
 from meshtalk.resample import at_rate
@@ -245,7 +245,7 @@ def test_a_recipe_is_kept_as_json(tmp_path):
 
 # --- swap --------------------------------------------------------------------------------------------------------
 
-MEASURED = MeasuredAnimator(rig.random_checkpoint())
+MEASURED = LatentAnimator(rig.random_checkpoint())
 ONE, OTHER = rig.make_clip(0, 1.0, "s1"), rig.make_clip(1, 1.0, "s2")
 
 
@@ -282,7 +282,7 @@ def test_other_lengths_are_played_there_and_back(seconds):
 
 
 def test_dense_models_swap_too():
-    dense = MeasuredAnimator(rig.random_checkpoint(rig.TINY_DENSE))
+    dense = LatentAnimator(rig.random_checkpoint(rig.TINY_DENSE))
     made = swap(dense, rig.as_dense(ONE), OTHER, [0, 2]).validate()
     assert made.displacement is not None
 
@@ -312,7 +312,7 @@ def test_clips_that_cannot_be_swapped():
             with pytest.raises(InputError, match=words):
                 swap(MEASURED, *pair, [0])
     with pytest.raises(InputError, match="regressor"):
-        MeasuredAnimator(rig.random_checkpoint(regressor=True))
+        LatentAnimator(rig.random_checkpoint(regressor=True))
 
 
 def test_what_again_needs_is_not_lost_on_the_way():
@@ -328,7 +328,7 @@ def test_official_weights_are_edited_too(tmp_path):
     import_official(
         tmp_path / "official", tmp_path / "named", template=tmp_path / "face.obj", topology=tmp_path / "topology.npz"
     )
-    named = MeasuredAnimator(load_checkpoint(tmp_path / "named"))
+    named = LatentAnimator(load_checkpoint(tmp_path / "named"))
     clip = rig.as_dense(rig.make_clip(8, 0.9, "s1"))
     made = redub(named, clip, AUDIO, 16000, direction=Direction(lead_out_s=0.2)).validate()
     assert made.n_frames == 51

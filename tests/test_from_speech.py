@@ -20,7 +20,7 @@ from meshtalk.corpus.store import SPLITS, Corpus
 from meshtalk.errors import InputError
 from meshtalk.synth import from_speech
 from meshtalk.synth.from_speech import corpus_from_speech
-from meshtalk.synth.recordings import Spoken, read_folder, splits_of
+from meshtalk.synth.recordings import TranscribedRecording, read_folder, splits_of
 
 pytest.importorskip("pocketsphinx")
 
@@ -164,7 +164,7 @@ names = st.text("abcdefgh", min_size=1, max_size=4)
 
 @given(st.lists(st.tuples(names, st.sampled_from("ABCDE")), unique_by=lambda pair: pair[0]), st.randoms())
 def test_splits_hold_out_speakers(pairs, random):
-    recordings = [Spoken(id, Path(id), "", speaker) for id, speaker in pairs]
+    recordings = [TranscribedRecording(id, Path(id), "", speaker) for id, speaker in pairs]
     splits = splits_of(recordings)
     assert set(splits) == {id for id, _ in pairs}
     found = {split: {s.speaker for s in recordings if splits[s.id] == split} for split in SPLITS}

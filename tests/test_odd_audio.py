@@ -268,7 +268,7 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
 def test_without_pyav(tmp_path, monkeypatch, known):
     """What soundfile reads is read, even damaged; for the rest the extra is named."""
 
-    def missing(path: Path, fate: audio_files.Fate):
+    def missing(path: Path, fate: audio_files.DecodeStatus):
         raise ImportError
         yield
 

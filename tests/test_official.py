@@ -19,13 +19,13 @@ from meshtalk.cli.main import main
 from meshtalk.clip import Clip
 from meshtalk.config import ModelConfig, from_json, to_json
 from meshtalk.errors import InputError
-from meshtalk.evaluation import bench as evaluate
-from meshtalk.inference import official as performer
+from meshtalk.evaluation import evaluate
+from meshtalk.inference import official
 from meshtalk.inference.animator import Animator
 from meshtalk.inference.direction import Direction
-from meshtalk.inference.latents import MeasuredAnimator
-from meshtalk.inference.official import OfficialPerformer
-from meshtalk.inference.performer import Actor
+from meshtalk.inference.latents import LatentAnimator
+from meshtalk.inference.official import OfficialGenerator
+from meshtalk.inference.generator import MotionGenerator
 from meshtalk.model.checkpoint import load_checkpoint
 from meshtalk.model.networks import gumbel_noise
 from meshtalk.official.importer import import_official
@@ -43,13 +43,13 @@ def case(tmp_path_factory):
 def decoded(monkeypatch) -> list[np.ndarray]:
     """(T,H) codes of everything that is decoded."""
     codes: list[np.ndarray] = []
-    decode = Actor._decode
+    decode = MotionGenerator._decode
 
-    def spy(self: Actor, labels: torch.Tensor, *rest):
+    def spy(self: MotionGenerator, labels: torch.Tensor, *rest):
         codes.append(labels[0].cpu().numpy())
         return decode(self, labels, *rest)
 
-    monkeypatch.setattr(Actor, "_decode", spy)
+    monkeypatch.setattr(MotionGenerator, "_decode", spy)
     return codes
 
 
@@ -112,8 +112,8 @@ def test_an_expression_is_encoded_as_the_release_does(case, decoded, name, frame
 
 
 def heard_by(animator: Animator, samples: np.ndarray, frames: int) -> np.ndarray:
-    assert isinstance(animator._performer, OfficialPerformer)
-    return torch.cat(list(animator._performer.codes(samples, frames)), 1)[0].numpy()
+    assert isinstance(animator._generator, OfficialGenerator)
+    return torch.cat(list(animator._generator.codes(samples, frames)), 1)[0].numpy()
 
 
 @pytest.mark.parametrize("name", ["16x128", "3x11 on the rig"])
@@ -149,8 +149,8 @@ def test_what_the_reference_says_depends_on_everything(case):
 
 
 def starts_of(animator: Animator, frames: int) -> np.ndarray:
-    assert isinstance(animator._performer, OfficialPerformer)
-    return animator._performer.frame_starts(0, frames)
+    assert isinstance(animator._generator, OfficialGenerator)
+    return animator._generator.frame_starts(0, frames)
 
 
 def test_windows_begin_at_the_frames_exact_times_over_an_hour(case):
@@ -164,8 +164,8 @@ def test_windows_begin_at_the_frames_exact_times_over_an_hour(case):
 
 def test_pieces_of_a_long_recording_are_no_seams(case, monkeypatch):
     plain = case("5x7").animator().animate(SOUND, rig.RATE).vertices
-    monkeypatch.setattr(performer, "FRAMES_AT_ONCE", 5)
-    monkeypatch.setattr(performer, "WINDOWS_AT_ONCE", 2)
+    monkeypatch.setattr(official, "FRAMES_AT_ONCE", 5)
+    monkeypatch.setattr(official, "WINDOWS_AT_ONCE", 2)
     np.testing.assert_allclose(case("5x7").animator().animate(SOUND, rig.RATE).vertices, plain, atol=1e-6)
 
 
@@ -240,7 +240,7 @@ def test_exports_without_any_region(case, tmp_path, suffix):
 def test_measures_ask_the_same_networks(case):
     model: Case = case("5x7")
     reference, clip = model.reference(), some_expression(model)
-    measured = MeasuredAnimator(load_checkpoint(model.model))
+    measured = LatentAnimator(load_checkpoint(model.model))
     heard = reference.hear(SOUND, FRAMES)
     codes = reference.express(clip.vertices.astype(np.float64) * 1e3, heard)
     np.testing.assert_array_equal(measured.codes(clip), codes)
@@ -251,7 +251,7 @@ def test_measures_ask_the_same_networks(case):
 
 def test_evaluating_goes_by_the_corpus_regions(case, rig_corpus, tmp_path):
     model: Case = case("3x11 on the rig")
-    assert evaluate(MeasuredAnimator(load_checkpoint(model.model)), rig_corpus, limit=1).n_clips == 1
+    assert evaluate(LatentAnimator(load_checkpoint(model.model)), rig_corpus, limit=1).n_clips == 1
     half = replace(rig.TOPOLOGY, landmarks={})
     with pytest.raises(InputError, match=r"does not say where its lips meet.*meshtalk regions"):
         replace(some_expression(model), topology=half).lip_opening_mm()
@@ -263,7 +263,7 @@ def test_evaluating_goes_by_the_corpus_regions(case, rig_corpus, tmp_path):
         topology=tmp_path / "topology.npz",
     )
     assert set(made.regions) == {"mouth", "upper_face", "eyelids", "lips"}
-    report = evaluate(MeasuredAnimator(load_checkpoint(tmp_path / "model")), rig_corpus, limit=1)
+    report = evaluate(LatentAnimator(load_checkpoint(tmp_path / "model")), rig_corpus, limit=1)
     assert report.n_clips == 1
 
 
@@ -303,7 +303,7 @@ def test_another_frame_rate_inside_needs_other_weights(case):
     """Windows begin at k/fps at whatever rate the networks would run."""
     animator = case("5x7").animator()
     config = replace(animator.config, fps=Fraction(25))
-    starts = OfficialPerformer(animator.network, config, "float32").frame_starts(0, 4)
+    starts = OfficialGenerator(animator.network, config, "float32").frame_starts(0, 4)
     np.testing.assert_array_equal(starts, [0, 640, 1280, 1920])
 
 

@@ -239,7 +239,7 @@ def test_several_takes_run_together():
 
 
 def test_seed_temperature_and_argmax_are_options():
-    sampled = replace(rig.TINY, prior=replace(rig.PRIOR, imagines_expression=False))
+    sampled = replace(rig.TINY, prior=replace(rig.PRIOR, use_sampled_expression=False))
     sound, animator = rig.speech(0, 0.5)[0], rig.random_animator(sampled)
 
     def made(**options: float) -> bytes:
@@ -255,7 +255,7 @@ def test_any_mesh_moves_and_is_exported_with_its_own_faces(tmp_path, vertices):
     points_mm, faces = head_mm(vertices)
     topology = Topology(faces, n_vertices=vertices)
     geometry = DenseGeometry(points_mm, np.full_like(points_mm, 4.0), {}, None)
-    config = replace(rig.TINY_DENSE, prior=replace(rig.PRIOR, imagines_expression=False))
+    config = replace(rig.TINY_DENSE, prior=replace(rig.PRIOR, use_sampled_expression=False))
     torch.manual_seed(0)
     model = Checkpoint(MeshTalk(config, geometry).eval(), config, topology, points_mm.astype(np.float32) / 1e3, None)
     clip = Animator(model).animate(rig.speech(0, 0.3)[0], 16_000)

@@ -10,7 +10,7 @@ import rig
 
 from meshtalk.config import PRESETS
 from meshtalk.inference.animator import load_model
-from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.inference.latents import LatentAnimator
 from meshtalk.training.run import quick, train
 
 AUDIO = rig.speech(3, 1.0)[0]
@@ -39,5 +39,5 @@ def test_a_preset_lives_through_everything(preset, rig_corpus, dense_corpus, tmp
     clip = animator.animate(AUDIO, rig.RATE, template=rig.NEUTRAL, seed=1)
     assert clip.validate().n_frames == 30
     assert np.isfinite(clip.vertices).all()
-    reconstructed = MeasuredAnimator(animator.checkpoint).reconstruct(clip)
+    reconstructed = LatentAnimator(animator.checkpoint).reconstruct(clip)
     assert reconstructed.n_frames == clip.n_frames

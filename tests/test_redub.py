@@ -22,7 +22,7 @@ from meshtalk.evaluation.run import load_measured
 from meshtalk.inference.animator import Animator
 from meshtalk.inference.direction import Direction
 from meshtalk.inference.edit import fit_length, redub
-from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.inference.latents import LatentAnimator
 from meshtalk.measures import metrics, sync, tracks
 from meshtalk.mesh.head import load_head
 from meshtalk.resample import at_rate
@@ -47,7 +47,7 @@ def size_mm(displacement: np.ndarray) -> float:
 
 
 @pytest.fixture(scope="module")
-def packaged() -> MeasuredAnimator:
+def packaged() -> LatentAnimator:
     return load_measured(None)
 
 

@@ -19,7 +19,7 @@ from meshtalk.training.steps import Stage1
 @pytest.mark.parametrize("dense", [True, False])
 def test_the_official_presets_terms(rig_corpus, dense_corpus, tmp_path, inline_features, dense):
     config, corpus = (rig.TINY_DENSE, dense_corpus) if dense else (rig.TINY, rig_corpus)
-    config = replace(config, prior=replace(config.prior, imagines_expression=False))
+    config = replace(config, prior=replace(config.prior, use_sampled_expression=False))
     data = windows(corpus, tmp_path, config, versions=0)
     loss = PRESETS["official"][1].loss
     torch.manual_seed(0)

@@ -19,7 +19,7 @@ from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.inference.animator import Animator, load_model
 from meshtalk.inference.edit import again, same_motion
-from meshtalk.inference.takes import ON_THE_PAGE, RankedTake, check_takes, rank, table, write_takes
+from meshtalk.inference.takes import ON_THE_PAGE, RankedClip, check_takes, rank, table, write_takes
 from meshtalk.measures import sync, tracks
 
 FILES = {"takes.json", "contact_sheet.png", "takes.html"}
@@ -109,7 +109,7 @@ def test_takes_are_what_animate_makes():
 
 
 @pytest.fixture(scope="module")
-def ranked() -> list[RankedTake]:
+def ranked() -> list[RankedClip]:
     return rank(TINY.takes(AUDIO, 16000, n=6, seed=3), 3)
 
 

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from meshtalk.config import LossConfig, ModelConfig, StageConfig, TrainConfig
 from meshtalk.corpus.store import Corpus, CorpusWriter
 from meshtalk.errors import InputError
-from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.inference.latents import LatentAnimator
 from meshtalk.model.checkpoint import load_checkpoint
 from meshtalk.model.networks import MeshTalk
 from meshtalk.training import steps
@@ -364,7 +364,7 @@ def test_it_learns(rig_corpus, tmp_path):
     nll = recorder.values("stage2", "nll")
     assert nll[-1] < 0.9 * nll[0]
 
-    model = MeasuredAnimator(load_checkpoint(folder))
+    model = LatentAnimator(load_checkpoint(folder))
     clips = [rig_corpus.load(info) for info in rig_corpus.split("val")]
     mean = np.concatenate([rig_corpus.load(i).displacements() for i in rig_corpus.split("train")]).mean(0)
     for clip in clips:

@@ -20,7 +20,7 @@ from meshtalk.config import StageConfig
 from meshtalk.errors import InputError
 from meshtalk.training import progress
 from meshtalk.training.loop import Step, Trainer
-from meshtalk.training.prefetch import DEPTH, Ahead
+from meshtalk.training.prefetch import DEPTH, Prefetcher
 from meshtalk.training.progress import Pace, Terminal, time_left
 from meshtalk.training.signals import EXPLOSION, RECENT, SKIPPED, Watch
 
@@ -55,7 +55,7 @@ def test_things_are_read_in_order_and_once(asked):
         read.append(thing)
         return thing * 2
 
-    with Ahead(reading, asked) as ahead:
+    with Prefetcher(reading, asked) as ahead:
         assert [ahead.next() for _ in asked] == [(thing, thing * 2) for thing in asked]
         with pytest.raises(StopIteration):
             ahead.next()
@@ -64,7 +64,7 @@ def test_things_are_read_in_order_and_once(asked):
 
 def test_the_next_things_are_read_while_one_is_worked_on():
     done = [threading.Event() for _ in range(4)]
-    with Ahead(lambda k: done[k].set(), range(4)) as ahead:
+    with Prefetcher(lambda k: done[k].set(), range(4)) as ahead:
         ahead.next()
         assert all(event.wait(10) for event in done[: 1 + DEPTH])
         assert not done[1 + DEPTH].is_set()
@@ -72,7 +72,7 @@ def test_the_next_things_are_read_while_one_is_worked_on():
 
 def test_only_the_wait_for_the_disk_is_counted():
     release = threading.Event()
-    with Ahead(lambda _: release.wait(10), range(2)) as ahead:
+    with Prefetcher(lambda _: release.wait(10), range(2)) as ahead:
         threading.Timer(0.2, release.set).start()
         ahead.next()
         waited = ahead.waited_s
@@ -88,7 +88,7 @@ def test_what_cannot_be_read_is_told_when_it_is_needed():
             raise InputError("a shard is gone")
         return thing
 
-    with Ahead(reading, range(3)) as ahead:
+    with Prefetcher(reading, range(3)) as ahead:
         assert ahead.next() == (0, 0)
         with pytest.raises(InputError, match="a shard is gone"):
             ahead.next()

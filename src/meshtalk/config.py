@@ -100,7 +100,7 @@ class PriorConfig:
     mask: Literal["inclusive", "strict"] = "inclusive"
     """`inclusive`: a head sees all lower heads of its own frame. `strict`: the official release's defect, where
     the first head sees nothing; kept for its weights and for comparison."""
-    imagines_expression: bool = True
+    use_sampled_expression: bool = True
     """At inference, take from the prior's sample only the expression: its mouth is silenced and the encoder of eq. 3, which
     learned to take the mouth from sound alone, codes it anew with the audio (basis geometry only). False decodes the
     sampled codes as they are, as the paper does."""
@@ -220,7 +220,7 @@ PRESETS: dict[str, tuple[ModelConfig, TrainConfig]] = {
             smoothing=0.0,
             audio=_OFFICIAL_AUDIO,
             geometry=GeometryConfig(kind="dense"),
-            prior=PriorConfig(channels=64, imagines_expression=False, own_audio_encoder=False),
+            prior=PriorConfig(channels=64, use_sampled_expression=False, own_audio_encoder=False),
         ),
         TrainConfig(
             regression=StageConfig(steps=0),
@@ -249,7 +249,7 @@ PRESETS: dict[str, tuple[ModelConfig, TrainConfig]] = {
             smoothing=0.0,
             audio=dataclasses.replace(_OFFICIAL_AUDIO, stack="window", input_kernel=1, lookahead_hops=10, past_hops=50),
             geometry=GeometryConfig(kind="dense"),
-            prior=PriorConfig(channels=64, imagines_expression=False, own_audio_encoder=False),
+            prior=PriorConfig(channels=64, use_sampled_expression=False, own_audio_encoder=False),
         ),
         TrainConfig(
             regression=StageConfig(steps=0),

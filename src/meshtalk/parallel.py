@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Lost:
+class WorkerDied:
     """Stands for the result of a job whose process was killed, every time it was tried."""
 
     why: str = "its process was killed, perhaps for want of memory"
@@ -119,7 +119,7 @@ def in_order(
 
 def as_done(
     task: Callable[[Job], Result], jobs: Sequence[Job], workers: int
-) -> Generator[tuple[int, Result | Lost], None, None]:
+) -> Generator[tuple[int, Result | WorkerDied], None, None]:
     """(place of the job, its result) in the order in which they get done, by so many processes even if it is one.
 
     A job that kills its process costs nobody else's: what was under way then is tried again, each alone.
@@ -152,7 +152,7 @@ def as_done(
                     running[Future()] = waiting.popleft()
                 hurt = sorted(running.values())
                 if most == 1:
-                    yield hurt[0], Lost()
+                    yield hurt[0], WorkerDied()
                 else:
                     suspects.extend(hurt)
             finally:
@@ -176,7 +176,7 @@ class _RayActor:
 
 def as_done_on_ray(
     task: Callable[[Job], Result], jobs: Sequence[Job], workers: int
-) -> Generator[tuple[int, Result | Lost], None, None]:
+) -> Generator[tuple[int, Result | WorkerDied], None, None]:
     """(place of the job, its result) in the order in which they get done.
 
     On the cluster that the environment variable RAY_ADDRESS names, whose machines see the same files and have meshtalk; without
@@ -221,7 +221,7 @@ def as_done_on_ray(
             missing.discard(int(row["place"]))
             yield int(row["place"]), row["result"][0]
         for place in sorted(missing):
-            yield place, Lost()
+            yield place, WorkerDied()
     finally:
         if begun:
             ray.shutdown()

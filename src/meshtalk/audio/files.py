@@ -60,7 +60,7 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> tuple[np.nda
         raise InputError(f"no permission to read {path}")
     best, opened, damaged = np.zeros(0, np.float32), False, False
     for decode in DECODERS:
-        fate = Fate()
+        fate = DecodeStatus()
         try:
             samples = _collect(decode(path, fate), sample_rate, str(path))
         except ImportError:  # PyAV comes with an extra
@@ -185,7 +185,7 @@ _SHORT_S = 0.1
 
 
 @dataclass
-class Fate:
+class DecodeStatus:
     """What became of decoding a file, for whoever took its blocks."""
 
     opened: bool = False
@@ -194,7 +194,7 @@ class Fate:
     """Not everything that the file promised could be decoded."""
 
 
-def soundfile_blocks(path: Path, fate: Fate) -> Iterator[tuple[int, np.ndarray]]:
+def soundfile_blocks(path: Path, fate: DecodeStatus) -> Iterator[tuple[int, np.ndarray]]:
     """(rate, (n, channels) float32) of what libsndfile decodes; nothing if it does not know the format."""
     import soundfile
 
@@ -210,7 +210,7 @@ def soundfile_blocks(path: Path, fate: Fate) -> Iterator[tuple[int, np.ndarray]]
         fate.damaged = fate.opened
 
 
-def av_blocks(path: Path, fate: Fate) -> Iterator[tuple[int, np.ndarray]]:
+def av_blocks(path: Path, fate: DecodeStatus) -> Iterator[tuple[int, np.ndarray]]:
     """(rate, (n,) or (n, channels) samples of any type) of the first sound that FFmpeg finds; nothing if there is none.
 
     A packet that cannot be decoded becomes silence, so that what follows keeps its time.
@@ -245,5 +245,5 @@ def av_blocks(path: Path, fate: Fate) -> Iterator[tuple[int, np.ndarray]]:
         fate.damaged = True
 
 
-DECODERS: tuple[Callable[[Path, Fate], Iterator[tuple[int, np.ndarray]]], ...] = (soundfile_blocks, av_blocks)
+DECODERS: tuple[Callable[[Path, DecodeStatus], Iterator[tuple[int, np.ndarray]]], ...] = (soundfile_blocks, av_blocks)
 """In the order in which they are tried."""

@@ -24,7 +24,7 @@ from meshtalk.batch.task import Animate, Failed, output_of, write
 from meshtalk.errors import InputError
 from meshtalk.files import write_json
 from meshtalk.inference.animator import load_model
-from meshtalk.parallel import Lost, check_workers, one_thread
+from meshtalk.parallel import WorkerDied, check_workers, one_thread
 
 REPORT, LOCK = "batch.json", ".batch.lock"
 BAR = 24
@@ -191,7 +191,7 @@ def _run(
         for done, (index, result) in enumerate(results, 1):
             place = todo[index]
             path, name = str(recordings[place].path), names[place]
-            if isinstance(result, (Failed, Lost)):
+            if isinstance(result, (Failed, WorkerDied)):
                 outcomes[place] = Outcome(path, FAILED, note=result.why)
                 failed += 1
             else:

@@ -30,7 +30,7 @@ def export(clip: Positional[Path], /, output: Output, fps: str | None = None, lo
     check_output(output, look)
     made = Clip.load(clip)
     if fps is not None:
-        from meshtalk.inference.performer import frame_rate
+        from meshtalk.inference.generator import frame_rate
         from meshtalk.resample import at_rate
 
         made = at_rate(made, frame_rate(fps))

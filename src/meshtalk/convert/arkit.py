@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.arkit.names import FEWEST_SHAPES, NAMES, spelled
-from meshtalk.convert.plan import Job, Options, Plan, Take, name_of, read_sound, sound_beside
+from meshtalk.convert.plan import Capture, Job, Options, Plan, name_of, read_sound, sound_beside
 from meshtalk.convert.vertices import spread
 from meshtalk.errors import InputError
 from meshtalk.mesh.head import load_head
@@ -114,7 +114,7 @@ def _speaker(path: Path, source: Path) -> str:
 
 def _read(
     path: Path, reader: Callable[[Path, Fraction], Rows], shapes: Sequence[str], fps: Fraction, sound: Path | None
-) -> Take:
+) -> Capture:
     names, weights, index = reader(path, fps)
     column = {spelled(name): k for k, name in enumerate(names)}
     known = [(k, column[spelled(shape)]) for k, shape in enumerate(shapes) if spelled(shape) in column]
@@ -123,7 +123,7 @@ def _read(
     motion = np.zeros((len(weights), len(shapes)), np.float32)
     ours, theirs = np.array(known).T
     motion[:, ours] = weights[:, theirs]
-    return Take(spread(motion, index), *read_sound(sound, path.stem))
+    return Capture(spread(motion, index), *read_sound(sound, path.stem))
 
 
 def read_json(path: Path, fps: Fraction, names: Sequence[str] | None = None) -> Rows:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.convert.maya import read_cache, read_description
-from meshtalk.convert.plan import Job, Options, Plan, Take, name_of, read_sound, sound_beside
+from meshtalk.convert.plan import Capture, Job, Options, Plan, name_of, read_sound, sound_beside
 from meshtalk.convert.vertices import as_frames, read_array, read_pc2, spread
 from meshtalk.errors import InputError
 from meshtalk.mesh.files import read_mesh
@@ -79,7 +79,7 @@ def _mesh(source: Path, options: Options) -> tuple[Topology, np.ndarray]:
     return topology, neutral
 
 
-def _read(path: Path, sound: Path | None, fps: object) -> Take:
+def _read(path: Path, sound: Path | None, fps: object) -> Capture:
     if path.suffix == ".npy":
         motion = as_frames(read_array(path), path.name)
     elif path.suffix == ".pc2":
@@ -89,4 +89,4 @@ def _read(path: Path, sound: Path | None, fps: object) -> Take:
         if own_fps != fps:
             raise InputError(f"it has {own_fps} frames a second, the corpus {fps}")
         motion = spread(samples, index)
-    return Take(motion, *read_sound(sound, path.stem))
+    return Capture(motion, *read_sound(sound, path.stem))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meshtalk.convert.plan import SOUNDS, Job, Options, Plan, Take, in_official_splits, name_of
+from meshtalk.convert.plan import SOUNDS, Capture, Job, Options, Plan, in_official_splits, name_of
 from meshtalk.convert.vertices import (
     array_take,
     common_templates,
@@ -73,7 +73,7 @@ def _templates(source: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def _job(subject: str, sentence: str, read: partial[Take], *sources: Path) -> Job:
+def _job(subject: str, sentence: str, read: partial[Capture], *sources: Path) -> Job:
     number = re.fullmatch("e([0-9]{2})", sentence)
     split, official = "", ""
     for ours, theirs, people, sentences in PARTS:
@@ -111,5 +111,5 @@ def _release(source: Path) -> list[Job]:
     return jobs
 
 
-def _read_scans(folder: Path, sound: Path | None) -> Take:
+def _read_scans(folder: Path, sound: Path | None) -> Capture:
     return sequence_take(folder, [path.name for path in folder.glob("*.vl")], read_vl, sound)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meshtalk.convert.plan import SOUNDS, Job, Options, Plan, Take, name_of, read_sound
+from meshtalk.convert.plan import SOUNDS, Capture, Job, Options, Plan, name_of, read_sound
 from meshtalk.convert.vertices import as_frames, mesh_vertices, read_array, read_pc2, sequence_take
 from meshtalk.errors import InputError
 from meshtalk.mesh.units import find_space, find_topology
@@ -77,7 +77,7 @@ def _motion(stem: Path) -> Path | None:
     return next((path for path in files if path.is_file()), stem if stem.is_dir() else None)
 
 
-def _read(motion: Path | None, sound: Path) -> Take:
+def _read(motion: Path | None, sound: Path) -> Capture:
     if motion is None:
         raise InputError(f"there is no motion beside {sound.name}")
     if motion.is_dir():
@@ -89,7 +89,7 @@ def _read(motion: Path | None, sound: Path) -> Take:
         frames = np.asarray(read_pc2(motion), np.float32)
     else:
         frames = _read_npz(motion)
-    return Take(frames, *read_sound(sound, motion.stem))
+    return Capture(frames, *read_sound(sound, motion.stem))
 
 
 def _read_npz(path: Path) -> np.ndarray:

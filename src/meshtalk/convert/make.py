@@ -13,7 +13,7 @@ import numpy as np
 
 from meshtalk.audio.files import n_frames
 from meshtalk.clip import Clip
-from meshtalk.convert.plan import Job, Take
+from meshtalk.convert.plan import Capture, Job
 from meshtalk.corpus.store import RECORD, ClipInfo, CorpusWriter
 from meshtalk.errors import InputError
 from meshtalk.mesh.units import Space
@@ -86,7 +86,7 @@ def make(work: Work) -> ClipInfo | Dropped:
         raise InputError(f"cannot write into {writer.root} ({error.strerror}) : make room and run again") from None
 
 
-def clip_of(job: Job, take: Take, writer: CorpusWriter, work: Work) -> tuple[Clip, str]:
+def clip_of(job: Job, take: Capture, writer: CorpusWriter, work: Work) -> tuple[Clip, str]:
     """(the clip, a note on what had to be done to it).
 
     Raises:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.convert.flame import Flame, read_flame
-from meshtalk.convert.plan import Job, Options, Plan, Take, name_of, read_sound, sound_beside
+from meshtalk.convert.plan import Capture, Job, Options, Plan, name_of, read_sound, sound_beside
 from meshtalk.errors import InputError
 from meshtalk.mesh.topology import Topology
 from meshtalk.mesh.units import find_space
@@ -122,11 +122,11 @@ def read_parameters(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _read(path: Path, flame: Path, shape: np.ndarray, sound: Path | None) -> Take:
+def _read(path: Path, flame: Path, shape: np.ndarray, sound: Path | None) -> Capture:
     parameters = read_parameters(path)
     model: Flame = _flame(flame)
     motion = model.vertices(shape, parameters["exp"], parameters["jaw"])
-    return Take(motion, *read_sound(sound, path.parent.name))
+    return Capture(motion, *read_sound(sound, path.parent.name))
 
 
 def _h5py():

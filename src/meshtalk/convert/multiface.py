@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meshtalk.convert.plan import Job, Options, Plan, Take, name_of, read_sound
+from meshtalk.convert.plan import Capture, Job, Options, Plan, name_of, read_sound
 from meshtalk.convert.vertices import read_frames
 from meshtalk.errors import InputError
 from meshtalk.mesh.units import find_space, find_topology
@@ -210,7 +210,7 @@ def _neutral(session: Path, numbers: list[int], pose: str, rows: np.ndarray | No
     return np.median(frames, axis=0)
 
 
-def _read_segment(session: Path, segment: str, numbers: np.ndarray, pose: str, rows: np.ndarray | None) -> Take:
+def _read_segment(session: Path, segment: str, numbers: np.ndarray, pose: str, rows: np.ndarray | None) -> Capture:
     """All listed frames at their places; the first listed one is the start of the sound."""
     folder = session / "tracked_mesh" / segment
     if not folder.is_dir():
@@ -220,4 +220,4 @@ def _read_segment(session: Path, segment: str, numbers: np.ndarray, pose: str, r
     audio, rate, note = read_sound(session / "audio" / f"{segment}.wav", segment)
     if rate != RATE_HZ:
         note = "; ".join(part for part in (note, f"its sound has {rate} samples a second, not {RATE_HZ}") if part)
-    return Take(motion, audio, rate, "; ".join(part for part in (broken, note) if part))
+    return Capture(motion, audio, rate, "; ".join(part for part in (broken, note) if part))

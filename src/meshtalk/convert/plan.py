@@ -59,7 +59,7 @@ class Options:
 
 
 @dataclass(frozen=True, eq=False)
-class Take:
+class Capture:
     """One performance as its files have it."""
 
     motion: np.ndarray
@@ -78,7 +78,7 @@ class Job:
     id: str
     subject: str
     """Whose neutral face it moves: a key of `Plan.templates`."""
-    read: Callable[[], Take]
+    read: Callable[[], Capture]
     sources: tuple[Path, ...]
     """Files, or folders whose files, it is made of: a clip is made again when one of them changes."""
     voice: str

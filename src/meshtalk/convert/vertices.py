@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from meshtalk.convert.pickles import read_pickle
-from meshtalk.convert.plan import Take, numbered, read_sound
+from meshtalk.convert.plan import Capture, numbered, read_sound
 from meshtalk.errors import InputError
 from meshtalk.mesh.files import read_mesh
 
@@ -50,10 +50,10 @@ def as_frames(array: np.ndarray, name: str) -> np.ndarray:
     return np.asarray(array, np.float32)
 
 
-def array_take(path: Path, sound: Path) -> Take:
+def array_take(path: Path, sound: Path) -> Capture:
     """An `.npy` of frames with its sound."""
     frames = as_frames(read_array(path), path.name)
-    return Take(frames, *read_sound(sound, path.stem))
+    return Capture(frames, *read_sound(sound, path.stem))
 
 
 def spread(frames: np.ndarray, index: np.ndarray) -> np.ndarray:
@@ -140,12 +140,14 @@ def read_frames(items: Sequence[Item], index: np.ndarray, read: Callable[[Item],
     return motion, f"{broken} of its frame files cannot be read" if broken else ""
 
 
-def sequence_take(folder: Path, names: Sequence[str], read: Callable[[Path], np.ndarray], sound: Path | None) -> Take:
+def sequence_take(
+    folder: Path, names: Sequence[str], read: Callable[[Path], np.ndarray], sound: Path | None
+) -> Capture:
     """A folder of one file a frame, sorted by number, with its sound."""
     ordered, index = numbered(names)
     motion, broken = read_frames([folder / name for name in ordered], index, read)
     audio, rate, note = read_sound(sound, folder.name)
-    return Take(motion, audio, rate, "; ".join(part for part in (broken, note) if part))
+    return Capture(motion, audio, rate, "; ".join(part for part in (broken, note) if part))
 
 
 def mesh_vertices(path: Path) -> np.ndarray:

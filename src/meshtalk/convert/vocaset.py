@@ -10,7 +10,7 @@ import numpy as np
 
 from meshtalk.audio.files import to_mono
 from meshtalk.convert.pickles import read_pickle
-from meshtalk.convert.plan import Job, Options, Plan, Take, in_official_splits, name_of
+from meshtalk.convert.plan import Capture, Job, Options, Plan, in_official_splits, name_of
 from meshtalk.convert.vertices import array_take, common_templates, read_array, read_templates, spread
 from meshtalk.errors import InputError
 from meshtalk.mesh.units import find_space, find_topology
@@ -84,7 +84,7 @@ def _release(source: Path) -> list[Job]:
     return jobs
 
 
-def _read_rows(path: Path, rows: Any, sound: Any) -> Take:
+def _read_rows(path: Path, rows: Any, sound: Any) -> Capture:
     """Frames of a sequence, by their numbers, from all there are; the first is the start of its sound."""
     if not rows:
         raise InputError("it has no motion")
@@ -97,7 +97,7 @@ def _read_rows(path: Path, rows: Any, sound: Any) -> Take:
         raise InputError(f"{path.name} of shape {vertices.shape} has no row {index.max()}")
     rate = int(sound["sample_rate"])
     audio = to_mono(np.asarray(sound["audio"]), rate, rate, "its sound")
-    return Take(spread(np.asarray(vertices[index], np.float32), numbers - numbers[0]), audio, rate)
+    return Capture(spread(np.asarray(vertices[index], np.float32), numbers - numbers[0]), audio, rate)
 
 
 def _arrays(source: Path) -> list[Job]:

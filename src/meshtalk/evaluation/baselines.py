@@ -235,7 +235,7 @@ def mixed(corpus: ClipSource, speech: Any, expression: Any, face: Any) -> Clip:
             f"clip {speech.id} has no named blendshape weights : this measure needs a corpus of linear clips"
         )
     spoken = np.array([name.startswith(SPEECH_SHAPES) for name in said.basis_names])
-    there_and_back = np.concatenate([felt.weights, felt.weights[::-1]])
-    rest = there_and_back[np.arange(said.n_frames) % len(there_and_back)]
+    ping_pong = np.concatenate([felt.weights, felt.weights[::-1]])
+    rest = ping_pong[np.arange(said.n_frames) % len(ping_pong)]
     weights = np.where(spoken, said.weights, rest).astype(np.float32)
     return dataclasses.replace(said, weights=weights, template=corpus.load(face).template)

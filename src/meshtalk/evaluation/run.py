@@ -26,11 +26,11 @@ from meshtalk.evaluation.page import Strip, ranked, telling_frames
 from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.files import check_writable
 from meshtalk.inference.animator import Animator, load_model
-from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.inference.latents import LatentAnimator
 from meshtalk.mesh.head import load_head
 from meshtalk.model.checkpoint import load_checkpoint
 from meshtalk.model.phonetic_trunk import HOPS, PhoneticTrunk
-from meshtalk.parallel import Lost, check_workers, one_thread
+from meshtalk.parallel import WorkerDied, check_workers, one_thread
 from meshtalk.render import Look, Renderer
 from meshtalk.resample import at_rate
 from meshtalk.synth.clips import clip_from_recording
@@ -42,9 +42,9 @@ PIECE = 1000
 """Mel frames that the phonetic trunk hears at a time."""
 
 
-def load_measured(model: Path | None) -> MeasuredAnimator:
+def load_measured(model: Path | None) -> LatentAnimator:
     """A model folder (None: the packaged model) ready to be measured."""
-    return MeasuredAnimator(load_checkpoint(model if model is not None else asset("model")))
+    return LatentAnimator(load_checkpoint(model if model is not None else asset("model")))
 
 
 def evaluate_model(
@@ -94,7 +94,7 @@ def _evaluate(
 ) -> list[Report]:  # fmt: skip
     speaking = _speaking(model, baseline)
     ours = speaking[OURS]
-    assert isinstance(ours, MeasuredAnimator)
+    assert isinstance(ours, LatentAnimator)
     for name, system in speaking.items():
         _check_topology(name, system, corpus)
     if real is not None:
@@ -134,7 +134,7 @@ def _speaking(model: Path | None, baseline: Path | None) -> dict[str, Animator]:
 def _systems(references: Mapping[str, Any], speaking: Mapping[str, Animator]) -> dict[str, Any]:
     """All systems, in the order of the table."""
     ours = speaking[OURS]
-    assert isinstance(ours, MeasuredAnimator)
+    assert isinstance(ours, LatentAnimator)
     others = {name: system for name, system in speaking.items() if name != OURS}
     return {**references, **others, "encoder's codes": evaluation.Oracle(ours), OURS: ours}
 
@@ -163,7 +163,7 @@ class _Measure:
 
 def _all_there(results: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
     for place, result in results:
-        if isinstance(result, Lost):
+        if isinstance(result, WorkerDied):
             raise InputError(f"a clip could not be measured: {result.why} : run again with --workers 1")
         yield place, result
 
@@ -211,7 +211,7 @@ class PhoneticFeatures:
         return torch.cat(parts).numpy()
 
 
-def worst_strips(ours: MeasuredAnimator, corpus: Corpus | _AtRate, report: Report) -> list[Strip]:
+def worst_strips(ours: LatentAnimator, corpus: Corpus | _AtRate, report: Report) -> list[Strip]:
     """Pictures of the clips with the largest lip errors, by the truth and, animated again, by the model."""
     from PIL import Image
 

@@ -21,8 +21,8 @@ from meshtalk.config import SAMPLE_RATE
 from meshtalk.errors import InputError
 from meshtalk.files import spooled
 from meshtalk.inference.direction import Direction, Director, check_strength, region_scale, rest_motion
-from meshtalk.inference.official import OfficialPerformer
-from meshtalk.inference.performer import AnimatorState, Performer, Take, check_sampling, frame_rate
+from meshtalk.inference.official import OfficialGenerator
+from meshtalk.inference.generator import AnimatorState, SamplingSpec, StreamingGenerator, check_sampling, frame_rate
 from meshtalk.mesh.files import check_template, read_template
 from meshtalk.mesh.head import Person, load_head
 from meshtalk.model.checkpoint import Checkpoint, load_checkpoint
@@ -73,7 +73,7 @@ class Animator:
         self.network, self.config, self.topology = checkpoint.network, checkpoint.config, checkpoint.topology
         self.geometry = self.network.geometry
         official = self.config.audio.frontend == "official"
-        self._performer = (OfficialPerformer if official else Performer)(self.network, self.config, precision)
+        self._generator = (OfficialGenerator if official else StreamingGenerator)(self.network, self.config, precision)
 
     @property
     def lookahead_s(self) -> float:
@@ -85,9 +85,9 @@ class Animator:
         return self._streaming.lookahead_s(fps)
 
     @property
-    def _streaming(self) -> Performer:
-        if isinstance(self._performer, Performer):
-            return self._performer
+    def _streaming(self) -> StreamingGenerator:
+        if isinstance(self._generator, StreamingGenerator):
+            return self._generator
         raise InputError(
             "the official weights hear a recording at its mean loudness, which is known only at its end"
             " : animate whole recordings, or stream with a model that meshtalk trained"
@@ -137,22 +137,22 @@ class Animator:
         if not 1 <= n <= MAX_TAKES:
             raise InputError(f"{n} takes came; at least one and up to {MAX_TAKES} can be made together")
         samples = self.samples(audio, sample_rate)
-        take = self._take(range(seed, seed + n), **options)
-        lasting = samples if take.director is None else take.director.direction.lengthened(samples)
-        total = n_frames(len(lasting), SAMPLE_RATE, take.fps)
+        spec = self._spec(range(seed, seed + n), **options)
+        lasting = samples if spec.director is None else spec.director.direction.lengthened(samples)
+        total = n_frames(len(lasting), SAMPLE_RATE, spec.fps)
         carried: list[np.ndarray] = []
         done = 0
-        for motion in self._performer.run(samples, take):
+        for motion in self._generator.run(samples, spec):
             for index in range(n):
-                values = self._values(motion[:, index], take.template)
+                values = self._values(motion[:, index], spec.template)
                 if len(carried) == index:
                     carried.append(spooled((total, *values.shape[1:]), values.dtype))
                 carried[index][done : done + len(values)] = values
             done += len(motion)
         assert done == total
-        recipe = self._recipe(take, len(samples))
+        recipe = self._recipe(spec, len(samples))
         clips = [
-            replace(self._clip(values, take.template, take.fps, lasting), recipe=recipe(index))
+            replace(self._clip(values, spec.template, spec.fps, lasting), recipe=recipe(index))
             for index, values in enumerate(carried)
         ]
         person = options.get("person")
@@ -161,20 +161,20 @@ class Animator:
         who = self._person(person)
         return [replace(clip, subject=who.name, tint=who.tint) for clip in clips]
 
-    def _recipe(self, take: Take, n_samples: int) -> Callable[[int], Recipe]:
+    def _recipe(self, spec: SamplingSpec, n_samples: int) -> Callable[[int], Recipe]:
         """What makes take number `index` again; those that were made together are made together again, to the last bit."""
-        directed = None if take.director is None else vars(take.director.direction)
+        directed = None if spec.director is None else vars(spec.director.direction)
         settings = {
             "meshtalk": version("meshtalk"), "model": self.checkpoint.hash, "precision": self.precision, "samples": n_samples,
-            "seed": take.seeds[0], "n": len(take.seeds), "temperature": take.temperature, "top_p": take.top_p,
-            "argmax": take.argmax, "fps": str(take.fps), "direction": None if directed is None else as_json(directed),
+            "seed": spec.seeds[0], "n": len(spec.seeds), "temperature": spec.temperature, "top_p": spec.top_p,
+            "argmax": spec.argmax, "fps": str(spec.fps), "direction": None if directed is None else as_json(directed),
         }  # fmt: skip
-        expression = None if take.expression is None else take.expression.cpu().numpy()
+        expression = None if spec.expression is None else spec.expression.cpu().numpy()
         return lambda index: Recipe(settings | {"index": index}, expression)
 
     def perform(self, samples: np.ndarray, **options: Unpack[Options]) -> Tensor:
         """`animate` before motion becomes a clip: (S,) at 16 kHz → (T,n_motion) mm."""
-        return torch.cat(list(self._performer.run(samples, self._take([0], **options))))[:, 0]
+        return torch.cat(list(self._generator.run(samples, self._spec([0], **options))))[:, 0]
 
     def samples(self, audio: str | Path | np.ndarray, sample_rate: int | None) -> np.ndarray:
         """(S,) mono 16 kHz samples of what `animate` takes for audio."""
@@ -214,13 +214,13 @@ class Animator:
 
     def start(self, *, seed: int = 0, **options: Unpack[Options]) -> AnimatorState:
         """State before the first sample; arguments as in `animate`."""
-        return self._streaming.start(self._take([seed], **options))
+        return self._streaming.start(self._spec([seed], **options))
 
     def waits_s(self, state: AnimatorState) -> float:
         """`lookahead_at` of a performance under way, with what its direction waits for."""
-        director = state.take.director
+        director = state.spec.director
         delay = 0 if director is None else director.delay
-        return self.lookahead_at(state.take.fps) + float(delay / self.config.fps)
+        return self.lookahead_at(state.spec.fps) + float(delay / self.config.fps)
 
     def step(self, samples: np.ndarray, state: AnimatorState) -> tuple[np.ndarray, AnimatorState]:
         """Take (n,) new mono 16 kHz samples, n ≥ 0; give the frames that became certain.
@@ -249,7 +249,7 @@ class Animator:
 
     def vertices(self, motion: Tensor, state: AnimatorState) -> np.ndarray:
         """(t,n_motion) of `advance` or `finish` → (t,V,3) metres on the performance's face."""
-        template = torch.from_numpy(state.take.template)
+        template = torch.from_numpy(state.spec.template)
         return (self.geometry.to_displacement(motion, template.to(motion.device)).cpu() + template).numpy()
 
     def shape_weights(self, motion: Tensor) -> np.ndarray:
@@ -265,7 +265,7 @@ class Animator:
         # a basis vector is a metre of motion, a coefficient millimetres
         return motion.cpu().numpy() @ self.checkpoint.mix / MM
 
-    def _take(
+    def _spec(
         self,
         seeds: Sequence[int],
         *,
@@ -278,7 +278,7 @@ class Animator:
         argmax: bool = False,
         fps: Fraction | float | int | str | None = None,
         direction: Direction | None = None,
-    ) -> Take:
+    ) -> SamplingSpec:
         seeds = tuple(seeds)
         check_sampling(temperature, top_p, seeds)
         rate = frame_rate(fps) if fps is not None else self.config.fps
@@ -290,7 +290,7 @@ class Animator:
         director = None
         if direction is not None and direction != Direction():
             director = Director(direction, self.geometry, self.topology, face, seeds, self.config.fps)
-        return Take(face, seeds, float(temperature), float(top_p), bool(argmax), rate, moves, director)
+        return SamplingSpec(face, seeds, float(temperature), float(top_p), bool(argmax), rate, moves, director)
 
     # --- inputs -----------------------------------------------------------------------------------------------
 

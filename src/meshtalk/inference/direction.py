@@ -148,7 +148,7 @@ class Director:
         owed, _ = self._act(self._smooth(torch.cat([after.held, last])), after)
         return torch.cat([out, owed + self.rest])
 
-    def leave(self, motion: Tensor, first: int, total: int, fps: Fraction) -> Tensor:
+    def fade_out(self, motion: Tensor, first: int, total: int, fps: Fraction) -> Tensor:
         """(t,N,n) frames from `first` on of `total` at a rate → the same, the last of them on their way to neutral."""
         count = min(round(self.direction.lead_out_s * fps), total)
         if not count or first + len(motion) <= total - count:

@@ -18,8 +18,8 @@ from meshtalk.config import SAMPLE_RATE
 from meshtalk.errors import InputError
 from meshtalk.inference.animator import Animator
 from meshtalk.inference.direction import Direction, Director, check_strength, region_scale, region_share, rest_motion
-from meshtalk.inference.latents import MeasuredAnimator
-from meshtalk.inference.performer import there_and_back
+from meshtalk.inference.latents import LatentAnimator
+from meshtalk.inference.generator import ping_pong
 from meshtalk.measures import tracks
 from meshtalk.mesh.topology import lip_opening_m
 from meshtalk.model.geometry import MM
@@ -99,7 +99,7 @@ def redub(
     motion = whole + region_share(geometry, topology, "upper_face")(source - whole)
     director = Director(direction, geometry, topology, template, [0], clip.fps)
     motion = director.finish(motion[:, None], director.start())
-    motion = director.leave(motion, 0, n_frames, clip.fps)[:, 0]
+    motion = director.fade_out(motion, 0, n_frames, clip.fps)[:, 0]
     made = animator.clip_of(motion, template, clip.fps, samples)
     return replace(made, subject=clip.subject, emotion=clip.emotion, tint=clip.tint)
 
@@ -137,17 +137,17 @@ def _loop(clip: Clip, n_frames: int) -> list[tuple[np.ndarray, np.ndarray | None
     """How to play a clip for longer: ((n,) frames, frames that they fade into or None), piece by piece."""
     length, fade = clip.n_frames, max(1, round(CROSSFADE_S * clip.fps))
     if length >= max(round(SHORTEST_LOOP_S * clip.fps), 2 * fade + 2):
-        back, leave = _seam(_poses(clip, clip.topology.indices("upper_face")), fade)
+        back, fade_out = _seam(_poses(clip, clip.topology.indices("upper_face")), fade)
         # fade from the end into the frames before the point of return, and go on from there
         around: list[tuple[np.ndarray, np.ndarray | None]] = [
-            (np.arange(leave - fade, leave), np.arange(back - fade, back)),
-            (np.arange(back, leave - fade), None),
+            (np.arange(fade_out - fade, fade_out), np.arange(back - fade, back)),
+            (np.arange(back, fade_out - fade), None),
         ]
-        pieces = [(np.arange(leave - fade), None), *around]
+        pieces = [(np.arange(fade_out - fade), None), *around]
         face = _poses(clip, np.arange(clip.topology.n_vertices))
         if _largest_step(_played(face, [*pieces, *around])) <= _largest_step(face):
-            return pieces + around * max(0, math.ceil((n_frames - leave + fade) / (leave - back)) - 1)
-    return [(there_and_back(0, n_frames, length), None)]
+            return pieces + around * max(0, math.ceil((n_frames - fade_out + fade) / (fade_out - back)) - 1)
+    return [(ping_pong(0, n_frames, length), None)]
 
 
 def _poses(clip: Clip, vertices: np.ndarray) -> np.ndarray:
@@ -176,8 +176,8 @@ def _seam(poses: np.ndarray, fade: int) -> tuple[int, int]:
     ends, starts = (moments[frames - fade].reshape(len(frames), -1).astype(np.float64) for frames in (leaves, backs))
     apart = (ends**2).sum(1)[:, None] + (starts**2).sum(1)[None] - 2 * ends @ starts.T
     apart[leaves[:, None] - fade < backs] = np.inf  # the next fade would begin before the point of return
-    leave, back = np.unravel_index(apart.argmin(), apart.shape)
-    return int(backs[back]), int(leaves[leave])
+    fade_out, back = np.unravel_index(apart.argmin(), apart.shape)
+    return int(backs[back]), int(leaves[fade_out])
 
 
 def _played(values: np.ndarray, order: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> np.ndarray:
@@ -257,7 +257,7 @@ def same_motion(one: Clip, other: Clip) -> bool:
     return bool(np.array_equal(a, b))
 
 
-def swap(animator: MeasuredAnimator, clip: Clip, other: Clip, heads: Sequence[int]) -> Clip:
+def swap(animator: LatentAnimator, clip: Clip, other: Clip, heads: Sequence[int]) -> Clip:
     """A clip some of whose code heads are another clip's, decoded on its own face (eqs. 1-3).
 
     Args:
@@ -274,7 +274,7 @@ def swap(animator: MeasuredAnimator, clip: Clip, other: Clip, heads: Sequence[in
     if not (clip.n_frames and other.n_frames):
         raise InputError("a clip without frames came : give two with at least one")
     codes, foreign = (animator.codes(each.validate()) for each in (clip, other))
-    index, chosen = there_and_back(0, len(codes), len(foreign)), sorted(set(heads))
+    index, chosen = ping_pong(0, len(codes), len(foreign)), sorted(set(heads))
     codes[:, chosen] = foreign[index][:, chosen]
     made = animator.decoded(codes, clip)
     return replace(made, subject=clip.subject, sentence=clip.sentence, tint=clip.tint, phones=clip.phones)

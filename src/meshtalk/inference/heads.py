@@ -12,7 +12,7 @@ from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.files import atomic, check_picture
 from meshtalk.inference.direction import region_weights
-from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.inference.latents import LatentAnimator
 from meshtalk.measures import metrics
 from meshtalk.render import Look, Renderer
 from meshtalk.render.scene import to_linear
@@ -22,7 +22,7 @@ _STOPS = np.array([[0.16, 0.18, 0.22], [0.20, 0.36, 0.62], [0.90, 0.62, 0.25], [
 _COLUMNS, _FACE_PX, _CAPTION_PX = 4, 240, 44
 
 
-def influence_mm(animator: MeasuredAnimator, clips: Sequence[Clip]) -> np.ndarray:
+def influence_mm(animator: LatentAnimator, clips: Sequence[Clip]) -> np.ndarray:
     """(H,V) mm: how far each vertex moves, root mean square, when one head alone says what it says at another time.
 
     A head's codes are exchanged for its own from half a clip later, so that only codes that occur are compared.
@@ -47,7 +47,7 @@ def influence_mm(animator: MeasuredAnimator, clips: Sequence[Clip]) -> np.ndarra
     return np.sqrt(energy / frames) * metrics.MM
 
 
-def region_shares(influence: np.ndarray, animator: MeasuredAnimator) -> Mapping[str, np.ndarray]:
+def region_shares(influence: np.ndarray, animator: LatentAnimator) -> Mapping[str, np.ndarray]:
     """Region → (H,) share of what a head moves (squared) that lies in it. Regions may overlap."""
     energy = influence**2
     total = energy.sum(1) + 1e-12
@@ -55,7 +55,7 @@ def region_shares(influence: np.ndarray, animator: MeasuredAnimator) -> Mapping[
     return {name: energy @ region_weights(topology, name) / total for name in topology.regions}
 
 
-def heads_of(influence: np.ndarray, animator: MeasuredAnimator, region: str) -> list[int]:
+def heads_of(influence: np.ndarray, animator: LatentAnimator, region: str) -> list[int]:
     """The fewest heads that together make most of a region's movement (`MOST` of its squared influence), in order.
 
     They may move other regions too: heads are free to share the face as they like, and `region_shares` tells how they do.
@@ -71,7 +71,7 @@ def heads_of(influence: np.ndarray, animator: MeasuredAnimator, region: str) -> 
     return sorted(order[: int(np.searchsorted(held, MOST)) + 1].tolist())
 
 
-def table(influence: np.ndarray, animator: MeasuredAnimator) -> str:
+def table(influence: np.ndarray, animator: LatentAnimator) -> str:
     """What each head moves, as text."""
     shares = region_shares(influence, animator)
     lines = ["head  mean mm  " + "  ".join(f"{name:>10}" for name in shares)]
@@ -81,7 +81,7 @@ def table(influence: np.ndarray, animator: MeasuredAnimator) -> str:
     return "\n".join(lines)
 
 
-def draw(influence: np.ndarray, animator: MeasuredAnimator, path: str | Path) -> Path:
+def draw(influence: np.ndarray, animator: LatentAnimator, path: str | Path) -> Path:
     """Write a PNG with a face for each head: dark where it moves nothing, bright where it moves most.
 
     Raises:

@@ -15,7 +15,7 @@ from meshtalk.audio.mel import MelFrontend
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.inference.animator import Animator
-from meshtalk.inference.official import OfficialPerformer
+from meshtalk.inference.official import OfficialGenerator
 from meshtalk.model.audio_encoder import AudioEncoder
 from meshtalk.model.audio_stream import padded_mel
 from meshtalk.model.checkpoint import Checkpoint
@@ -25,12 +25,12 @@ from meshtalk.resample import Smoother
 
 @dataclass(frozen=True)
 class _Encoded:
-    heard: Tensor
+    features: Tensor
     """Features of the front end; of the official one, which has its own, the audio codes themselves."""
     motion: Tensor
 
 
-class MeasuredAnimator(Animator):
+class LatentAnimator(Animator):
     """An Animator that also answers questions about true clips at the model's own frame rate.
 
     Raises:
@@ -52,52 +52,52 @@ class MeasuredAnimator(Animator):
     @torch.no_grad()
     def swap(self, audio_clip: Clip, expression_clip: Clip) -> Clip:
         """The sound of one clip with the expression of another, on the first one's template; equal lengths."""
-        sound, expression = self._see(audio_clip), self._see(expression_clip)
+        sound, expression = self._encode(audio_clip), self._encode(expression_clip)
         labels = self.network.labels(expression.motion, self._audio(self.network.audio, sound))
         return self.decoded(labels[0].cpu().numpy(), audio_clip)
 
     @torch.no_grad()
     def codes(self, clip: Clip) -> np.ndarray:
         """(T,H) labels of a true clip."""
-        seen = self._see(clip)
-        return self.network.labels(seen.motion, self._audio(self.network.audio, seen))[0].cpu().numpy()
+        encoded = self._encode(clip)
+        return self.network.labels(encoded.motion, self._audio(self.network.audio, encoded))[0].cpu().numpy()
 
     @torch.no_grad()
     def held_out_nll(self, clips: Sequence[Clip]) -> np.ndarray:
         """(H,) mean over all frames of −log p of each head's true code under the prior, nats."""
         total, frames = torch.zeros(self.config.heads, dtype=torch.float64), 0
         for clip in clips:
-            seen = self._see(clip)
-            labels = self.network.labels(seen.motion, self._audio(self.network.audio, seen))
-            conditioned = self._audio(self.network.prior_audio_encoder, seen)
+            encoded = self._encode(clip)
+            labels = self.network.labels(encoded.motion, self._audio(self.network.audio, encoded))
+            conditioned = self._audio(self.network.prior_audio_encoder, encoded)
             log_probs = self.network.prior(self.network.one_hot(labels), conditioned)
             nats = F.nll_loss(log_probs.flatten(0, 2), labels.flatten(), reduction="none").view(labels.shape)
             total += nats[0].sum(0).double().cpu()
             frames += labels.shape[1]
         return (total / max(frames, 1)).numpy()
 
-    def _see(self, clip: Clip) -> _Encoded:
+    def _encode(self, clip: Clip) -> _Encoded:
         self.topology.require(clip.topology, "the clip")
         if clip.fps != self.config.fps:
             raise InputError(f"the clip runs at {clip.fps} frames a second; the model's codes are at {self.config.fps}")
         samples = to_mono(clip.audio, clip.sample_rate)
-        if isinstance(self._performer, OfficialPerformer):
-            heard = torch.cat(list(self._performer.codes(samples, clip.n_frames)), 1)
+        if isinstance(self._generator, OfficialGenerator):
+            features = torch.cat(list(self._generator.codes(samples, clip.n_frames)), 1)
         else:
             frontend = MelFrontend(self.config.audio.frontend)
             mel = padded_mel(frontend.all(samples), self.network.audio, self.config.fps, frontend.silence)
-            heard = self.network.extract(torch.from_numpy(mel)[None].to(self._device))
+            features = self.network.extract(torch.from_numpy(mel)[None].to(self._device))
         template = torch.from_numpy(np.asarray(clip.template, np.float32)).to(self._device)
         displacement = torch.from_numpy(clip.displacements()).to(self._device)
         return _Encoded(
-            heard=heard,
+            features=features,
             motion=self.geometry.to_motion(displacement, template)[None],
         )
 
-    def _audio(self, encoder: AudioEncoder, seen: _Encoded) -> Tensor:
-        if isinstance(self._performer, OfficialPerformer):
-            return seen.heard
-        return encoder.at(seen.heard, frame_hops(self.config.fps, 0, seen.motion.shape[1]))
+    def _audio(self, encoder: AudioEncoder, encoded: _Encoded) -> Tensor:
+        if isinstance(self._generator, OfficialGenerator):
+            return encoded.features
+        return encoder.at(encoded.features, frame_hops(self.config.fps, 0, encoded.motion.shape[1]))
 
     @torch.no_grad()
     def decoded(self, labels: np.ndarray, clip: Clip) -> Clip:

@@ -11,7 +11,7 @@ from torch import Tensor
 from meshtalk.audio.files import n_frames
 from meshtalk.config import SAMPLE_RATE, ModelConfig
 from meshtalk.errors import InputError
-from meshtalk.inference.performer import Actor, Take
+from meshtalk.inference.generator import MotionGenerator, SamplingSpec
 from meshtalk.model.fast_sampler import Precision
 from meshtalk.model.networks import MeshTalk, Regressor
 from meshtalk.model.official_mel import WINDOW, OfficialMel
@@ -26,7 +26,7 @@ FRAMES_AT_ONCE = 256
 """Frames that go through the networks together, so that memory does not grow with the recording."""
 
 
-class OfficialPerformer(Actor):
+class OfficialGenerator(MotionGenerator):
     """Networks of the authors' weights with their front end: a recording in, motion of N takes out.
 
     Where the published description is silent, this is taken for granted: the sound is padded with zeros; the skip of a
@@ -43,17 +43,17 @@ class OfficialPerformer(Actor):
             raise InputError("the official front end belongs to the official weights : import them again")
         self.mel = network.official_mel
 
-    def run(self, samples: np.ndarray, take: Take) -> Iterator[Tensor]:
+    def run(self, samples: np.ndarray, spec: SamplingSpec) -> Iterator[Tensor]:
         """All (t,N,n_motion) frames of a whole recording (S,), piece by piece."""
-        lasting = len(samples) + take.lead_out_samples  # silence that must not count for the loudness
-        heard, total = (n_frames(lasting, SAMPLE_RATE, fps) for fps in (self.config.fps, take.fps))
-        state, done = self.begin(take), 0
-        for code in self.codes(samples, heard):
-            motion, state = self.deliver(*self.act(code, code, state))
-            yield take.leave(motion, done, total)
+        lasting = len(samples) + spec.lead_out_samples  # silence that must not count for the loudness
+        n_code_frames, total = (n_frames(lasting, SAMPLE_RATE, fps) for fps in (self.config.fps, spec.fps))
+        state, done = self.begin(spec), 0
+        for code in self.codes(samples, n_code_frames):
+            motion, state = self.postprocess(*self.generate(code, code, state))
+            yield spec.fade_out(motion, done, total)
             done += len(motion)
-        nothing = torch.zeros(0, len(take.seeds), self.network.geometry.n_motion, device=self._device)
-        yield take.leave(self.deliver_last(nothing, state, total), done, total)
+        nothing = torch.zeros(0, len(spec.seeds), self.network.geometry.n_motion, device=self._device)
+        yield spec.fade_out(self.postprocess_last(nothing, state, total), done, total)
 
     def codes(self, samples: np.ndarray, frames: int) -> Iterator[Tensor]:
         """(1,t,A) audio codes of frames of a whole recording (S,), piece by piece; after it is silence."""
@@ -61,17 +61,17 @@ class OfficialPerformer(Actor):
         for begin in range(0, frames, FRAMES_AT_ONCE):
             stop = min(begin + FRAMES_AT_ONCE, frames)
             parts = range(begin, stop, WINDOWS_AT_ONCE)
-            yield torch.cat([self._hear(samples, gain, at, min(at + WINDOWS_AT_ONCE, stop)) for at in parts])[None]
+            yield torch.cat([self._mel(samples, gain, at, min(at + WINDOWS_AT_ONCE, stop)) for at in parts])[None]
 
     @torch.no_grad()
-    def _hear(self, samples: np.ndarray, gain: float, begin: int, stop: int) -> Tensor:
+    def _mel(self, samples: np.ndarray, gain: float, begin: int, stop: int) -> Tensor:
         """(t,A) codes of frames begin..stop."""
         starts = self.frame_starts(begin, stop) - PADDING
         first, end = int(starts[0]), int(starts[-1]) + WINDOW
-        heard = np.zeros(end - first)
+        n_code_frames = np.zeros(end - first)
         inside = samples[max(first, 0) : max(end, 0)]
-        heard[max(-first, 0) :][: len(inside)] = inside
-        windows = np.lib.stride_tricks.sliding_window_view(heard * gain, WINDOW)[starts - first]
+        n_code_frames[max(-first, 0) :][: len(inside)] = inside
+        windows = np.lib.stride_tricks.sliding_window_view(n_code_frames * gain, WINDOW)[starts - first]
         mel = self.mel(torch.from_numpy(windows)).to(self._device)
         encoder = self.network.audio
         return encoder.code(encoder.dense(mel)[:, 0])

@@ -23,7 +23,7 @@ ON_THE_PAGE = 4
 
 
 @dataclass(frozen=True)
-class RankedTake:
+class RankedClip:
     """A take and what it is ranked by."""
 
     clip: Clip
@@ -67,7 +67,7 @@ def check_takes(folder: Path, topology: Topology) -> None:
         )
 
 
-def rank(clips: Sequence[Clip], seed: int) -> list[RankedTake]:
+def rank(clips: Sequence[Clip], seed: int) -> list[RankedClip]:
     """Takes `seed`, `seed`+1, … of one line, the best first; equals stay in order."""
     if not clips:
         return []
@@ -75,19 +75,19 @@ def rank(clips: Sequence[Clip], seed: int) -> list[RankedTake]:
     order = np.array([[-take.loudness_r, -take.upper_motion_mm, take.jitter_mm] for take in measured])
     places = 1 + (order[:, None] > order[None]).sum(1)  # (n,3): how many are better
     ranked = [
-        RankedTake(**{**vars(take), "place": float(place)})
+        RankedClip(**{**vars(take), "place": float(place)})
         for take, place in zip(measured, places.mean(1), strict=True)
     ]
     return sorted(ranked, key=lambda take: take.place)
 
 
-def _measured(clip: Clip, seed: int) -> RankedTake:
+def _measured(clip: Clip, seed: int) -> RankedClip:
     fps = float(clip.fps)
     upper = tracks.positions(clip, clip.topology.indices("upper_face"))
     mouth = tracks.positions(clip, clip.topology.indices("mouth"))
     lids = tracks.eyelid_closure(clip)
     loudness = sync.loudness_correlation(tracks.opening_mm(clip), clip.audio, clip.sample_rate, fps)
-    return RankedTake(
+    return RankedClip(
         clip=clip,
         seed=seed,
         loudness_r=float(np.nan_to_num(loudness)),
@@ -97,7 +97,7 @@ def _measured(clip: Clip, seed: int) -> RankedTake:
     )
 
 
-def write_takes(folder: str | Path, takes: Sequence[RankedTake]) -> Path:
+def write_takes(folder: str | Path, takes: Sequence[RankedClip]) -> Path:
     """Write ranked takes into a new folder: a clip each, `takes.json`, `contact_sheet.png` and `takes.html` of the best.
 
     Each clip tells how it was made: `meshtalk again` makes it once more.
@@ -123,7 +123,7 @@ def write_takes(folder: str | Path, takes: Sequence[RankedTake]) -> Path:
     return Path(folder)
 
 
-def _label(place: int, take: RankedTake) -> str:
+def _label(place: int, take: RankedClip) -> str:
     blinks = "" if take.blinks_per_min is None else f"{take.blinks_per_min:.0f} blinks/min, "
     return (
         f"{place}: seed {take.seed}: lips and loudness r {take.loudness_r:.2f}, upper face {take.upper_motion_mm:.2f} mm, "
@@ -131,7 +131,7 @@ def _label(place: int, take: RankedTake) -> str:
     )
 
 
-def table(takes: Sequence[RankedTake]) -> str:
+def table(takes: Sequence[RankedClip]) -> str:
     """The ranking as text, the best first."""
     rows: list[Mapping[str, Any]] = [take.numbers() for take in takes]
     head = "place  seed  lips and loudness r  upper face mm  blinks/min  jitter mm/frame³"

@@ -18,7 +18,7 @@ from meshtalk.model.streaming import Tails
 
 
 @dataclass(frozen=True)
-class HearingState:
+class AudioStreamState:
     """What the next codes depend on; owned by the caller, never changed in place."""
 
     extractor: Tails | np.ndarray
@@ -29,7 +29,7 @@ class HearingState:
     """Hop of the first of these: of its time (dense stack), or `past_hops` after it (window)."""
 
 
-class Hearing:
+class AudioStream:
     """Feature extractor and audio encoders of one configuration. It packs their weights: make a new one when they change."""
 
     def __init__(self, extractor: FeatureExtractor, encoders: Sequence[AudioEncoder]) -> None:
@@ -37,15 +37,15 @@ class Hearing:
         self._extractor = extractor.pieces()
         self._pieces = [encoder.pieces() for encoder in encoders]
 
-    def start(self) -> HearingState:
+    def start(self) -> AudioStreamState:
         """State before the first mel frame, which is the encoders' `reach` before time 0."""
         nothing = []
         for encoder in self.encoders:
             size = encoder.n_features if encoder.config.stack == "window" else encoder.config.width
             nothing.append(encoder.feature_mean.new_zeros(1, 0, size))
-        return HearingState((), ((),) * len(nothing), tuple(nothing), 0)
+        return AudioStreamState((), ((),) * len(nothing), tuple(nothing), 0)
 
-    def push(self, mel: Float[Tensor, "1 length n_mels"], state: HearingState) -> HearingState:
+    def push(self, mel: Float[Tensor, "1 length n_mels"], state: AudioStreamState) -> AudioStreamState:
         """Take new mel frames (1,L,M)."""
         features, extractor = self._extractor.run(mel, state.extractor)
         tails, known = [], []
@@ -53,11 +53,11 @@ class Hearing:
             new, after = pieces.run(features, before)
             tails.append(after)
             known.append(torch.cat([heard, new], 1))
-        return HearingState(extractor, tuple(tails), tuple(known), state.first_hop)
+        return AudioStreamState(extractor, tuple(tails), tuple(known), state.first_hop)
 
     def read(
-        self, hops: Float[Tensor, " frames"], next_hop: int, state: HearingState
-    ) -> tuple[list[Float[Tensor, "1 frames code"]], HearingState]:
+        self, hops: Float[Tensor, " frames"], next_hop: int, state: AudioStreamState
+    ) -> tuple[list[Float[Tensor, "1 frames code"]], AudioStreamState]:
         """Codes at times before the `reach + lookahead` last of all mel frames.
 
         Args:

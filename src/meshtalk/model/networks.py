@@ -211,9 +211,9 @@ class MeshTalk(nn.Module):
         return self.prior_audio if self.prior_audio is not None else self.audio
 
     @property
-    def imagines(self) -> bool:
-        """Whether the encoder gets sampled expressions with a silenced mouth: `PriorConfig.imagines_expression`."""
-        return self.config.prior.imagines_expression and isinstance(self.geometry, BasisGeometry)
+    def uses_sampled_expression(self) -> bool:
+        """Whether the encoder gets sampled expressions with a silenced mouth: `PriorConfig.use_sampled_expression`."""
+        return self.config.prior.use_sampled_expression and isinstance(self.geometry, BasisGeometry)
 
     def decode(
         self,

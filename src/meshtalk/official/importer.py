@@ -110,7 +110,7 @@ def config_of(sizes: Sizes) -> ModelConfig:
             channels=sizes.channels,
             dilations=PRIOR_DILATIONS,
             mask="strict",
-            imagines_expression=False,
+            use_sampled_expression=False,
             own_audio_encoder=False,
         ),
     )

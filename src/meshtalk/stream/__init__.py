@@ -84,15 +84,15 @@ def stream(
     """
     pcm = Pcm(rate, channels)
     lookahead_s = animator.waits_s(state)
-    numbers = Numbers(state.take.fps)
+    numbers = Numbers(state.spec.fps)
     if live:
         # what is compiled at first use must not be compiled while somebody speaks; a state can be used twice
         animator.advance(np.zeros(int((lookahead_s + 0.5) * SAMPLE_RATE), np.float32), state)
     for sink in sinks:
         sink.begin(lookahead_s + pcm.delay_s)
-    queues = [LiveQueue(sink, frames_within(WAITING_S, state.take.fps)) for sink in sinks] if live else []
+    queues = [LiveQueue(sink, frames_within(WAITING_S, state.spec.fps)) for sink in sinks] if live else []
     outputs: Sequence[Sink | LiveQueue] = queues or sinks
-    sound = LiveSound(state.take.fps) if live else None
+    sound = LiveSound(state.spec.fps) if live else None
     told = _Told(report, clock)
 
     def deliver(motion: Tensor) -> None:

@@ -65,7 +65,7 @@ class JsonLines:
     lost = 0
 
     def __init__(self, animator: Animator, state: AnimatorState, output: Any) -> None:
-        self._output, self._fps = output, state.take.fps
+        self._output, self._fps = output, state.spec.fps
         self._weights = LiveWeights(animator, state)
 
     def begin(self, lookahead_s: float) -> None:
@@ -102,12 +102,12 @@ class Vertices:
 
     def __init__(self, animator: Animator, state: AnimatorState, output: Any, target: Map | None = None) -> None:
         self._animator, self._state, self._output, self._target = animator, state, output, target
-        self._transfer = None if target is None else target.transfer(state.take.template)
+        self._transfer = None if target is None else target.transfer(state.spec.template)
         if self._transfer is not None:  # compiled before anybody speaks
-            self._transfer.apply(np.zeros((1, *state.take.template.shape)))
+            self._transfer.apply(np.zeros((1, *state.spec.template.shape)))
 
     def begin(self, lookahead_s: float) -> None:
-        fps = self._state.take.fps
+        fps = self._state.spec.fps
         n_vertices = (self._target or self._animator).topology.n_vertices
         header = VERTEX_HEADER.pack(MAGIC, VERSION, n_vertices, fps.numerator, fps.denominator, lookahead_s)
         write_all(self._output, header)
@@ -116,7 +116,7 @@ class Vertices:
         vertices = self._animator.vertices(motion, self._state)
         if self._transfer is None or self._target is None:
             return vertices
-        return self._transfer.apply(vertices - self._state.take.template) + self._target.template
+        return self._transfer.apply(vertices - self._state.spec.template) + self._target.template
 
     def write(self, frames: Sequence[Frame]) -> None:
         for frame in frames:

@@ -129,11 +129,11 @@ class VmcSender:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         check_osc()
-        self._fps, self._clock, self._sleep = state.take.fps, clock, sleep
+        self._fps, self._clock, self._sleep = state.spec.fps, clock, sleep
         self._weights = LiveWeights(animator, state)
         self._names = [clip_name(name) for name in self._weights.names]  # VMC tells upper from lower case
         self._socket, self._address = _udp(host, port)
-        self._pacer = Pacer(state.take.fps, live)
+        self._pacer = Pacer(state.spec.fps, live)
         self.name, self.lost = f"VMC to {host}:{port}", 0
 
     def begin(self, lookahead_s: float) -> None:

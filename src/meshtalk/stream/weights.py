@@ -39,7 +39,7 @@ class LiveWeights:
             return np.clip(self._animator.shape_weights(motion), 0, 1)
         solved = np.zeros((len(motion), len(self.names)), np.float32)
         if len(motion):
-            moves = self._animator.vertices(motion, self._state) - self._state.take.template
+            moves = self._animator.vertices(motion, self._state) - self._state.spec.template
             asked = moves.reshape(len(moves), -1) @ self._solver.fields.reshape(len(self.names), -1).T
             for frame, row in enumerate(asked.astype(np.float64)):
                 solved[frame] = self._before = self._solver.step(row, self._before)

@@ -36,7 +36,7 @@ from meshtalk.synth.align import VERSION as ALIGNER_VERSION
 from meshtalk.synth.build import Job, casts, key_of, motion_digest, performance, rng_of
 from meshtalk.synth.clips import FPS, make_clip
 from meshtalk.synth.kokoro import cache_folder
-from meshtalk.synth.recordings import Folder, Spoken, read_folder, splits_of
+from meshtalk.synth.recordings import Folder, TranscribedRecording, read_folder, splits_of
 
 MAKER = Maker("speech.json")
 NOT_FOUND = "its words were not found in the sound"
@@ -88,10 +88,10 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Heard:
+class AlignedRecording:
     """A recording after alignment."""
 
-    spoken: Spoken
+    spoken: TranscribedRecording
     content: str
     """sha256 of the sound file."""
     why: str = ""
@@ -167,19 +167,19 @@ def _followed(
             progress(Progress(doing, done, total, len(dropped), eta_s))
 
 
-def _hear(spoken: Spoken, cache: Path) -> Heard:
+def _hear(spoken: TranscribedRecording, cache: Path) -> AlignedRecording:
     """Align one recording unless the cache knows the answer; runs in a worker process."""
     try:
         content = sha256(spoken.path.read_bytes()).hexdigest()
         phones = _phones(spoken, content, cache)
     except InputError as error:
-        return Heard(spoken, "", f"unreadable sound: {error}")
+        return AlignedRecording(spoken, "", f"unreadable sound: {error}")
     except OSError as error:
-        return Heard(spoken, "", f"unreadable sound: {error.strerror}")
-    return Heard(spoken, content, "" if phones else NOT_FOUND)
+        return AlignedRecording(spoken, "", f"unreadable sound: {error.strerror}")
+    return AlignedRecording(spoken, content, "" if phones else NOT_FOUND)
 
 
-def _phones(spoken: Spoken, content: str, cache: Path) -> tuple[Phone, ...]:
+def _phones(spoken: TranscribedRecording, content: str, cache: Path) -> tuple[Phone, ...]:
     """Phones of a recording, from the cache or aligned now; none where alignment failed.
 
     Raises:
@@ -210,7 +210,7 @@ def _sound(path: Path) -> tuple[np.ndarray, str]:
     return audio, "its sound is damaged or cut off" if damage else ""
 
 
-def _planned(aligned: Sequence[Heard], seed: int) -> list[tuple[Job, Heard]]:
+def _planned(aligned: Sequence[AlignedRecording], seed: int) -> list[tuple[Job, AlignedRecording]]:
     """Who performs what, in the manifest's order; a job follows from seed, name and split alone."""
     splits = splits_of([heard.spoken for heard in aligned])
     plan = []
@@ -221,7 +221,7 @@ def _planned(aligned: Sequence[Heard], seed: int) -> list[tuple[Job, Heard]]:
     return sorted(plan, key=lambda pair: (SPLITS.index(pair[0].split), pair[0].id))
 
 
-def _make(planned: tuple[Job, Heard], writer: CorpusWriter, cache: Path) -> ClipInfo:
+def _make(planned: tuple[Job, AlignedRecording], writer: CorpusWriter, cache: Path) -> ClipInfo:
     """One clip, written unless it is there; runs in a worker process.
 
     Raises:

@@ -17,7 +17,7 @@ SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac")
 
 
 @dataclass(frozen=True)
-class Spoken:
+class TranscribedRecording:
     """A sound file, the words said in it, and whose voice it is."""
 
     id: str
@@ -30,7 +30,7 @@ class Spoken:
 class Folder:
     """What a folder holds."""
 
-    recordings: tuple[Spoken, ...]
+    recordings: tuple[TranscribedRecording, ...]
     dropped: Mapping[str, str]
     """Name of a recording that cannot be used → why."""
     unknown_words: Mapping[str, int]
@@ -69,7 +69,9 @@ def read_folder(folder: str | Path) -> Folder:
         else:
             whose = _name(speaker or (Path(name).parts[0] if len(Path(name).parts) > 1 else folder.resolve().name))
             recordings.append(
-                Spoken(_name(str(Path(name).with_suffix(""))), folder / name, " ".join(text.split()), whose)
+                TranscribedRecording(
+                    _name(str(Path(name).with_suffix(""))), folder / name, " ".join(text.split()), whose
+                )
             )
     twice = [id for id, count in Counter(spoken.id for spoken in recordings).items() if count > 1]
     if twice:
@@ -114,7 +116,7 @@ def _name(text: str) -> str:
     return re.sub(r"[^\w.+-]+", "-", text).strip("-.") or "unnamed"
 
 
-def splits_of(recordings: Sequence[Spoken]) -> dict[str, str]:
+def splits_of(recordings: Sequence[TranscribedRecording]) -> dict[str, str]:
     """Id → split: whole speakers are held out, or single recordings where there are fewer than ENOUGH speakers.
 
     Who is held out follows from the names alone. Of fewer than ENOUGH recordings all are for training.

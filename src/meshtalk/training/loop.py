@@ -25,7 +25,7 @@ from meshtalk.config import StageConfig
 from meshtalk.errors import InputError
 from meshtalk.training import checkpoints, engine
 from meshtalk.training.data import Progress
-from meshtalk.training.prefetch import Ahead
+from meshtalk.training.prefetch import Prefetcher
 from meshtalk.training.progress import GRADIENT, Pace, Terminal, told
 from meshtalk.training.rng import Part
 from meshtalk.training.signals import Asked, Stopped, Watch, handling
@@ -185,7 +185,7 @@ class Trainer:
         watch = Watch(self.name, self.stage, "32" if precision == "32-true" else precision)
         since, began = self.step, time.monotonic()
         asked = Asked()
-        with handling(asked), Ahead(read, self._parts()) as ahead:
+        with handling(asked), Prefetcher(read, self._parts()) as ahead:
             while self.step < self.stage.steps:
                 numbers, stop = self._one(step_function, ahead, watch, asked)
                 for name, value in numbers.items():
@@ -238,7 +238,7 @@ class Trainer:
         return [self.seed, sum(self.name.encode()), index]
 
     def _one(
-        self, step_function: StepFunction, ahead: Ahead[Step, Any], watch: Watch, asked: Asked
+        self, step_function: StepFunction, ahead: Prefetcher[Step, Any], watch: Watch, asked: Asked
     ) -> tuple[dict[str, float], int]:
         """One step: (its scalars over the whole batch, the signal that asked any process to stop or 0)."""
         fabric, n = self.fabric, self.accumulate

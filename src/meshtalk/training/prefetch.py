@@ -15,7 +15,7 @@ Asked = TypeVar("Asked")
 Read = TypeVar("Read")
 
 
-class Ahead(Generic[Asked, Read]):
+class Prefetcher(Generic[Asked, Read]):
     """Calls `read` for one thing after the other, in their order and always in the same thread.
 
     Args:
@@ -56,7 +56,7 @@ class Ahead(Generic[Asked, Read]):
                 return
             self._coming.append((asked, self._thread.submit(self._read, asked)))
 
-    def __enter__(self) -> Ahead[Asked, Read]:
+    def __enter__(self) -> Prefetcher[Asked, Read]:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -89,7 +89,7 @@ class Swapped:
 class Stage1:
     """Autoencoder with cross-modality (eqs. 1-5): a batch decoded with true, other and true signals, and with what it will meet.
 
-    Where inference gives the encoder expressions whose mouth is silenced (`PriorConfig.imagines_expression`), a fourth decoding
+    Where inference gives the encoder expressions whose mouth is silenced (`PriorConfig.use_sampled_expression`), a fourth decoding
     has to make the true mouth and the foreign upper face of such a one: nothing else asks for either.
     """
 
@@ -115,7 +115,7 @@ class Stage1:
             audio = model.audio.at(batch.features, batch.hops)
         truth, foreign, own = batch.motion[mine], batch.motion[other], audio[mine]
         signals, sounds = [batch.motion], [own, own, audio[other]]
-        if model.imagines:
+        if model.uses_sampled_expression:
             with full_precision(truth):
                 signals.append(model.geometry.silence_mouth(foreign))  # type: ignore[operator]
             sounds.append(own)

@@ -1,4 +1,4 @@
-"""A performance under way: what is fixed when it starts, and everything that its next samples depend on."""
+"""Streaming inference: what is fixed when a session starts, and all state that its next samples depend on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from meshtalk.clip import exact_rate
 from meshtalk.config import HOP_RATE, SAMPLE_RATE, ModelConfig
 from meshtalk.errors import InputError
 from meshtalk.inference.direction import Director, DirectorState
-from meshtalk.model.audio_stream import Hearing, HearingState
+from meshtalk.model.audio_stream import AudioStream, AudioStreamState
 from meshtalk.model.fast_networks import SHORT, CompiledDecoder, CompiledEncoder
 from meshtalk.model.fast_sampler import Precision, Sampler, SamplerState
 from meshtalk.model.networks import LstmState, MeshTalk, Regressor, gumbel_noise
@@ -31,7 +31,7 @@ CHUNK_S = 10
 
 
 @dataclass(frozen=True)
-class Take:
+class SamplingSpec:
     """What does not change during a performance of N takes, all of one sound on one face."""
 
     template: np.ndarray
@@ -52,22 +52,22 @@ class Take:
         """See `Direction.lead_out_samples`."""
         return 0 if self.director is None else self.director.direction.lead_out_samples
 
-    def leave(self, motion: Tensor, first: int, total: int) -> Tensor:
+    def fade_out(self, motion: Tensor, first: int, total: int) -> Tensor:
         """(t,N,n_motion) frames from `first` on of `total`, the last of them on their way to neutral if so asked."""
-        return motion if self.director is None else self.director.leave(motion, first, total, self.fps)
+        return motion if self.director is None else self.director.fade_out(motion, first, total, self.fps)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ActingState:
+class GeneratorState:
     """All that the next frames depend on beside their sound."""
 
-    take: Take
+    spec: SamplingSpec
     encoded: list[Tensor]
     """(N,·) the decoder's view of the template, computed once."""
     frame: int = 0
     """Frames made so far, at the model's rate."""
     prior: PriorState | SamplerState | None = None
-    imagined: LstmState | None = None
+    sampled_expression: LstmState | None = None
     expression: LstmState | None = None
     decoder: LstmState | None = None
     director: DirectorState = field(default_factory=DirectorState)
@@ -75,11 +75,11 @@ class ActingState:
     resampler: ResamplerState = field(default_factory=lambda: ResamplerState(None, 0, 0))
 
 
-State = TypeVar("State", bound=ActingState)
+State = TypeVar("State", bound=GeneratorState)
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnimatorState(ActingState):
+class AnimatorState(GeneratorState):
     """All that the next samples depend on. `step` returns a new one and changes none: a state can be used twice."""
 
     n_samples: int
@@ -88,10 +88,10 @@ class AnimatorState(ActingState):
     """Mel frames that no layer has seen yet: too few for another frame."""
     n_mel: int
     """Mel frames in all, with the silence before the first sample."""
-    hearing: HearingState
+    audio: AudioStreamState
 
 
-def there_and_back(start: int, count: int, length: int) -> np.ndarray:
+def ping_pong(start: int, count: int, length: int) -> np.ndarray:
     """(count,) indices of an animation of `length` frames played forwards and backwards without a seam."""
     period = max(2 * length - 2, 1)
     phase = np.arange(start, start + count) % period
@@ -132,7 +132,7 @@ def check_sampling(temperature: float, top_p: float, seeds: tuple[int, ...]) -> 
             raise InputError(f"seed {seed} came; a whole number from 0 to 2^63 is needed")
 
 
-class Actor:
+class MotionGenerator:
     """The half of a network that comes after hearing: audio codes in, motion of N takes out."""
 
     def __init__(self, network: MeshTalk | Regressor, config: ModelConfig, precision: Precision) -> None:
@@ -144,53 +144,53 @@ class Actor:
             raise InputError(f"bfloat16 sampling came with device {self._device}; it is the CPU's : use float32")
 
     @torch.no_grad()
-    def begin(self, take: Take) -> ActingState:
+    def begin(self, spec: SamplingSpec) -> GeneratorState:
         """State before the first frame."""
-        network, takes = self.network, len(take.seeds)
-        face = network.geometry.template_input(torch.from_numpy(take.template)[None].to(self._device))
+        network, takes = self.network, len(spec.seeds)
+        face = network.geometry.template_input(torch.from_numpy(spec.template)[None].to(self._device))
         encoded, prior = [face], None
         if isinstance(network, MeshTalk):
             encoded = network.decoder.encode_template(face)
-            if take.expression is None:
+            if spec.expression is None:
                 prior = self._sampler.start(takes)
-        return ActingState(take=take, encoded=[e.expand(takes, -1) for e in encoded], prior=prior)
+        return GeneratorState(spec=spec, encoded=[e.expand(takes, -1) for e in encoded], prior=prior)
 
     @torch.no_grad()
-    def act(self, code: Tensor, prior_code: Tensor, state: State) -> tuple[Tensor, State]:
+    def generate(self, code: Tensor, prior_code: Tensor, state: State) -> tuple[Tensor, State]:
         """(1,T,A) audio codes of the next frames, for eq. 3 and for eq. 6 → ((T,N,n_motion) at the model's rate, new state)."""
-        network, take, takes = self.network, state.take, len(state.take.seeds)
+        network, spec, takes = self.network, state.spec, len(state.spec.seeds)
         count, code = code.shape[1], code.expand(takes, -1, -1)
         if isinstance(network, Regressor):
             motion = network.motion(code, state.encoded[0])
         else:
-            if take.expression is not None:
-                index = there_and_back(state.frame, count, len(take.expression))
-                labels, state = self._fuse(take.expression[index].expand(takes, -1, -1), code, state)
+            if spec.expression is not None:
+                index = ping_pong(state.frame, count, len(spec.expression))
+                labels, state = self._fuse(spec.expression[index].expand(takes, -1, -1), code, state)
             else:
                 labels, state = self._sample(prior_code.expand(takes, -1, -1), state)
-                if network.imagines:
-                    motion, imagined = self._decode(labels, state, state.imagined)
+                if network.uses_sampled_expression:
+                    motion, sampled_expression = self._decode(labels, state, state.sampled_expression)
                     motion = network.geometry.silence_mouth(motion)  # type: ignore[operator]
-                    labels, state = self._fuse(motion, code, replace(state, imagined=imagined))
+                    labels, state = self._fuse(motion, code, replace(state, sampled_expression=sampled_expression))
             motion, decoder = self._decode(labels, state, state.decoder)
             state = replace(state, decoder=decoder)
         return motion.transpose(0, 1), replace(state, frame=state.frame + count)
 
-    def deliver(self, native: Tensor, state: State) -> tuple[Tensor, State]:
+    def postprocess(self, native: Tensor, state: State) -> tuple[Tensor, State]:
         """(T,N,n_motion) new frames at the model's rate → (those that became certain, smoothed, at the take's rate; new state)."""
-        if state.take.director is not None:
-            native, directed = state.take.director.process(native, state.director)
+        if state.spec.director is not None:
+            native, directed = state.spec.director.process(native, state.director)
             state = replace(state, director=directed)
         smooth, smoother = Smoother(self.config.smoothing).process(native, state.smoother)
-        motion, resampler = Resampler(self.config.fps, state.take.fps).process(smooth, state.resampler)
+        motion, resampler = Resampler(self.config.fps, state.spec.fps).process(smooth, state.resampler)
         return motion, replace(state, smoother=smoother, resampler=resampler)
 
-    def deliver_last(self, native: Tensor, state: ActingState, total: int) -> Tensor:
+    def postprocess_last(self, native: Tensor, state: GeneratorState, total: int) -> Tensor:
         """The last frames at the model's rate → all that are still owed of `total` at the take's."""
-        if state.take.director is not None:
-            native = state.take.director.finish(native, state.director)
+        if state.spec.director is not None:
+            native = state.spec.director.finish(native, state.director)
         smooth = Smoother(self.config.smoothing).finish(native, state.smoother)
-        return Resampler(self.config.fps, state.take.fps).finish(smooth, state.resampler, total)
+        return Resampler(self.config.fps, state.spec.fps).finish(smooth, state.resampler, total)
 
     def _fuse(self, motion: Tensor, code: Tensor, state: State) -> tuple[Tensor, State]:
         """Eq. 3: (N,T,n_motion) expression signal and (N,T,A) audio codes → (N,T,H) likeliest codes."""
@@ -204,7 +204,7 @@ class Actor:
             labels = network.fusion(expression, code).argmax(-1)
         return labels, replace(state, expression=after)
 
-    def _decode(self, labels: Tensor, state: ActingState, lstm: LstmState | None) -> tuple[Tensor, LstmState]:
+    def _decode(self, labels: Tensor, state: GeneratorState, lstm: LstmState | None) -> tuple[Tensor, LstmState]:
         """Eq. 1: (N,T,H) codes → ((N,T,n_motion) mm, new state of the decoder)."""
         network = self.network
         assert isinstance(network, MeshTalk)
@@ -230,11 +230,11 @@ class Actor:
 
     def _sample(self, code: Tensor, state: State) -> tuple[Tensor, State]:
         """Eq. 6: (N,T,A) audio codes → (N,T,H) codes of the next frames."""
-        take, noise = state.take, None
-        if not take.argmax:
+        spec, noise = state.spec, None
+        if not spec.argmax:
             shape = (code.shape[1], self.config.heads, self.config.classes)
-            noise = gumbel_noise(take.seeds, state.frame, shape).to(code.device)
-        labels, prior = self._sampler.sample(code, state.prior, noise, take.temperature, take.top_p)  # type: ignore[arg-type]
+            noise = gumbel_noise(spec.seeds, state.frame, shape).to(code.device)
+        labels, prior = self._sampler.sample(code, state.prior, noise, spec.temperature, spec.top_p)  # type: ignore[arg-type]
         return labels, replace(state, prior=prior)
 
     @cached_property
@@ -249,7 +249,7 @@ class Actor:
         return self.network.audio.feature_mean.device
 
 
-class Performer(Actor):
+class StreamingGenerator(MotionGenerator):
     """A network with its front end: samples in, motion of N takes out. It holds nothing of any performance."""
 
     def __init__(self, network: MeshTalk | Regressor, config: ModelConfig, precision: Precision) -> None:
@@ -262,16 +262,16 @@ class Performer(Actor):
         waiting = (1 if self.config.smoothing else 0) + (RESAMPLER_FRAMES if fps != self.config.fps else 0)
         return self.network.audio.lookahead / HOP_RATE + window_s + float(waiting / self.config.fps)
 
-    def start(self, take: Take) -> AnimatorState:
+    def start(self, spec: SamplingSpec) -> AnimatorState:
         """State before the first sample."""
         audio = self.network.audio
         return AnimatorState(
-            **vars(self.begin(take)),
+            **vars(self.begin(spec)),
             n_samples=0,
             mel=self._frontend.start(),
             pending_mel=self._silence(audio.reach),
             n_mel=audio.reach,
-            hearing=self._hearing(take).start(),
+            audio=self._audio_stream(spec).start(),
         )
 
     @torch.no_grad()
@@ -285,24 +285,24 @@ class Performer(Actor):
             raise InputError("audio holds samples that are NaN or infinite : repair it")
         mel, mel_state = self._frontend.process(samples, state.mel)
         state = replace(state, mel=mel_state, n_samples=state.n_samples + len(samples))
-        return self.deliver(*self._frames(mel, state, last_frame=None))
+        return self.postprocess(*self._frames(mel, state, last_frame=None))
 
     @torch.no_grad()
     def finish(self, state: AnimatorState) -> Tensor:
         """(t,N,n_motion) frames that were waiting for look-ahead, and those of the lead-out."""
-        silence = np.zeros(state.take.lead_out_samples, np.float32)
+        silence = np.zeros(state.spec.lead_out_samples, np.float32)
         before, state = self.advance(silence, state) if len(silence) else (None, state)
         mel = self._frontend.flush(state.mel, state.n_samples)
         mel = np.concatenate([mel, self._silence(self.network.audio.lookahead)])
         native, state = self._frames(mel, state, last_frame=n_frames(state.n_samples, SAMPLE_RATE, self.config.fps))
-        total = n_frames(state.n_samples, SAMPLE_RATE, state.take.fps)
-        motion = self.deliver_last(native, state, total)
+        total = n_frames(state.n_samples, SAMPLE_RATE, state.spec.fps)
+        motion = self.postprocess_last(native, state, total)
         motion = motion if before is None else torch.cat([before, motion])
-        return state.take.leave(motion, total - len(motion), total)
+        return state.spec.fade_out(motion, total - len(motion), total)
 
-    def run(self, samples: np.ndarray, take: Take) -> Iterator[Tensor]:
+    def run(self, samples: np.ndarray, spec: SamplingSpec) -> Iterator[Tensor]:
         """All (t,N,n_motion) frames of a whole recording (S,), piece by piece."""
-        state = self.start(take)
+        state = self.start(spec)
         for begin in range(0, len(samples), CHUNK_S * SAMPLE_RATE):
             motion, state = self.advance(samples[begin : begin + CHUNK_S * SAMPLE_RATE], state)
             yield motion
@@ -310,7 +310,7 @@ class Performer(Actor):
 
     def _frames(self, mel: np.ndarray, state: AnimatorState, last_frame: int | None) -> tuple[Tensor, AnimatorState]:
         """Mel frames → (t,N,n_motion) at the model's own rate."""
-        network, take, fps = self.network, state.take, self.config.fps
+        network, spec, fps = self.network, state.spec, self.config.fps
         encoder = network.audio
         mel, n_mel = np.concatenate([state.pending_mel, mel]), state.n_mel + len(mel)
         ready = int(max(Fraction(n_mel - encoder.reach - encoder.lookahead) * fps / HOP_RATE, 0).__ceil__())
@@ -318,29 +318,29 @@ class Performer(Actor):
         count = max(stop - state.frame, 0)
         if count == 0:
             # a small piece costs the networks as much as a larger one: they run once a frame, not once a packet
-            empty = torch.zeros(0, len(take.seeds), network.geometry.n_motion, device=self._device)
+            empty = torch.zeros(0, len(spec.seeds), network.geometry.n_motion, device=self._device)
             return empty, replace(state, pending_mel=mel, n_mel=n_mel)
         new = torch.from_numpy(mel)[None].to(self._device)
         hops, next_hop = frame_hops(fps, state.frame, count), int((state.frame + count) * HOP_RATE / fps)
-        listens = self._hearing(take)
-        codes, hearing = listens.read(hops, next_hop, listens.push(new, state.hearing))
-        state = replace(state, pending_mel=mel[:0], n_mel=n_mel, hearing=hearing)
-        return self.act(codes[0], codes[-1], state)
+        stream = self._audio_stream(spec)
+        codes, audio = stream.read(hops, next_hop, stream.push(new, state.audio))
+        state = replace(state, pending_mel=mel[:0], n_mel=n_mel, audio=audio)
+        return self.generate(codes[0], codes[-1], state)
 
-    def _hearing(self, take: Take) -> Hearing:
+    def _audio_stream(self, spec: SamplingSpec) -> AudioStream:
         """Ears of eq. 3, and of the prior if it has its own and is asked."""
-        return self._both_ears if take.expression is None else self._one_ear
+        return self._separate_encoders if spec.expression is None else self._shared_encoder
 
     @cached_property
-    def _one_ear(self) -> Hearing:
-        return Hearing(self.network.extract, [self.network.audio])
+    def _shared_encoder(self) -> AudioStream:
+        return AudioStream(self.network.extract, [self.network.audio])
 
     @cached_property
-    def _both_ears(self) -> Hearing:
+    def _separate_encoders(self) -> AudioStream:
         network = self.network
         if not isinstance(network, MeshTalk) or network.prior_audio is None:
-            return self._one_ear
-        return Hearing(network.extract, [network.audio, network.prior_audio])
+            return self._shared_encoder
+        return AudioStream(network.extract, [network.audio, network.prior_audio])
 
     def _silence(self, frames: int) -> np.ndarray:
         return np.full((frames, self._frontend.n_mels), self._frontend.silence, np.float32)

@@ -19,14 +19,14 @@ from meshtalk.errors import InputError
 from meshtalk.files import check_picture
 from meshtalk.inference.edit import swap
 from meshtalk.inference.heads import draw, heads_of, influence_mm, region_shares, table
-from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.inference.latents import LatentAnimator
 
 ONE, OTHER = rig.make_clip(0, 1.0, "s1"), rig.make_clip(1, 1.5, "s2")
 HEADS = ("jawOpen", "browInnerUp", "eyeBlink")
 CODES = np.random.default_rng(0).integers(0, 8, (45, 3))
 
 
-class Puppet(MeasuredAnimator):
+class Puppet(LatentAnimator):
     """A model whose heads pull one string each: what each moves is known."""
 
     def codes(self, clip: Clip) -> np.ndarray:
@@ -42,7 +42,7 @@ def puppet() -> Puppet:
     return Puppet(rig.random_checkpoint())
 
 
-def silenced(*heads: int) -> MeasuredAnimator:
+def silenced(*heads: int) -> LatentAnimator:
     """A model whose decoder does not listen to some heads."""
     checkpoint = rig.random_checkpoint()
     weight = checkpoint.network.decoder.fusion.weight
@@ -51,7 +51,7 @@ def silenced(*heads: int) -> MeasuredAnimator:
         for head in heads:
             first = weight.shape[1] - (3 - head) * classes
             weight[:, first : first + classes] = 0
-    return MeasuredAnimator(checkpoint)
+    return LatentAnimator(checkpoint)
 
 
 @pytest.mark.parametrize("heads", [(), (0,), (2,), (0, 1)])
@@ -106,7 +106,7 @@ def test_the_table_tells_all():
 
 
 def test_dense_models_have_a_map_too():
-    animator = MeasuredAnimator(rig.random_checkpoint(rig.TINY_DENSE))
+    animator = LatentAnimator(rig.random_checkpoint(rig.TINY_DENSE))
     assert (influence_mm(animator, [rig.as_dense(ONE)]).max(1) > 1e-3).all()
 
 
@@ -119,7 +119,7 @@ def test_clips_that_tell_nothing():
         with pytest.raises(InputError, match=words):
             influence_mm(animator, clips)
     with pytest.raises(InputError, match="runs at 25 frames"):
-        influence_mm(MeasuredAnimator(rig.random_checkpoint()), [slow])
+        influence_mm(LatentAnimator(rig.random_checkpoint()), [slow])
     for influence, region, words in (
         (np.zeros((3, 96)), "mouth", "no head moves 'mouth'"),
         (np.ones((3, 96)), "nose", "no region 'nose'"),
