@@ -44,7 +44,7 @@ def test_script_says_what_is_expected_what_happens_and_why_it_matters(text):
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_script_works_in_a_folder_of_its_own_and_removes_it(text):
-    assert "set -euo pipefail\nfolder=$(mktemp -d)\ntrap 'rm -rf \"$folder\"' EXIT\ncd \"$folder\"\n" in text
+    assert 'set -euo pipefail\nfolder=$(mktemp -d)\ntrap \'rm -rf "$folder"\' EXIT\ncd "$folder"\n' in text
     assert "/tmp" not in text
     assert "/home" not in text
 
