@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# One expects: a glTF face of 29.97 frames a second, imported into a Blender scene of 30 / 1.001, has its keys on the scene's frames,
+# One expects: a glTF face of 29.97 frames a second, imported into a Blender scene of 30 / 1.001, has its keys on the frames,
 # and a shape key's range is widened to the weights that the animation has.
-# What happens: the importer counts fps * fps_base frames a second where the scene counts fps / fps_base: keys drift by a frame in 17 s
+# What happens: the importer counts fps * fps_base frames a second, the scene fps / fps_base: keys drift by a frame in 17 s
 # (2 in 1000), and at 60 / 2.002 all is four times too slow. Ranges are widened downwards only: 1.5 is cut to 1, -0.5 is not.
 # Why it matters: 29.97 is the rate of video, lips leave the sound in each longer take; jaws driven past 1 stop at 1.
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One expects: glTF-Transform's clearNodeTransform (and transformMesh, transformPrimitive) moves a face's mesh and leaves what it shows.
+# One expects: glTF-Transform's clearNodeTransform (and transformMesh, transformPrimitive) leaves what a face shows as it is.
 # What happens: morph targets, which glTF stores as differences, go through the whole matrix like positions: the node's translation
 # is added to each difference. At rest all looks right; at jawOpen = 1 the face flies away by the translation.
 # Why it matters: heads hang on nodes 1.6 m above the floor. Clearing those is the usual step before merging or export.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One expects: gltfpack -noq (no quantisation) -af 0 (no resampling) keeps the weights of an animated face as they are.
 # What happens: weights are still written as bytes from 0 to 1: what is below 0 or above 1 is cut, and the rest has 256 steps.
-# Without -af 0, a 60 fps face is resampled to 30 by points, so a lip closure of one frame can vanish: 61 keys become 2.
+# Without -af 0, a 60 fps face is resampled to 30 by taking points, so a lip closure of one frame can vanish: 61 keys become 2.
 # Why it matters: corrective and signed shapes (and jaws driven past 1) lose their motion; p, b and m lose their closure.
 set -euo pipefail
 folder=$(mktemp -d)

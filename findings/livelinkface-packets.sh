@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # One expects: set_blendshape(JawOpen, 0.0) then encode() sends 0.0, and fps=30 is sent as 30 frames a second.
-# What happens: what is sent is the mean of the last five values, so lips that close for a frame stay 80 % open, and the first value of
-# all is halved (the history starts with a 0). The rate goes out as 30/0, because its denominator is int(fps / 60).
-# Why it matters: PyLiveLinkFace is how Python programs drive ARKit faces in Unreal; p, b and m are a frame or two long.
+# What happens: what is sent is the mean of the last five values: lips that close for a frame stay 80 % open, and the first value
+# is halved (the history starts with a 0). The rate goes out as 30/0, because its denominator is int(fps / 60).
+# Why it matters: it is a way from Python to ARKit faces in Unreal, and the closures of p, b and m are a frame or two long.
 # What helps: set_blendshape(..., no_filter=True), fps=60.
 set -euo pipefail
 folder=$(mktemp -d)

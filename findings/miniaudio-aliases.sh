@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One expects: miniaudio.decode_file(..., sample_rate=16000) removes what 16 kHz cannot hold before it resamples.
 # What happens: its filter is so soft that a tone of 9 kHz comes back as one of 7 kHz, only 6 dB lower, and one of 10 kHz as 6 kHz
-# 10 dB lower. Speech has most of its s, f and sh up there. soxr's alias is below -100 dB.
+# 10 dB lower. Much of s and f lies up there. soxr's alias is below -100 dB.
 # Why it matters: mel features of fricatives fed to lip sync and recognition are wrong, only for recordings above 16 kHz.
 set -euo pipefail
 folder=$(mktemp -d)

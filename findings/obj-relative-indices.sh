@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # One expects: "f -3 -2 -1" in an OBJ, which the format counts back from the last vertex so far, is understood or refused.
-# What happens: trimesh counts from the last vertex of the whole file, so each group gets the triangles of the last one. meshio takes
+# What happens: trimesh counts from the last vertex of the whole file: each group gets the triangles of the last one. meshio takes
 # 1 off, as from numbers that count up, and NumPy then picks vertices one too early, also from the end of the file. No error.
-# Why it matters: files whose parts (head, eyes, teeth) were put behind each other use such numbers: they need no renumbering.
+# Why it matters: files whose parts (head, eyes, teeth) were put behind each other can use such numbers: they need no renumbering.
 # (Known upstream for trimesh: issue 2364.)
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One expects: ONNX's MelWeightMatrix is the HTK mel filter bank that torchaudio and librosa (htk=True, norm=None) build.
-# What happens: as ONNX defines it, corners of the triangles are rounded down to bins of the FFT. At 16 kHz, with 80 bands and 400
-# points (the sizes of most speech models), 26 bands are one bin each, and five are the same as the next. ONNX and onnxruntime agree.
+# What happens: as ONNX defines it, corners of the triangles are rounded down to bins of the FFT. At 16 kHz, with 80 bands of 400
+# points (Whisper's sizes), 26 bands are one bin each, and five are the same as the next. ONNX and onnxruntime agree on it.
 # Why it matters: a model trained on a library's mels gets others when its front end is exported to ONNX with the mel operator.
 # What helps: the library's own matrix as a constant.
 set -euo pipefail

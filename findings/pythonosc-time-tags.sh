@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One expects: an OSC server of python-osc keeps taking messages while a bundle with a time tag waits for its time.
-# What happens: the dispatcher sleeps in the receiving thread until the tag: a bundle of the VMC kind stamped 1.5 s ahead
-# holds up each message that comes after it, also those without a bundle. The late ones then arrive all at once.
+# What happens: the dispatcher sleeps in the receiving thread until the tag: a bundle stamped 1.5 s ahead holds
+# up each message that comes after it, also those without a bundle. The late ones then arrive all at once.
 # Why it matters: VMC and ARKit streams come from phones and other PCs. A sender's clock that is 1.5 s fast freezes the face.
 # What helps: ThreadingOSCUDPServer, or the tag IMMEDIATELY for whatever is live.
 set -euo pipefail

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# One expects: a GLB whose positions are normalized integers (KHR_mesh_quantization, what gltfpack and glTF-Transform write) or a
-# sparse accessor (glTF 2.0 core) is loaded at its size, or refused.
+# One expects: a glTF whose positions are normalized integers (KHR_mesh_quantization, as glTF-Transform's quantize writes them) or
+# a sparse accessor (glTF 2.0 core) is loaded at its size, or refused.
 # What happens: trimesh takes the integers as metres (a face of 10 cm is 3 km) and leaves the sparse values out (points at 0).
 # Neither a warning nor an error, though the file says extensionsRequired.
 # Why it matters: faces from the web are often quantised, and morph targets are often sparse.

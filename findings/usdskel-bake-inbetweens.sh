@@ -2,7 +2,7 @@
 # One expects: UsdSkel.BakeSkinning turns a blendshape with an in-between into moving points that follow the in-between.
 # What happens: points are baked at the weights' own time samples only. Between two keys they go straight, so an in-between,
 # which bends the path there, is lost: a lid that closes around the eyeball cuts through it.
-# Why it matters: baking is the way into programs without UsdSkel, and few keys with in-betweens is how faces are animated.
+# Why it matters: baking is the way into programs without UsdSkel; in-betweens are there so that few keys are enough.
 # What helps: a weight sample for each frame before baking.
 set -euo pipefail
 folder=$(mktemp -d)

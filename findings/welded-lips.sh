@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One expects: tools that merge equal vertices of a mesh with morph targets merge those that are equal in every target too.
-# What happens: three's mergeVertices and gltfpack compare the rest pose alone. Lips and lids that touch at rest become one
+# What happens: three's mergeVertices and gltfpack do not look at the targets. Lips and lids that touch at rest become one
 # vertex, which keeps one of the two movements: the mouth cannot open any more. glTF-Transform's weld keeps them apart.
 # Why it matters: a face at rest has its lips closed, so this happens to the vertices that matter most, and looks right at rest.
 set -euo pipefail
