@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One expects: the 52 blendshape scores of MediaPipe's face landmarker are ARKit's 52 blendshapes, perhaps in another order.
 # What happens: the numbers agree by chance. MediaPipe counts a neutral as its number 0 and has no tongueOut. In alphabetical order
-# all else is shifted by one, so weights copied by number fit in length and open the jaw as jawRight; by Live Link's order, none fits.
+# all else is shifted by one: weights copied by number fit in length and open the jaw as jawRight. Live Link's order fits nowhere.
 # Why it matters: arrays of 52 without names go between trackers, game engines and training data, and nothing complains.
 set -euo pipefail
 folder=$(mktemp -d)

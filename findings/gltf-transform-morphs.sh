@@ -15,7 +15,8 @@ import { clearNodeTransform } from '@gltf-transform/functions';
 
 const document = new Document(), buffer = document.createBuffer();
 const accessor = (array) => document.createAccessor().setArray(new Float32Array(array)).setType('VEC3').setBuffer(buffer);
-const target = document.createPrimitiveTarget('jawOpen').setAttribute('POSITION', accessor([0, -0.02, 0, 0, -0.02, 0, 0, -0.02, 0]));
+const open = accessor([0, -0.02, 0, 0, -0.02, 0, 0, -0.02, 0]);
+const target = document.createPrimitiveTarget('jawOpen').setAttribute('POSITION', open);
 const primitive = document.createPrimitive().setAttribute('POSITION', accessor([0, 0, 0, 0.1, 0, 0, 0, 0.1, 0])).addTarget(target);
 const node = document.createNode('head').setMesh(document.createMesh().addPrimitive(primitive)).setTranslation([0, 1.6, 0]);
 document.createScene().addChild(node);

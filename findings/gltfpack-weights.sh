@@ -19,16 +19,17 @@ function write(name, fps, weights) {
     Float32Array.from(weights, (_, k) => k / fps), Float32Array.from(weights),
   ];
   let at = 0;
-  const bufferViews = arrays.map((array) => ({ buffer: 0, byteOffset: (at += array.byteLength) - array.byteLength, byteLength: array.byteLength }));
-  const uri = 'data:application/octet-stream;base64,' + Buffer.concat(arrays.map((array) => Buffer.from(array.buffer))).toString('base64');
-  const kinds = [['VEC3', 5126, 3], ['VEC3', 5126, 3], ['SCALAR', 5125, 3], ['SCALAR', 5126, weights.length], ['SCALAR', 5126, weights.length]];
+  const bufferViews = arrays.map(({ byteLength }) => ({ buffer: 0, byteOffset: (at += byteLength) - byteLength, byteLength }));
+  const blob = Buffer.concat(arrays.map((array) => Buffer.from(array.buffer)));
+  const uri = 'data:application/octet-stream;base64,' + blob.toString('base64');
+  const keys = ['SCALAR', 5126, weights.length], kinds = [['VEC3', 5126, 3], ['VEC3', 5126, 3], ['SCALAR', 5125, 3], keys, keys];
   const accessors = kinds.map(([type, componentType, count], bufferView) => ({ bufferView, type, componentType, count }));
   Object.assign(accessors[0], { min: [0, 0, 0], max: [1, 1, 0] });
   Object.assign(accessors[1], { min: [0, -1, 0], max: [0, -1, 0] });
   Object.assign(accessors[3], { min: [0], max: [arrays[3].at(-1)] });
   fs.writeFileSync(name, JSON.stringify({
     asset: { version: '2.0' }, scene: 0, scenes: [{ nodes: [0] }], nodes: [{ mesh: 0, name: 'face' }],
-    meshes: [{ weights: [0], extras: { targetNames: ['jawOpen'] }, primitives: [{ attributes: { POSITION: 0 }, indices: 2, targets: [{ POSITION: 1 }] }] }],
+    meshes: [{ weights: [0], primitives: [{ attributes: { POSITION: 0 }, indices: 2, targets: [{ POSITION: 1 }] }] }],
     accessors, bufferViews, buffers: [{ byteLength: at, uri }],
     animations: [{ samplers: [{ input: 3, output: 4 }], channels: [{ sampler: 0, target: { node: 0, path: 'weights' } }] }],
   }));
@@ -52,6 +53,6 @@ const closure = Array.from({ length: 61 }, (_, k) => (k === 31 ? 0 : 1));
 write('face.gltf', 60, closure);
 const resampled = packed('-noq');
 console.log('-noq:', `${closure.length} keys at 60 fps, one of them 0, the others 1 ->`, resampled.weights.join(' '));
-if (!kept.bytes || Math.min(...kept.weights) < 0 || Math.max(...kept.weights) > 1 || resampled.weights.includes(0)) throw Error('the behaviour has changed');
+if (!kept.bytes || resampled.weights.includes(0)) throw Error('the behaviour has changed');
 NODE
 node face.mjs

@@ -40,7 +40,8 @@ for rate in (48000, 16000):
         read, back = soundfile.read(f"{name}.mp3")
         assert back == rate
         late.append(click(read) - click(sound))
-        print(f"{name:10} at {rate} Hz: {late[-1]} samples late ({1000 * late[-1] / rate:.0f} ms), {len(read)} of {len(sound)} samples")
+        late_ms = 1000 * late[-1] / rate
+        print(f"{name:10} at {rate} Hz: {late[-1]} samples late ({late_ms:.0f} ms), {len(read)} of {len(sound)} samples")
 if min(late[::2]) < 1000 or max(map(abs, late[1::2])) > 5:
     sys.exit("the behaviour has changed")
 PYTHON

@@ -35,9 +35,11 @@ if (process.argv[2]) {
   const rebuilt = hear(16000);
   console.log(`meyda ${version}`);
   console.log(`44100:                         ${first}\nthen 16000:                    ${second}`);
-  console.log(`16000 after another size:      ${resized}\n16000 after other melBands:    ${rebuilt}\n16000 from the start:          ${fresh}`);
+  console.log(`16000 after another size:      ${resized}\n16000 after other melBands:    ${rebuilt}`);
+  console.log(`16000 from the start:          ${fresh}`);
   const mfcc = (text) => text.split(',')[0];
-  if (second !== first || mfcc(resized) !== mfcc(first) || mfcc(fresh) === mfcc(first) || rebuilt !== fresh) throw Error('the behaviour has changed');
+  const kept = second === first && mfcc(resized) === mfcc(first) && mfcc(fresh) !== mfcc(first);
+  if (!kept || rebuilt !== fresh) throw Error('the behaviour has changed');
 }
 NODE
 node hear.cjs

@@ -43,7 +43,8 @@ for name, mel in (("MelWeightMatrix", runtime), ("HTK triangles", triangles)):
     single = int(np.sum(np.count_nonzero(mel, axis=0) == 1))
     twins = [k for k in range(BANDS - 1) if np.array_equal(mel[:, k], mel[:, k + 1])]
     print(f"{name:15}: {single} bands of a single bin; the same as the next band: {twins}")
-print(f"largest difference of a weight: {np.abs(runtime - triangles).max():.2f}, of ONNX's own reference: {np.abs(runtime - reference).max():.2g}")
+print(f"largest difference of a weight between them: {np.abs(runtime - triangles).max():.2f}", end=", ")
+print(f"between onnxruntime and ONNX's own reference: {np.abs(runtime - reference).max():.2g}")
 if len(np.unique(runtime, axis=1).T) == BANDS or not np.allclose(runtime, reference, atol=1e-6):
     sys.exit("the behaviour has changed")
 PYTHON

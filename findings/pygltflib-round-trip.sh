@@ -46,7 +46,8 @@ const validator = require('gltf-validator'), fs = require('fs');
   const errors = {};
   for (const name of ['before', 'after']) {
     const { issues } = await validator.validateBytes(new Uint8Array(fs.readFileSync(name + '.gltf')));
-    errors[name] = issues.messages.filter((message) => message.severity === 0).map((message) => `${message.code} ${message.pointer}`);
+    const wrong = issues.messages.filter((message) => message.severity === 0);
+    errors[name] = wrong.map((message) => `${message.code} ${message.pointer}`);
     console.log(`errors of Khronos' validator ${name}: ${errors[name].join(', ') || 'none'}`);
   }
   process.exit(errors.before.length || !errors.after.length ? 1 : 0);

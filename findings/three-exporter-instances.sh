@@ -22,7 +22,8 @@ globalThis.FileReader = class { // Node has none, and the exporter uses it for i
     this.onloadend();
   }
 };
-const geometry = new BufferGeometry().setAttribute('position', new Float32BufferAttribute([0, 0, 0, 1, 0, 0, 0, 1, 0], 3)).setIndex([0, 1, 2]);
+const rest = new Float32BufferAttribute([0, 0, 0, 1, 0, 0, 0, 1, 0], 3);
+const geometry = new BufferGeometry().setAttribute('position', rest).setIndex([0, 1, 2]);
 geometry.morphAttributes.position = [new Float32BufferAttribute([0, -1, 0, 0, -1, 0, 0, -1, 0], 3)];
 geometry.morphTargetsRelative = true;
 const calm = new Mesh(geometry, new MeshStandardMaterial()), shouting = calm.clone();

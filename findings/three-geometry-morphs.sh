@@ -13,7 +13,8 @@ cat > face.mjs <<'NODE'
 import { BufferGeometry, Float32BufferAttribute, Mesh, REVISION, Vector3 } from 'three';
 
 function face() { // centimetres, +Z up: the chin is 10 down, jawOpen takes it 2 further
-  const geometry = new BufferGeometry().setAttribute('position', new Float32BufferAttribute([0, 0, -10, 1, 0, 0, 0, 1, 0], 3)).setIndex([0, 1, 2]);
+  const rest = new Float32BufferAttribute([0, 0, -10, 1, 0, 0, 0, 1, 0], 3);
+  const geometry = new BufferGeometry().setAttribute('position', rest).setIndex([0, 1, 2]);
   const open = new Float32BufferAttribute([0, 0, -2, 0, 0, 0, 0, 0, 0], 3);
   open.name = 'jawOpen';
   geometry.morphAttributes.position = [open];
