@@ -228,11 +228,11 @@ def parse_person(text: str | None) -> str | int | None:
 
 def is_foreign(path: Path, topology: Any) -> bool:
     """Whether a template is a mesh that does not have a topology's vertices."""
-    from meshtalk.mesh.files import FACE_SUFFIXES, read_mesh
+    from meshtalk.mesh.files import SURFACES, read_mesh
 
-    if path.suffix.lower() not in FACE_SUFFIXES or not path.is_file():
+    if path.suffix.lower() not in SURFACES:
         return False
-    return path.suffix.lower() == ".stl" or len(read_mesh(path)[0]) != topology.n_vertices
+    return path.suffix.lower() == ".stl" or len(read_mesh(path).vertices) != topology.n_vertices
 
 
 def load_animator(model: Path | None, device: str = "cpu") -> Any:
