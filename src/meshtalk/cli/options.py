@@ -68,7 +68,7 @@ class Performing:
     """Who performs, and how."""
 
     template: Path | None = None
-    """face to animate: any face or head mesh (.obj, .ply, .stl, .glb), or one of the model's topology (.npy and .npz too)."""
+    """face to animate: any face or head mesh (.obj, .ply, .stl, .glb, .vrm), or one of the model's topology (.npy and .npz too)."""
     landmarks: Path | None = None
     """named points of such a mesh (.json of `meshtalk landmarks`), if its face is not found."""
     map: Path | None = None

@@ -14,7 +14,7 @@ import numpy as np
 
 from meshtalk.errors import InputError
 from meshtalk.mesh.gltf import read_glb
-from meshtalk.mesh.scene import MOST, Mesh, Part
+from meshtalk.mesh.scene import MOST, Mesh, Part, too_many
 from meshtalk.mesh.topology import Topology
 
 SCENES = (".glb", ".vrm")
@@ -27,7 +27,9 @@ FEWEST = 300
 MOST_BYTES = 2 << 30
 
 
-def read_mesh(path: str | Path, suffixes: tuple[str, ...] = NUMBERED, *, shapes: bool = False) -> Mesh:
+def read_mesh(
+    path: str | Path, suffixes: tuple[str, ...] = NUMBERED, *, shapes: bool = False, looks: bool = False
+) -> Mesh:
     """A mesh as its file has it: vertices in file order, in the file's own units and axes.
 
     Of OBJ no vertex is split at texture seams; a GLB (or VRM) is its whole scene, nodes and skins applied; an STL has each
@@ -36,6 +38,7 @@ def read_mesh(path: str | Path, suffixes: tuple[str, ...] = NUMBERED, *, shapes:
     Args:
         suffixes: what may come.
         shapes: whether to read the morph targets of a GLB.
+        looks: whether to read colours, texture coordinates and pictures.
 
     Raises:
         InputError: no such file, another format, damaged, too large, or with values that are not finite.
@@ -51,7 +54,7 @@ def read_mesh(path: str | Path, suffixes: tuple[str, ...] = NUMBERED, *, shapes:
     try:
         if size > MOST_BYTES:
             raise MemoryError
-        mesh = Mesh(_read(path, shapes))
+        mesh = Mesh(_read(path, shapes, looks))
         _check(mesh)
     except MemoryError:
         raise InputError(f"{path} has too many vertices; at most {MOST:,} can be made to speak : decimate it") from None
@@ -67,11 +70,10 @@ def _check(mesh: Mesh) -> None:
     for part in mesh.parts:
         if part.vertices.shape[1:] != (3,):
             raise InputError(f"it has vertices of shape {part.vertices.shape}; (V, 3) is needed")
-    vertices, faces = mesh.vertices, mesh.faces
-    if len(vertices) > MOST:
-        raise InputError(f"it has {len(vertices):,} vertices; at most {MOST:,} can be made to speak : decimate it")
-    if len(faces) and not 0 <= faces.min() <= faces.max() < len(vertices):
-        raise InputError(f"a triangle names a vertex that is not among its {len(vertices):,}")
+        if len(part.faces) and not 0 <= part.faces.min() <= part.faces.max() < len(part.vertices):
+            raise InputError(f"a triangle names a vertex that is not among its {len(part.vertices):,}")
+    if len(vertices := mesh.vertices) > MOST:
+        raise too_many(len(vertices))
     if not np.isfinite(vertices).all():
         count = int((~np.isfinite(vertices).all(1)).sum())
         raise InputError(f"it holds NaN or infinite values in {count:,} vertices : repair the mesh")
@@ -88,7 +90,7 @@ def read_face(
     Raises:
         InputError: as `read_mesh`; or no triangles, too few, or of no size.
     """
-    mesh = read_mesh(path, suffixes)
+    mesh = read_mesh(path, suffixes, looks=True)
     vertices, used = mesh.vertices, np.unique(mesh.faces)
     if not len(used):
         raise InputError(
@@ -105,13 +107,13 @@ def read_face(
 # ------------------------------------------------------------------------------------------------ formats
 
 
-def _read(path: Path, shapes: bool) -> tuple[Part, ...]:
+def _read(path: Path, shapes: bool, looks: bool) -> tuple[Part, ...]:
     suffix = path.suffix.lower()
     if suffix == ".obj":
         with open(path, encoding="utf-8-sig", errors="replace") as lines:
-            return (read_obj(lines, path.parent),)
+            return (read_obj(lines, path.parent if looks else None),)
     if suffix in SCENES:
-        return read_glb(path.read_bytes(), shapes)
+        return read_glb(path.read_bytes(), shapes, looks)
     if suffix == ".npy":
         return (Part(np.asarray(np.load(path, allow_pickle=False), np.float64), np.zeros((0, 3), np.int32)),)
     if suffix == ".npz":
@@ -134,21 +136,22 @@ def _obj_fields(lines: Iterable[str]) -> Iterator[list[str]]:
     """Words of each line without its comment; a backslash carries a line on."""
     held = ""
     for line in lines:
-        held += (" " + line).partition(" #")[0].strip()
-        if held.endswith("\\"):
-            held = held[:-1] + " "
+        if "#" in line:
+            line = (" " + line).partition(" #")[0]
+        if line.rstrip().endswith("\\"):
+            held += line.rstrip()[:-1] + " "
         else:
-            yield held.split()
+            yield (held + line).split()
             held = ""
 
 
-def read_obj(lines: Iterable[str], folder: Path) -> Part:
+def read_obj(lines: Iterable[str], folder: Path | None) -> Part:
     """An OBJ's vertices as it numbers them, its triangles (larger polygons become fans), colours and first picture.
 
     A mesh library would split vertices at texture seams.
 
     Args:
-        folder: where its material files are.
+        folder: where its material files are; None: colours and textures are not read.
 
     Raises:
         InputError, ValueError, IndexError: too many vertices, or a line that is no OBJ.
@@ -163,10 +166,11 @@ def read_obj(lines: Iterable[str], folder: Path) -> Part:
         kind = fields[0] if fields else ""
         if kind == "v":
             vertices.append([float(x) for x in fields[1:4]])
-            colours.append([float(x) for x in fields[4:7]] if len(fields) >= 7 else [np.nan] * 3)
+            if folder is not None:
+                colours.append([float(x) for x in fields[4:7]] if len(fields) >= 7 else [np.nan] * 3)
             if len(vertices) > MOST:
-                raise InputError(f"it has more than {MOST:,} vertices : decimate it")
-        elif kind == "vt":
+                raise too_many(len(vertices))
+        elif kind == "vt" and folder is not None:
             uvs.append([float(x) for x in fields[1:3]])
         elif kind == "mtllib":
             materials.append(" ".join(fields[1:]))
@@ -182,7 +186,12 @@ def read_obj(lines: Iterable[str], folder: Path) -> Part:
         colours=painted if np.isfinite(painted).any() else None,
     )
     corners_uv = np.array(uv_faces, np.int64).reshape(-1, 3)
-    if not faces or corners_uv.shape != triangles.shape or not 0 <= corners_uv.min() <= corners_uv.max() < len(uvs):
+    if (
+        folder is None
+        or not uv_faces
+        or corners_uv.shape != triangles.shape
+        or not 0 <= corners_uv.min() <= corners_uv.max() < len(uvs)
+    ):
         return part
     picture = next(filter(None, (_material_picture(folder / name) for name in materials)), None)
     return replace(part, uvs=np.array(uvs, np.float32).reshape(-1, 2), uv_faces=corners_uv, picture=picture)
@@ -237,4 +246,4 @@ def _check_ply(path: Path) -> None:
         header = file.read(8192).split(b"end_header")[0]
     count = int(dict(re.findall(rb"element\s+(\S+)\s+(\d+)", header)).get(b"vertex", 0))
     if count > MOST:
-        raise InputError(f"it has {count:,} vertices; at most {MOST:,} can be made to speak : decimate it")
+        raise too_many(count)

@@ -6,13 +6,14 @@ import base64
 import json
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from meshtalk.errors import InputError
-from meshtalk.mesh.scene import MOST, Part
+from meshtalk.mesh.scene import MOST, Part, too_many
 
 _COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
@@ -22,7 +23,7 @@ _OF_LOOKS = ("KHR_materials_", "KHR_texture_", "EXT_texture_", "MSFT_texture_", 
 """Beginnings of extensions that leave vertices where they are."""
 
 
-def read_glb(data: bytes, shapes: bool) -> tuple[Part, ...]:
+def read_glb(data: bytes, shapes: bool, looks: bool) -> tuple[Part, ...]:
     """The parts of its scene, in the order of its nodes from the last to the first, as trimesh numbers them.
 
     Integers are scaled as `normalized` and KHR_mesh_quantization say, and sparse values put in; a mesh that two nodes hold
@@ -30,12 +31,13 @@ def read_glb(data: bytes, shapes: bool) -> tuple[Part, ...]:
 
     Args:
         shapes: whether to read morph targets.
+        looks: whether to read colours, texture coordinates and pictures.
 
     Raises:
         InputError: it needs an extension that cannot be decoded here, or too many vertices.
         Exception: what a damaged file does to a reader.
     """
-    return tuple(_Glb(data).parts(shapes))
+    return tuple(_Glb(data).parts(shapes, looks))
 
 
 class _Glb:
@@ -56,15 +58,16 @@ class _Glb:
         if unknown:
             raise _undecoded(unknown)
 
-    def parts(self, shapes: bool) -> Iterator[Part]:
+    def parts(self, shapes: bool, looks: bool) -> Iterator[Part]:
         total = 0
         for mesh, matrix, skin in self._instances():
             for primitive in mesh["primitives"]:
                 if "POSITION" in primitive["attributes"] and primitive.get("mode", _TRIANGLES) >= _TRIANGLES:
                     total += self._json["accessors"][primitive["attributes"]["POSITION"]]["count"]
                     if total > MOST:
-                        raise InputError(f"it has more than {MOST:,} vertices : decimate the mesh")
-                    yield self._part(mesh, primitive, matrix, skin, shapes)
+                        raise too_many(total)
+                    part = self._part(mesh, primitive, matrix, skin, shapes)
+                    yield replace(part, **self._looks(primitive, part)) if looks else part
 
     # ------------------------------------------------------------------------------------------------ scene
 
@@ -127,18 +130,8 @@ class _Glb:
         if np.linalg.det(turns).sum() < 0:
             faces = faces[:, ::-1]  # a mirror turns triangles over
         moves = self._targets(mesh, primitive, len(points)) if shapes else {}
-        colours = self._values(attributes["COLOR_0"])[:, :3] if "COLOR_0" in attributes else None
-        uvs, picture, colour = self._look(primitive, attributes)
-        return Part(
-            np.einsum("nij,nj->ni", turns, points) + shifts,
-            faces,
-            colours=colours,
-            uvs=uvs,
-            uv_faces=None if uvs is None else faces,
-            picture=picture,
-            colour=colour,
-            shapes={name: np.einsum("nij,nj->ni", turns, move) for name, move in moves.items()},
-        )
+        moves = {name: np.einsum("nij,nj->ni", turns, move) for name, move in moves.items()}
+        return Part(np.einsum("nij,nj->ni", turns, points) + shifts, faces, shapes=moves)
 
     def _targets(self, mesh: Any, primitive: Any, count: int) -> dict[str, np.ndarray]:
         """Name → (V,3) of the named morph targets."""
@@ -154,21 +147,26 @@ class _Glb:
             raise ValueError(f"mesh {mesh.get('name')!r} has morph targets of one name, or of other vertices")
         return moves
 
-    def _look(
-        self, primitive: Any, attributes: Mapping[str, int]
-    ) -> tuple[Any, bytes | None, tuple[float, float, float]]:
-        """((V,2) texture coordinates or None, picture or None, sRGB colour)."""
+    def _looks(self, primitive: Any, part: Part) -> dict[str, Any]:
+        """Colours, texture coordinates, picture and plain colour: fields of `Part`."""
+        attributes = primitive["attributes"]
         material = self._json["materials"][primitive["material"]] if "material" in primitive else {}
         surface = material.get("pbrMetallicRoughness", {})
         linear = np.clip(np.asarray(surface.get("baseColorFactor", (1, 1, 1))[:3], float), 0, 1)
-        colour = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+        srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+        fields: dict[str, Any] = {"colour": tuple(srgb.tolist())}
         info = surface.get("baseColorTexture", {})
         moved = info.get("extensions", {}).get("KHR_texture_transform", {})
         name = f"TEXCOORD_{moved.get('texCoord', info.get('texCoord', 0))}"
-        if name not in attributes:
-            return None, None, tuple(colour)
-        uvs = self._values(attributes[name]) * moved.get("scale", (1, 1)) + moved.get("offset", (0, 0))
-        return np.stack([uvs[:, 0], 1 - uvs[:, 1]], 1).astype(np.float32), self._picture(info), tuple(colour)
+        if "COLOR_0" in attributes:
+            fields["colours"] = self._values(attributes["COLOR_0"])[:, :3]
+        if name in attributes:
+            uvs = self._values(attributes[name]) * moved.get("scale", (1, 1)) + moved.get("offset", (0, 0))
+            uvs = np.stack([uvs[:, 0], 1 - uvs[:, 1]], 1).astype(np.float32)
+            fields |= {"uvs": uvs, "uv_faces": part.faces, "picture": self._picture(info)}
+        if any(len(fields.get(rows, part.vertices)) != len(part.vertices) for rows in ("colours", "uvs")):
+            raise ValueError("it has more or fewer colours or texture coordinates than vertices")
+        return fields
 
     def _picture(self, info: Mapping[str, Any]) -> bytes | None:
         """Of a texture; none if it lies in another file, or as none that is read here."""
@@ -194,7 +192,7 @@ class _Glb:
             np.dtype(_COMPONENTS[accessor["componentType"]]),
         )
         if count > 16 * MOST:
-            raise InputError(f"it has an array of {count:,} values : decimate the mesh")
+            raise too_many(count)
         found = self._view(accessor, kind, count, width) if "bufferView" in accessor else np.zeros((count, width), kind)
         if "sparse" in accessor:
             sparse = accessor["sparse"]

@@ -18,6 +18,11 @@ MOST_PIXELS = 2048
 """Side of a picture that shares one with others."""
 
 
+def too_many(count: int) -> InputError:
+    """What is said of a mesh with so many vertices."""
+    return InputError(f"it has {count:,} vertices; at most {MOST:,} can be made to speak : decimate it")
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """Triangles with one material."""

@@ -25,7 +25,7 @@ class Face:
 
 
 def read_mesh_face(path: Path, axes: str | None = None) -> Face:
-    """A mesh file (.obj, .ply, .glb) or a clip (.npz), as it is; `axes` as `corpus convert` takes them.
+    """A mesh file (.obj, .ply, .glb, .vrm) or a clip (.npz), as it is; `axes` as `corpus convert` takes them.
 
     Raises:
         InputError: missing or unreadable, without triangles or vertices, NaN, a mesh of no size, or no such axes.

@@ -74,7 +74,7 @@ def colours_of(path: Path, count: int) -> np.ndarray:
     Raises:
         InputError: another kind of file, unreadable, no colours, or colours of another number of vertices.
     """
-    colours = read_mesh(path, MESHES).colours
+    colours = read_mesh(path, MESHES, looks=True).colours
     if colours is None:
         raise InputError(
             f"{path} has no vertex colours : export them (a .ply does by default), or give lists of vertices"
