@@ -14,6 +14,7 @@ from meshtalk.animate import Animator
 from meshtalk.audio import MelFrontend, frame_hops, to_mono
 from meshtalk.checkpoint import Checkpoint
 from meshtalk.clip import Clip
+from meshtalk.corpus.workers import on_own_threads
 from meshtalk.errors import InputError
 from meshtalk.model.audio_encoder import AudioEncoder
 from meshtalk.model.autoencoder import MeshTalk
@@ -48,6 +49,7 @@ class MeasuredAnimator(Animator):
         """The clip's own codes, decoded: what the latents can carry."""
         return self.decoded(self.codes(clip), clip)
 
+    @on_own_threads
     @torch.no_grad()
     def swap(self, audio_clip: Clip, expression_clip: Clip) -> Clip:
         """The sound of one clip with the expression of another, on the first one's template; equal lengths."""
@@ -55,12 +57,14 @@ class MeasuredAnimator(Animator):
         labels = self.network.labels(expression.motion, self._audio(self.network.audio, sound))
         return self.decoded(labels[0].cpu().numpy(), audio_clip)
 
+    @on_own_threads
     @torch.no_grad()
     def codes(self, clip: Clip) -> np.ndarray:
         """(T,H) labels of a true clip."""
         seen = self._see(clip)
         return self.network.labels(seen.motion, self._audio(self.network.audio, seen))[0].cpu().numpy()
 
+    @on_own_threads
     @torch.no_grad()
     def held_out_nll(self, clips: Sequence[Clip]) -> np.ndarray:
         """(H,) mean over all frames of −log p of each head's true code under the prior, nats."""
@@ -98,6 +102,7 @@ class MeasuredAnimator(Animator):
             return seen.heard
         return encoder.at(seen.heard, frame_hops(self.config.fps, 0, seen.motion.shape[1]))
 
+    @on_own_threads
     @torch.no_grad()
     def decoded(self, labels: np.ndarray, clip: Clip) -> Clip:
         """(T,H) codes on a clip's face, at the model's frame rate, with the clip's sound."""
