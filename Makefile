@@ -29,7 +29,7 @@ train: $(VENV)/.train  ## from nothing to the shipped model: corpus/ and runs/co
 	$(BIN)/meshtalk train corpus -o runs/compact --preset compact
 
 reproduce: $(VENV)/.train  ## the paper's claims on the corpus of `make train`: runs/reproduce and docs/reproduction.md
-	$(BIN)/python tools/reproduce.py corpus -o runs/reproduce
+	$(BIN)/python experiments/reproduce.py corpus -o runs/reproduce
 
 bench: $(VENV)/.dev  ## speed of the model on this machine, as ratios
 	$(BIN)/python benchmarks/speed.py
@@ -54,7 +54,7 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt $(PLAYER)
 	$(PIP) -e ".[dev]"
 	touch $@
 
-$(BLENDER)/ready: tools/blender.txt
+$(BLENDER)/ready: tools/blender/requirements.txt
 	$(BLENDER_PYTHON) -m venv $(BLENDER)
 	$(BLENDER)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
 	touch $@

@@ -15,10 +15,10 @@ from collections.abc import Callable
 import numpy as np
 from scipy.optimize import lsq_linear
 
-from meshtalk.animate import load_model
 from meshtalk.arkit.solve import Solver
 from meshtalk.assets import asset
 from meshtalk.clip import Clip
+from meshtalk.inference.animator import load_model
 
 REPEATS = 5
 

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from meshtalk.animate import load_model
 from meshtalk.assets import asset
-from meshtalk.audio import read_audio
+from meshtalk.audio.files import read_audio
 from meshtalk.clip import Clip
 from meshtalk.export import EXPORTERS, SEQUENCES, export
-from meshtalk.template import read_mesh
+from meshtalk.inference.animator import load_model
+from meshtalk.mesh.files import read_mesh
 
 SECONDS = 10
 EVERY = 10

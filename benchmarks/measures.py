@@ -16,15 +16,15 @@ import torch
 from models import speech
 from reference import animate_slowly
 
-from meshtalk.animate import Animator
-from meshtalk.audio import SAMPLE_RATE, MelFrontend, frame_hops
+from meshtalk.audio.files import SAMPLE_RATE, frame_hops
+from meshtalk.audio.mel import MelFrontend
 from meshtalk.config import PRESETS, GeometryConfig
 from meshtalk.corpus.store import Corpus
-from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.model.quantizer import gumbel_noise
-from meshtalk.model.sampler import Sampler
+from meshtalk.inference.animator import Animator
+from meshtalk.model.fast_sampler import Sampler
+from meshtalk.model.networks import MeshTalk, gumbel_noise
 from meshtalk.render import Renderer
-from meshtalk.training import stages
+from meshtalk.training import steps
 from meshtalk.training.data import WindowData
 from meshtalk.training.fit_geometry import fit_geometry
 from meshtalk.training.loop import Step
@@ -200,7 +200,7 @@ def streaming(animator: Animator, seconds: float) -> dict[str, float]:
 
 _CLI = """
 import sys
-from meshtalk.cli import main
+from meshtalk.cli.main import main
 main(sys.argv[1:])
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
@@ -239,12 +239,12 @@ def training(corpus: Corpus, cache: Path, kind: str, stage: int, repeats: int) -
     network = MeshTalk(config, geometry)
     data = WindowData(corpus, "train", config, geometry, cache, versions=0)
     parts = [network.audio, network.expression, network.fusion, network.decoder]
-    task: stages.Stage1 | stages.Stage2 = stages.Stage1(network, data, train_config)
+    task: steps.Stage1 | steps.Stage2 = steps.Stage1(network, data, train_config)
     size = train_config.stage1.batch * train_config.stage1.frames
     if stage == 2:
         network.requires_grad_(False)
         parts = [network.prior.requires_grad_(True), network.prior_audio_encoder.requires_grad_(True)]
-        task = stages.Stage2(network, data, train_config)
+        task = steps.Stage2(network, data, train_config)
         size = train_config.stage2.batch * train_config.stage2.frames
     optimizer = torch.optim.Adam([p for part in parts for p in part.parameters()], lr=1e-4)
     network.train()

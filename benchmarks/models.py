@@ -5,17 +5,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from meshtalk.animate import Animator
 from meshtalk.assets import asset
-from meshtalk.audio import SAMPLE_RATE, read_audio
-from meshtalk.checkpoint import Checkpoint
+from meshtalk.audio.files import SAMPLE_RATE, read_audio
 from meshtalk.config import PRESETS
 from meshtalk.evaluation.real_speech import read_transcripts
-from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.model.geometry import DenseGeometry
-from meshtalk.model.sampler import Precision
-from meshtalk.topology import Topology
-from meshtalk.training.fit_geometry import opening_pairs, region_arrays
+from meshtalk.inference.animator import Animator
+from meshtalk.mesh.topology import Topology
+from meshtalk.model.checkpoint import Checkpoint
+from meshtalk.model.fast_sampler import Precision
+from meshtalk.model.geometry import DenseGeometry, opening_pairs, region_arrays
+from meshtalk.model.networks import MeshTalk
 
 PUBLISHED_VERTICES = 6172
 """Of MeshTalk's own meshes."""

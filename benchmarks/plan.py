@@ -24,12 +24,12 @@ import torch
 from models import PUBLISHED_VERTICES, random_animator, sheet, speech
 from torch.utils.flop_counter import FlopCounterMode
 
-from meshtalk.animate import load_model
-from meshtalk.audio import frame_hops
+from meshtalk.audio.files import frame_hops
 from meshtalk.clip import Clip
 from meshtalk.config import PRESETS, TrainConfig
 from meshtalk.corpus.store import CorpusWriter
-from meshtalk.model.autoencoder import MeshTalk
+from meshtalk.inference.animator import load_model
+from meshtalk.model.networks import MeshTalk
 from meshtalk.training.data import clip_features
 
 FPS, FRAME_RATE_HOPS = 30, 100

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meshtalk.animate import Animator
-from meshtalk.audio import SAMPLE_RATE, MelFrontend, frame_hops, n_frames
+from meshtalk.audio.files import SAMPLE_RATE, frame_hops, n_frames
+from meshtalk.audio.mel import MelFrontend
 from meshtalk.config import HOP_RATE
+from meshtalk.inference.animator import Animator
 from meshtalk.model.audio_encoder import AudioEncoder
-from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.model.quantizer import gumbel_noise
-from meshtalk.smooth import Smoother
+from meshtalk.model.networks import MeshTalk, gumbel_noise
+from meshtalk.resample import Smoother
 
 
 @torch.no_grad()

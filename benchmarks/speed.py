@@ -23,13 +23,13 @@ import measures
 import torch
 from models import random_animator
 
-from meshtalk.animate import Animator, load_model
 from meshtalk.assets import asset
-from meshtalk.audio import read_audio
-from meshtalk.corpus.motion import Recording, corpus_from_recordings
+from meshtalk.audio.files import read_audio
 from meshtalk.corpus.store import Corpus
 from meshtalk.evaluation.real_speech import read_transcripts
 from meshtalk.files import atomic
+from meshtalk.inference.animator import Animator, load_model
+from meshtalk.synth.clips import Recording, corpus_from_recordings
 
 THREADS = (1, 2)
 SLOW_S = {"compact": 2.0, "official": 2.0, "paper": 0.2}

@@ -28,11 +28,11 @@ import torch
 from models import PUBLISHED_VERTICES, sheet, speech
 
 from meshtalk.config import PRESETS
-from meshtalk.corpus.clip_rows import ClipRows, OpenFile, Read, read_all
+from meshtalk.corpus.rows import ClipRows, OpenFile, Read, read_all
 from meshtalk.corpus.store import AUDIO, DENSE, PHONES, ClipInfo, Corpus, CorpusWriter
 from meshtalk.files import write_json
 from meshtalk.training.run import quick, train
-from meshtalk.training.window_store import Rows, RowStore, plan, write_shard
+from meshtalk.training.shards import Rows, RowStore, plan, write_shard
 
 FRAMES, BATCH, FPS = 32, 32, Fraction(30)
 CLIP_FRAMES = 150

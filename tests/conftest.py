@@ -21,7 +21,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # the processes share the cores
 
 # every shape in these signatures is checked, for whatever is imported from here on; in production none of them is
-SHAPED = ["meshtalk.losses", "meshtalk.clip", "meshtalk.topology", "meshtalk.audio"]
+SHAPED = [
+    "meshtalk.training.losses",
+    "meshtalk.clip",
+    "meshtalk.mesh.topology",
+    "meshtalk.audio.files",
+    "meshtalk.audio.mel",
+]
 MODEL = Path(__file__).parent.parent / "src/meshtalk/model"
 # numba compiles functions, not the wrappers that check them
 SHAPED += [f"meshtalk.model.{path.stem}" for path in MODEL.glob("[a-z]*.py") if "kernels" not in path.stem]
@@ -74,7 +80,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of an untrained model of the rig."""
     import rig
 
-    from meshtalk.checkpoint import save_checkpoint
+    from meshtalk.model.checkpoint import save_checkpoint
 
     folder = tmp_path_factory.mktemp("model") / "tiny"
     save_checkpoint(folder, rig.random_checkpoint())

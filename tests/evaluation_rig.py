@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 
 from meshtalk.clip import Clip, Phone
-from meshtalk.topology import Topology
+from meshtalk.mesh.topology import Topology
 
 FPS = Fraction(30)
 RATE = 16000

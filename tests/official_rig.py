@@ -10,7 +10,7 @@ import numpy as np
 import rig
 from official_reference import Arrays, Reference, random_weights, save
 
-from meshtalk.animate import Animator, load_model
+from meshtalk.inference.animator import Animator, load_model
 from meshtalk.official.importer import import_official
 
 SIZES: dict[str, tuple[int, int, int, dict[str, int]]] = {

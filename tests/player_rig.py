@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from meshtalk.clip import Clip
-from meshtalk.corpus.head import load_head
 from meshtalk.export import html
+from meshtalk.mesh.head import load_head
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [

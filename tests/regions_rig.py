@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import rig
 
-from meshtalk.corpus.head import load_head
-from meshtalk.landmarks import head_landmarks
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.landmarks import head_landmarks
+from meshtalk.mesh.topology import REGIONS, Topology
 from meshtalk.regions.face import Face
 from meshtalk.regions.graph import edges_of
-from meshtalk.topology import REGIONS, Topology
 
 HEAD = load_head()
 TURN = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]

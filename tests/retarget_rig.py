@@ -11,9 +11,9 @@ from functools import cache
 import numpy as np
 
 from meshtalk.clip import Clip
-from meshtalk.corpus.head import load_head
-from meshtalk.landmarks import head_landmarks
-from meshtalk.topology import Topology
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.landmarks import head_landmarks
+from meshtalk.mesh.topology import Topology
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 
 from meshtalk.clip import Clip
-from meshtalk.corpus.head import load_head
+from meshtalk.mesh.head import load_head
 from meshtalk.retarget.map import Map
 
 

@@ -10,18 +10,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from meshtalk.animate import Animator
-from meshtalk.checkpoint import Checkpoint
 from meshtalk.clip import Clip, Phone
 from meshtalk.config import AudioConfig, GeometryConfig, LossConfig, ModelConfig, PriorConfig, StageConfig, TrainConfig
-from meshtalk.corpus.head import load_head
 from meshtalk.corpus.store import Corpus, CorpusWriter
-from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.model.geometry import BasisGeometry, DenseGeometry, Identity
-from meshtalk.model.regressor import Regressor
-from meshtalk.topology import Topology
+from meshtalk.inference.animator import Animator
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.topology import Topology
+from meshtalk.model.checkpoint import Checkpoint
+from meshtalk.model.geometry import BasisGeometry, DenseGeometry, Identity, opening_pairs, region_arrays
+from meshtalk.model.networks import MeshTalk, Regressor
 from meshtalk.training.data import Batch, WindowData
-from meshtalk.training.fit_geometry import opening_pairs, region_arrays
 
 FPS = Fraction(30)
 RATE = 16_000

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import rig
 
-from meshtalk.animate import Animator
+from meshtalk.inference.animator import Animator
 from meshtalk.stream.sinks import Frame, JsonLines
 
 DOCUMENT = Path(__file__).parent.parent / "docs/streaming.md"

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshtalk.clip import Phone
-from meshtalk.corpus import align as module
-from meshtalk.corpus.align import align, dictionary, words_of
 from meshtalk.errors import InputError
+from meshtalk.synth import align as module
+from meshtalk.synth.align import align, dictionary, words_of
 
 pytest.importorskip("pocketsphinx")
 SPEECH = files("meshtalk") / "assets" / "speech"

@@ -14,10 +14,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshtalk.animate import Animator, load_model
 from meshtalk.clip import Clip
 from meshtalk.config import ModelConfig
 from meshtalk.errors import InputError
+from meshtalk.inference.animator import Animator, load_model
 
 AUDIO = rig.speech(5, 1.5)[0]
 CONFIGS: dict[str, ModelConfig] = {
@@ -178,7 +178,7 @@ def test_frames_come_as_soon_as_the_lookahead_allows(name, fps):
 def test_a_long_recording_is_the_same_in_its_beginning(monkeypatch):
     """The chunks that `animate` feeds are no seams."""
     plain = whole(seed=1)
-    monkeypatch.setattr("meshtalk.performance.CHUNK_S", 1)
+    monkeypatch.setattr("meshtalk.inference.performer.CHUNK_S", 1)
     np.testing.assert_allclose(whole(seed=1), plain, atol=1e-5)
 
 

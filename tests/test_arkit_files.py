@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from meshtalk.arkit.names import NAMES, as_arkit, known, spelled
 from meshtalk.arkit.rig import load_rig
-from meshtalk.arkit.weights import weights_of
-from meshtalk.cli import main
+from meshtalk.arkit.solve import weights_of
+from meshtalk.cli.main import main
 from meshtalk.clip import Clip, exact_rate
 from meshtalk.convert.arkit import _read_livelink, read_csv, read_json, timecode_s
-from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
 from meshtalk.export.blendshapes import ROTATIONS, eye_turns, timecode, write_weights
+from meshtalk.mesh.head import load_head
 
 HEAD = load_head()
 

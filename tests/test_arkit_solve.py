@@ -13,15 +13,14 @@ import rig
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshtalk.animate import load_model
-from meshtalk.arkit.solve import Solver, focus, measure
-from meshtalk.arkit.weights import weights_of
+from meshtalk.arkit.solve import Solver, focus, measure, weights_of
 from meshtalk.assets import asset
 from meshtalk.clip import Clip
-from meshtalk.corpus.head import load_head
 from meshtalk.corpus.store import Corpus
 from meshtalk.errors import InputError
-from meshtalk.topology import Topology
+from meshtalk.inference.animator import load_model
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.topology import Topology
 
 CORPUS = Path(__file__).parent.parent / "corpus"
 ICT = Path(os.environ.get("MESHTALK_MESHES", "")) / "ict_facekit.npz"

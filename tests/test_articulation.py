@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshtalk.clip import Phone
-from meshtalk.corpus.articulation import articulate
-from meshtalk.corpus.head import load_head
-from meshtalk.corpus.lips import compose, default_lips, shape_names
-from meshtalk.corpus.motion import make_clip
-from meshtalk.corpus.phones import PHONES
-from meshtalk.corpus.upper_face import EMOTIONS, upper_face
 from meshtalk.errors import InputError
+from meshtalk.mesh.head import load_head
+from meshtalk.synth.articulation import articulate
+from meshtalk.synth.clips import make_clip
+from meshtalk.synth.lips import compose, default_lips, shape_names
+from meshtalk.synth.phones import PHONES
+from meshtalk.synth.upper_face import EMOTIONS, upper_face
 
 RATE_HZ = 16_000
 FAST = Fraction(300)
@@ -208,7 +208,7 @@ def test_nonsense_is_one_sentence(phones, audio):
 
 
 def test_the_names_are_those_of_the_aligner():
-    align = pytest.importorskip("meshtalk.corpus.align")
+    align = pytest.importorskip("meshtalk.synth.align")
     pytest.importorskip("pocketsphinx")
     heard = {p for variants in align.dictionary().values() for variant in variants for p in variant}
     assert heard <= PHONES

@@ -7,10 +7,10 @@ import pytest
 import rig
 from evaluation_rig import Page
 
-from meshtalk import assess
-from meshtalk.checkpoint import load_checkpoint, save_checkpoint
-from meshtalk.corpus import workers
+from meshtalk import parallel
 from meshtalk.errors import InputError
+from meshtalk.evaluation import run as assess
+from meshtalk.model.checkpoint import load_checkpoint, save_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_two_processes_measure_the_same(written, tiny_model, regressor, rig_corp
 
 
 def test_a_clip_whose_process_was_killed(tiny_model, rig_corpus, monkeypatch):
-    monkeypatch.setattr(workers, "as_done", lambda *_: iter([(0, workers.Lost())]))
+    monkeypatch.setattr(parallel, "as_done", lambda *_: iter([(0, parallel.Lost())]))
     with pytest.raises(InputError, match="killed, perhaps for want of memory : run again with --workers 1"):
         assess.evaluate_model(tiny_model, rig_corpus, n_workers=2)
 
@@ -134,7 +134,7 @@ def test_a_model_or_baseline_of_another_topology_is_refused_before_the_corpus_is
 
 
 def test_the_command_takes_html_and_refuses_a_bad_path_with_one_sentence(tmp_path, tiny_model, rig_corpus, capsys):
-    from meshtalk.cli import main
+    from meshtalk.cli.main import main
 
     command = ["evaluate", str(tiny_model), str(rig_corpus.root), "--limit", "1", "--html"]
     with pytest.raises(SystemExit) as end:

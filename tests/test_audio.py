@@ -10,7 +10,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshtalk.audio import MelFrontend, follow_level, frame_hops, htk_filters, n_frames, read_audio, to_mono
+from meshtalk.audio.files import frame_hops, n_frames, read_audio, to_mono
+from meshtalk.audio.mel import MelFrontend, follow_level, htk_filters
 from meshtalk.errors import InputError
 
 RATES = [Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60)]

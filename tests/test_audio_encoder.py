@@ -7,7 +7,7 @@ import rig
 import torch
 from jaxtyping import TypeCheckError
 
-from meshtalk.audio import frame_hops
+from meshtalk.audio.files import frame_hops
 from meshtalk.config import PRESETS, AudioConfig
 from meshtalk.errors import InputError
 from meshtalk.model.audio_encoder import AudioEncoder, leaky

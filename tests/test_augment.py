@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import rig
 
-from meshtalk.audio import MelFrontend
+from meshtalk.audio.mel import MelFrontend
 from meshtalk.training import augment
 
 SPEECH, ENVELOPE, _ = rig.speech(3, 2.0)

@@ -23,14 +23,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cli import refused, run
 
-from meshtalk.animate import load_model
+from meshtalk import parallel
 from meshtalk.batch import animate_all
 from meshtalk.batch.ledger import LEDGER
 from meshtalk.batch.recordings import find_recordings
 from meshtalk.batch.run import LOCK, REPORT
-from meshtalk.cli import main
-from meshtalk.corpus import workers
+from meshtalk.cli.main import main
 from meshtalk.errors import InputError
+from meshtalk.inference.animator import load_model
 
 NAMES = ("a.wav", "b.flac", "far/away/c.wav", "far/d.v2.wav")
 OPTIONS = {"temperature": 0.7, "fps": "25"}
@@ -55,7 +55,7 @@ def straight(said, tiny_model) -> dict[str, bytes]:
     """Output → bytes, as `animate` makes them."""
     animator, found = load_model(tiny_model), {}
     for name in NAMES:
-        with workers.one_thread(), warnings.catch_warnings():
+        with parallel.one_thread(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # one is cut off
             animator.animate(said / name, seed=3, **OPTIONS).save(said.parent / "clip.npz")
         found[str(Path(name).with_suffix(".npz"))] = (said.parent / "clip.npz").read_bytes()
@@ -74,10 +74,10 @@ def jobs(monkeypatch) -> list[str]:
     def inline(task, recordings, n_workers):
         for place, recording in enumerate(recordings):
             asked.append(recording.name)
-            with workers.one_thread():
+            with parallel.one_thread():
                 yield place, task(recording)
 
-    monkeypatch.setattr(workers, "as_done", inline)
+    monkeypatch.setattr(parallel, "as_done", inline)
     return asked
 
 
@@ -201,8 +201,8 @@ def test_a_killed_run_is_gone_on_with(said, straight, tiny_model, tmp_path, jobs
 
 
 def test_a_job_that_kills_its_process_costs_no_other():
-    found = dict(workers.as_done(deadly, range(5), 1))
-    assert found == {0: 0, 1: 10, 2: workers.Lost(), 3: 30, 4: 40}
+    found = dict(parallel.as_done(deadly, range(5), 1))
+    assert found == {0: 0, 1: 10, 2: parallel.Lost(), 3: 30, 4: 40}
 
 
 # --- names -------------------------------------------------------------------------------------------------------

@@ -16,9 +16,9 @@ import pytest
 from player_rig import head_clip
 from test_glb import dense, wild
 
-from meshtalk.export.components import TOLERANCE_M
+from meshtalk.export.morph_targets import TOLERANCE_M
 
-TOOLS = Path(__file__).parent.parent / "tools"
+TOOLS = Path(__file__).parent.parent / "tools/blender"
 sys.path.insert(0, str(TOOLS))
 from check_in_blender import find_blender, see  # noqa: E402
 

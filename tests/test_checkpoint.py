@@ -13,9 +13,9 @@ import rig
 import torch
 from safetensors.numpy import load_file, save_file
 
-from meshtalk.checkpoint import FORMAT, load_checkpoint, save_checkpoint
-from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
+from meshtalk.mesh.head import load_head
+from meshtalk.model.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 
 FORMS = {
     "basis": (rig.TINY, False),

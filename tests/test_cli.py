@@ -14,9 +14,9 @@ import pytest
 import rig
 import soundfile
 
-from meshtalk.checkpoint import load_checkpoint, save_checkpoint
-from meshtalk.cli import main
+from meshtalk.cli.main import main
 from meshtalk.clip import Clip
+from meshtalk.model.checkpoint import load_checkpoint, save_checkpoint
 
 
 @pytest.fixture
@@ -300,7 +300,9 @@ def test_a_reader_that_has_enough_ends_it_quietly(args):
     readable, writable = os.pipe()
     os.close(readable)
     with os.fdopen(writable, "wb") as output:
-        ended = subprocess.run([sys.executable, "-m", "meshtalk.cli", *args], stdout=output, stderr=subprocess.PIPE)
+        ended = subprocess.run(
+            [sys.executable, "-m", "meshtalk.cli.main", *args], stdout=output, stderr=subprocess.PIPE
+        )
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 

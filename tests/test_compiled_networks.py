@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 
 from meshtalk.config import AudioConfig
 from meshtalk.model.audio_encoder import AudioEncoder
-from meshtalk.model.compiled_networks import CompiledDecoder, CompiledEncoder
-from meshtalk.model.compiled_stack import SHORT, Pieces
-from meshtalk.model.decoder import Decoder
-from meshtalk.model.expression_encoder import ExpressionEncoder
-from meshtalk.model.fusion import Fusion
-from meshtalk.model.hearing import Hearing
+from meshtalk.model.audio_stream import Hearing
+from meshtalk.model.fast_networks import CompiledDecoder, CompiledEncoder
+from meshtalk.model.fast_stack import SHORT, Pieces
+from meshtalk.model.networks import Decoder, ExpressionEncoder, Fusion
 from meshtalk.model.phonetic_trunk import FeatureExtractor, PhoneticTrunk
 
 TAKES, FRAMES = 2, 3

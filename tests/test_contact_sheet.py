@@ -10,9 +10,9 @@ from PIL import Image
 from test_export import make_clip
 
 from meshtalk.clip import Phone
-from meshtalk.contact_sheet import _CURVE, _instants, contact_sheet
 from meshtalk.errors import InputError
-from meshtalk.topology import Topology
+from meshtalk.export.contact_sheet import _CURVE, _instants, contact_sheet
+from meshtalk.mesh.topology import Topology
 
 PHONES = ("pau", "hh", "ax", "l", "ow", "m", "aa", "p", "f", "uw", "s", "iy", "pau")
 

@@ -12,8 +12,8 @@ from convert_rig import beat_json, converted, livelink_csv, options, write_mesh,
 
 from meshtalk.convert.plan import Options
 from meshtalk.convert.run import convert
-from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
+from meshtalk.mesh.head import load_head
 
 SHAPES = load_head().topology.shape_names
 ALPHABET = sorted(set(SHAPES) - {"tongueOut"})

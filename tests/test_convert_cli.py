@@ -18,7 +18,7 @@ from convert_rig import VOCA, options
 from test_cli import files, refused, run
 from test_convert_run import contents
 
-from meshtalk.cli import main
+from meshtalk.cli.main import main
 from meshtalk.corpus.store import Corpus
 
 
@@ -102,7 +102,7 @@ def test_killed_at_any_moment_it_goes_on(capsys, here):
     convert_rig.vocaset_arrays(here / "more", said=[("s0", k) for k in range(1, 41)])
     run(capsys, "corpus", "convert", "vocaset", "more", "straight", *GIVEN)
     given = [*GIVEN[:-1], "2"]
-    command = [sys.executable, "-m", "meshtalk.cli", "corpus", "convert", "vocaset", "more", "killed", *given]
+    command = [sys.executable, "-m", "meshtalk.cli.main", "corpus", "convert", "vocaset", "more", "killed", *given]
     killed = 0
     for clips in (2, 15):
         process = subprocess.Popen(

@@ -17,7 +17,7 @@ from meshtalk.convert.flame import read_flame, rotations
 from meshtalk.convert.plan import Options
 from meshtalk.convert.run import convert
 from meshtalk.errors import InputError
-from meshtalk.topology import Topology
+from meshtalk.mesh.topology import Topology
 
 h5py = pytest.importorskip("h5py")
 PARENTS = [-1, 0, 1, 1, 1]

@@ -24,9 +24,9 @@ from meshtalk.convert.make import fill_gaps
 from meshtalk.convert.pickles import Inert, read_pickle
 from meshtalk.convert.plan import own_splits
 from meshtalk.convert.run import Progress, convert
-from meshtalk.convert.space import Space, find_space, parse_axes
 from meshtalk.corpus.store import Corpus, CorpusWriter
 from meshtalk.errors import InputError
+from meshtalk.mesh.units import Space, find_space, parse_axes
 from meshtalk.training.run import train
 
 SAID = (("s0", 1), ("s0", 2), ("s1", 3), ("s1", 4), ("s2", 21), ("s2", 22), ("s3", 21), ("s3", 22))

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshtalk.clip import Clip, Phone
-from meshtalk.corpus import build
-from meshtalk.corpus.head import load_head
-from meshtalk.corpus.motion import Recording, clip_from_recording, corpus_from_recordings, make_clip
-from meshtalk.corpus.speech import VOICES, Utterance
 from meshtalk.corpus.store import Corpus, CorpusWriter
 from meshtalk.errors import InputError
+from meshtalk.mesh.head import load_head
+from meshtalk.synth import build
+from meshtalk.synth.clips import Recording, clip_from_recording, corpus_from_recordings, make_clip, mixed
+from meshtalk.synth.speech import VOICES, Utterance
 
 RATE_HZ = 16_000
 FPS = Fraction(30)
@@ -292,14 +292,14 @@ def test_a_longer_corpus_begins_with_the_shorter_one(tmp_path, spoken):
 def test_another_aligner_aligns_again_without_speaking(tmp_path, spoken, monkeypatch):
     job = next(job for job in build.jobs("train", 0) if job.seed % 8)
     first = build.cached_utterance(job, tmp_path / "u")
-    monkeypatch.setattr(build, "code_digest", lambda *modules: "another")
+    monkeypatch.setattr(build, "ALIGNER_VERSION", 1001)
     moved = tuple(Phone(p.name, p.start_s, p.end_s) for p in reversed(first.phones))
     monkeypatch.setattr(build, "align", lambda audio, rate, text: moved)
     second = build.cached_utterance(job, tmp_path / "u")
     assert len(spoken) == 1
     assert second.phones == moved
     np.testing.assert_array_equal(first.audio, second.audio)
-    monkeypatch.setattr(build, "code_digest", lambda *modules: "a third")
+    monkeypatch.setattr(build, "ALIGNER_VERSION", 1002)
     monkeypatch.setattr(build, "align", lambda audio, rate, text: None)
     assert build.cached_utterance(job, tmp_path / "u") is None
 
@@ -318,7 +318,7 @@ def recordings():
     pytest.importorskip("pocketsphinx")
     from importlib.resources import files
 
-    from meshtalk.audio import read_audio
+    from meshtalk.audio.files import read_audio
 
     folder = files("meshtalk") / "assets" / "speech"
     found = []
@@ -363,7 +363,7 @@ def test_a_corpus_can_be_moved(small, tmp_path):
 def test_a_built_clip_mixed_with_itself_is_itself(tmp_path, spoken):
     corpus = build.build_corpus(tmp_path / "a", minutes=0.2, seed=3, workers=1)
     first, second = corpus.split("train")[:2]
-    assert np.array_equal(corpus.mixed(first, first, first).weights, corpus.load(first).weights)
-    other = corpus.mixed(first, second, first)
+    assert np.array_equal(mixed(corpus, first, first, first).weights, corpus.load(first).weights)
+    other = mixed(corpus, first, second, first)
     assert other.n_frames == first.n_frames
     assert not np.array_equal(other.weights, corpus.load(first).weights)

@@ -19,13 +19,13 @@ import soundfile
 import soxr
 from test_cli import refused, run
 
-from meshtalk.cli import main
+from meshtalk.check import page
+from meshtalk.check.check import Report, check
+from meshtalk.cli.main import main
 from meshtalk.clip import Clip
-from meshtalk.convert.space import Space
 from meshtalk.corpus.store import AUDIO, DENSE, VALID, Corpus, CorpusWriter
-from meshtalk.inspection import page
-from meshtalk.inspection.check import Report, check
-from meshtalk.topology import Topology
+from meshtalk.mesh.topology import Topology
+from meshtalk.mesh.units import Space
 
 SECONDS, CLIPS = 2.0, 24
 BARE = Topology(rig.TOPOLOGY.faces, rig.TOPOLOGY.n_vertices)

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_animate import ANIMATORS, AUDIO, TINY
 
-from meshtalk.animate import Animator, load_model
 from meshtalk.assets import asset
-from meshtalk.audio import read_audio
+from meshtalk.audio.files import read_audio
 from meshtalk.clip import Clip
-from meshtalk.direction import Direction
 from meshtalk.errors import InputError
-from meshtalk.evaluation import metrics, sync, tracks
+from meshtalk.inference.animator import Animator, load_model
+from meshtalk.inference.direction import Direction
+from meshtalk.measures import metrics, sync, tracks
 
 EVERYTHING = Direction(
     intensity={"mouth": 1.3, "upper_face": 0.5}, smoothing_s={"upper_face": 0.3, "mouth": 0.1}, blinks_per_min=30,

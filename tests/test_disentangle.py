@@ -8,8 +8,9 @@ from evaluation_rig import TOPOLOGY, LittleCorpus, LoudnessAnimator, make_clip
 
 from meshtalk import evaluation as ev
 from meshtalk.errors import InputError
-from meshtalk.evaluation import baselines, metrics
+from meshtalk.evaluation import baselines
 from meshtalk.evaluation.disentangle import Region, Swapping, swap_pairs, swap_tables
+from meshtalk.measures import metrics
 
 
 @pytest.fixture(scope="module")

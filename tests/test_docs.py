@@ -13,7 +13,7 @@ from typing import Annotated, get_args, get_origin, get_type_hints
 
 import pytest
 
-from meshtalk.cli import VERBS
+from meshtalk.cli.main import VERBS
 from meshtalk.config import PRESETS
 
 ROOT = Path(__file__).parent.parent
@@ -127,7 +127,12 @@ def complaint(code: str) -> str | None:
     if re.fullmatch(r"--[a-z-]+", code):
         return None if code in set().union(*OPTIONS.values()) else f"no verb has the option {code}"
     if re.fullmatch(r"[\w./-]+", code) and code.endswith(FILE_SUFFIXES):
-        here = [ROOT / code, ROOT / "docs" / code, SOURCE / code, *ROOT.glob(f"tools/{code}")]
+        here = [
+            ROOT / code,
+            ROOT / "docs" / code,
+            SOURCE / code,
+            *(ROOT / folder / code for folder in ("experiments", "assets_build", "tools/blender")),
+        ]
         return None if any(path.exists() for path in here) or "/" not in code else f"there is no file {code}"
     name = code.removesuffix("()")
     looks_ours = re.fullmatch(r"(meshtalk(\.\w+)+|[A-Z]\w*[a-z]\w*(\.\w+)*)", name)

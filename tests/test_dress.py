@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from meshtalk.corpus.head import NAMED, Head, load_head
 from meshtalk.errors import InputError
+from meshtalk.mesh.head import NAMED, Head, load_head
 from meshtalk.render import Look, Renderer, View, dress, kernels
-from meshtalk.render.kinds import HAIR
+from meshtalk.render.look import HAIR
 
 PX = 96
 

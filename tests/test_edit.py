@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from official_rig import make_case
 from test_animate import ANIMATORS, AUDIO, TINY, whole
 
-from meshtalk.animate import MAX_TAKES, Animator, load_model
-from meshtalk.checkpoint import load_checkpoint, save_checkpoint
 from meshtalk.clip import Clip, Phone, Recipe
-from meshtalk.direction import Direction
-from meshtalk.edit import again, redub, same_motion, swap
 from meshtalk.errors import InputError
-from meshtalk.head_map import influence_mm
-from meshtalk.measured import MeasuredAnimator
+from meshtalk.inference.animator import MAX_TAKES, Animator, load_model
+from meshtalk.inference.direction import Direction
+from meshtalk.inference.edit import again, redub, same_motion, swap
+from meshtalk.inference.heads import influence_mm
+from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.model.checkpoint import load_checkpoint, save_checkpoint
 from meshtalk.official.importer import import_official
 from meshtalk.resample import at_rate
 

@@ -16,11 +16,11 @@ from test_cli import run
 from test_docs import ROOT, fences, told_by
 from test_stream_cli import give
 
-from meshtalk.checkpoint import save_checkpoint
 from meshtalk.clip import Clip
-from meshtalk.contact_sheet import contact_sheet
-from meshtalk.direction import MAX_BLINKS_PER_MIN, MAX_INTENSITY, MAX_SMOOTHING_S, MAX_STRENGTH
 from meshtalk.export import EXPORTERS, write_mp4
+from meshtalk.export.contact_sheet import contact_sheet
+from meshtalk.inference.direction import MAX_BLINKS_PER_MIN, MAX_INTENSITY, MAX_SMOOTHING_S, MAX_STRENGTH
+from meshtalk.model.checkpoint import save_checkpoint
 
 TEXT = (ROOT / "docs/editing.md").read_text(encoding="utf-8")
 COMMANDS = [told_by(line).split(" | ")[-1].strip() for body in fences(TEXT, "sh") for line in body.splitlines()]
@@ -43,8 +43,8 @@ def here(tmp_path, monkeypatch, small_model) -> Path:
     for module in ("animate", "assess"):
         monkeypatch.setattr(f"meshtalk.{module}.asset", lambda name: small_model if name == "model" else asset(name))
     monkeypatch.setitem(EXPORTERS, ".mp4", partial(write_mp4, size=(96, 96)))
-    monkeypatch.setattr("meshtalk.takes.contact_sheet", partial(contact_sheet, frame_px=48, columns=2))
-    monkeypatch.setattr("meshtalk.head_map._FACE_PX", 96)
+    monkeypatch.setattr("meshtalk.inference.takes.contact_sheet", partial(contact_sheet, frame_px=48, columns=2))
+    monkeypatch.setattr("meshtalk.inference.heads._FACE_PX", 96)
     some = {"speech": (tmp_path / "speech.wav", "")}
     monkeypatch.setattr("meshtalk.evaluation.real_speech.read_transcripts", lambda _: some)
     for name, seconds in (("speech.wav", 0.4), ("new_words.wav", 0.6)):
@@ -84,7 +84,7 @@ def test_limits_are_as_told():
 
 
 def test_what_the_packaged_model_is_said_to_be():
-    from meshtalk.animate import load_model
+    from meshtalk.inference.animator import load_model
 
     config = load_model().config
     assert f"A frame of the packaged model is {config.heads} numbers from 0 to {config.classes - 1}" in TEXT

@@ -13,12 +13,12 @@ import pytest
 from test_render import sphere, with_texture
 
 from meshtalk.clip import Clip
-from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
 from meshtalk.export import COUNTED, EXPORTERS, SEQUENCES, export, write_mp4
-from meshtalk.export.components import TOLERANCE_M, components
+from meshtalk.export.morph_targets import TOLERANCE_M, components
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.topology import Topology
 from meshtalk.render import Renderer
-from meshtalk.topology import Topology
 
 RATE = 16000
 NAMES = ("jawOpen", "eyeBlinkLeft", "cheekPuff")
@@ -232,7 +232,7 @@ def test_bad_clips_and_bad_places_leave_nothing(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", COUNTED)
 def test_an_interruption_leaves_nothing_and_what_was_there_before(tmp_path, monkeypatch, suffix):
     """In the middle, with frames of a dense clip coming two at a time."""
-    monkeypatch.setattr("meshtalk.export.frames._VERTICES_AT_ONCE", 2 * 312)
+    monkeypatch.setattr("meshtalk.export.common._VERTICES_AT_ONCE", 2 * 312)
     clip, told = make_clip(n_frames=9, dense=True), []
 
     def interrupt(done: int, total: int) -> None:

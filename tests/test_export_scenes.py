@@ -17,8 +17,8 @@ from test_export_formats import GAP, check_sound, with_gap
 
 from meshtalk.clip import Clip
 from meshtalk.export import export
+from meshtalk.mesh.topology import Topology
 from meshtalk.render.scene import looks
-from meshtalk.topology import Topology
 
 NTSC = Fraction(30000, 1001)
 

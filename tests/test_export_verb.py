@@ -86,7 +86,7 @@ def test_a_camera_and_a_light_reach_the_picture(capsys, here, monkeypatch):
 def test_a_terminal_sees_frames_counted(capsys, here, monkeypatch):
     run(capsys, "export", "take.npz", "-o", "a.npy")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    from meshtalk.cli import main
+    from meshtalk.cli.main import main
 
     main(["export", "take.npz", "-o", "a.npy"])
     assert capsys.readouterr().err == "frame 24 of 24\n"
@@ -115,7 +115,7 @@ def test_what_cannot_be_written(capsys, here, case):
 
 
 def test_interrupted_it_leaves_nothing_and_says_so(capsys, here, monkeypatch):
-    monkeypatch.setattr("meshtalk.export.frames._VERTICES_AT_ONCE", 1)
+    monkeypatch.setattr("meshtalk.export.common._VERTICES_AT_ONCE", 1)
     frames, seen = Clip.frames, []
 
     def until_interrupted(self, start=0, stop=None):
@@ -125,7 +125,7 @@ def test_interrupted_it_leaves_nothing_and_says_so(capsys, here, monkeypatch):
         return frames(self, start, stop)
 
     monkeypatch.setattr(Clip, "frames", until_interrupted)
-    from meshtalk.cli import main
+    from meshtalk.cli.main import main
 
     before = set(os.listdir(here))
     with pytest.raises(SystemExit) as end:

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from test_cli import refused, run
 from test_convert_run import contents
 
-from meshtalk.cli import main
-from meshtalk.corpus import from_speech
-from meshtalk.corpus.from_speech import corpus_from_speech
-from meshtalk.corpus.spoken import Spoken, read_folder, splits_of
+from meshtalk.cli.main import main
 from meshtalk.corpus.store import SPLITS, Corpus
 from meshtalk.errors import InputError
+from meshtalk.synth import from_speech
+from meshtalk.synth.from_speech import corpus_from_speech
+from meshtalk.synth.recordings import Spoken, read_folder, splits_of
 
 pytest.importorskip("pocketsphinx")
 

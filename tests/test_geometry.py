@@ -13,8 +13,17 @@ from jaxtyping import TypeCheckError
 from scipy.spatial.transform import Rotation
 
 from meshtalk.errors import InputError
-from meshtalk.model.geometry import IDENTITY_REACH, BasisGeometry, DenseGeometry, Pose
-from meshtalk.training.fit_geometry import LIP_EMPHASIS, LOSS_REGIONS, fit_geometry, opening_pairs, region_arrays
+from meshtalk.model.geometry import (
+    IDENTITY_REACH,
+    LIP_EMPHASIS,
+    LOSS_REGIONS,
+    BasisGeometry,
+    DenseGeometry,
+    Pose,
+    opening_pairs,
+    region_arrays,
+)
+from meshtalk.training.fit_geometry import fit_geometry
 
 CLIP = rig.make_clip(0, 1.0)
 OTHER = rig.make_clip(1, 1.0)

@@ -19,9 +19,8 @@ from test_export import Glb, make_clip
 
 from meshtalk.arkit.rig import load_rig
 from meshtalk.clip import Clip
-from meshtalk.export.components import TOLERANCE_M
-from meshtalk.export.frames import keys
-from meshtalk.export.targets import OFFSET, UNFELT_M, targets
+from meshtalk.export.common import keys
+from meshtalk.export.morph_targets import OFFSET, TOLERANCE_M, UNFELT_M, targets
 
 VALIDATOR = Path(__file__).parent.parent / "web/node_modules/gltf-validator"
 VALIDATE = """

@@ -5,9 +5,9 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from meshtalk.corpus.head import Head, Person, load_head
 from meshtalk.errors import InputError
-from meshtalk.topology import lip_opening_m
+from meshtalk.mesh.head import Head, Person, load_head
+from meshtalk.mesh.topology import lip_opening_m
 
 HASH = "6c0f13ff29855dd0"
 ARKIT = 52

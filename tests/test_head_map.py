@@ -15,10 +15,11 @@ from PIL import Image
 from test_cli import refused, run
 
 from meshtalk.clip import Clip
-from meshtalk.edit import swap
 from meshtalk.errors import InputError
-from meshtalk.head_map import check_picture, draw, heads_of, influence_mm, region_shares, table
-from meshtalk.measured import MeasuredAnimator
+from meshtalk.files import check_picture
+from meshtalk.inference.edit import swap
+from meshtalk.inference.heads import draw, heads_of, influence_mm, region_shares, table
+from meshtalk.inference.latents import MeasuredAnimator
 
 ONE, OTHER = rig.make_clip(0, 1.0, "s1"), rig.make_clip(1, 1.5, "s2")
 HEADS = ("jawOpen", "browInnerUp", "eyeBlink")

@@ -1,4 +1,4 @@
-"""tools/measure_identity_leak.py tells a planted share of identity as that share, and none where there is none."""
+"""experiments/measure_identity_leak.py tells a planted share of identity as that share, and none where there is none."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
 
 import _faces
 import measure_identity_leak as tool
 
-from meshtalk.animate import load_model
 from meshtalk.clip import Clip
-from meshtalk.corpus.build import casts
-from meshtalk.corpus.head import Person, load_head
+from meshtalk.inference.animator import load_model
+from meshtalk.mesh.head import Person, load_head
 from meshtalk.model.geometry import IDENTITY_REACH
+from meshtalk.synth.build import casts
 
 HEAD = load_head()
 FRAMES, FPS = 16, Fraction(30)

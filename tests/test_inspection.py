@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshtalk.check import cache as kept
+from meshtalk.check.check import check
+from meshtalk.check.measure import _longest, flat_tops, measured
 from meshtalk.clip import Clip
-from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
-from meshtalk.inspection import kept
-from meshtalk.inspection.check import check
-from meshtalk.inspection.measure import _longest, flat_tops, measured
-from meshtalk.inspection.space import wrong_axes
-from meshtalk.topology import Topology
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.topology import Topology
+from meshtalk.mesh.units import wrong_axes
 
 
 def test_a_killed_check_goes_on_with_any_number_of_workers(rig_corpus, tmp_path, monkeypatch):
@@ -28,7 +28,7 @@ def test_a_killed_check_goes_on_with_any_number_of_workers(rig_corpus, tmp_path,
     monkeypatch.setenv("MESHTALK_CACHE", str(tmp_path / "cache"))
     code = (
         "import os, signal, sys\n"
-        "from meshtalk.inspection.check import check\n"
+        "from meshtalk.check.check import check\n"
         "check(sys.argv[1], workers=1, progress=lambda p: p.done == 5 and os.kill(os.getpid(), signal.SIGKILL))\n"
     )
     ended = subprocess.run([sys.executable, "-c", code, str(rig_corpus.root)], timeout=300)

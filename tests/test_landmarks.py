@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
-from meshtalk.landmarks import DESCRIPTIONS, REQUIRED, head_landmarks, read_landmarks, write_landmarks
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.landmarks import DESCRIPTIONS, REQUIRED, head_landmarks, read_landmarks, write_landmarks
 
 
 def test_they_lie_where_their_names_say_on_the_packaged_head():

@@ -20,14 +20,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshtalk import audio, decode
-from meshtalk.audio import MelFrontend, frame_hops, n_frames, read_audio, to_mono
+from meshtalk.audio import files as audio_files
+from meshtalk.audio.files import frame_hops, n_frames, read_audio, to_mono
+from meshtalk.audio.mel import MelFrontend
 from meshtalk.clip import Clip, exact_rate
 from meshtalk.export import write_glb, write_mp4
-from meshtalk.export.components import TOLERANCE_M, components
+from meshtalk.export.morph_targets import TOLERANCE_M, components
+from meshtalk.mesh.topology import Topology
 from meshtalk.render import Renderer
 from meshtalk.resample import Resampler
-from meshtalk.topology import Topology
 
 NTSC = Fraction(30000, 1001)
 RATES = [Fraction(24), Fraction(25), NTSC, Fraction(30), Fraction(60)]
@@ -39,7 +40,9 @@ HOUR_S = 3600
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000, 96000])
-@pytest.mark.parametrize("n", [1, 2, 3, 160, decode.BLOCK - 1, decode.BLOCK, decode.BLOCK + 1, 3 * decode.BLOCK + 77])
+@pytest.mark.parametrize(
+    "n", [1, 2, 3, 160, audio_files.BLOCK - 1, audio_files.BLOCK, audio_files.BLOCK + 1, 3 * audio_files.BLOCK + 77]
+)
 def test_block_by_block_is_all_at_once(tmp_path, rate, n):
     samples = np.random.default_rng(n).uniform(-0.5, 0.5, (n, 2)).astype(np.float32)
     at_once = soxr.resample(samples.mean(1, dtype=np.float32), rate, 16000)
@@ -103,7 +106,7 @@ def test_mel_of_much_sound_at_once_is_made_in_pieces(monkeypatch):
     whole = []
     # 12000 spectra of 1025 complex numbers would be 98 MB and more
     assert traced_peak_mb(lambda: whole.append(frontend.all(speech))) < 80
-    monkeypatch.setattr(audio, "_FRAMES_AT_ONCE", 10**9)
+    monkeypatch.setattr("meshtalk.audio.mel._FRAMES_AT_ONCE", 10**9)
     np.testing.assert_allclose(whole[0], frontend.all(speech), atol=2e-5)
 
 
@@ -324,7 +327,7 @@ def test_components_read_only_the_frames_they_are_asked_for(spooled):
 
 _MEASURE = """
 import sys
-from meshtalk.cli import main
+from meshtalk.cli.main import main
 main(sys.argv[1:])
 # of this very program: getrusage would begin with what its parent, the whole suite, held
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])

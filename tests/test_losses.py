@@ -5,7 +5,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from meshtalk import losses
+from meshtalk.training import losses
 
 REGIONS = {
     "upper_face": torch.tensor([0.0, 1.0, 2.0]),

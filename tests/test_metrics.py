@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshtalk.evaluation import metrics, sync
+from meshtalk.measures import metrics, sync
 
 RNG = np.random.default_rng(7)
 FPS = 30.0

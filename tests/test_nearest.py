@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshtalk import evaluation as ev
-from meshtalk.audio import MelFrontend
+from meshtalk.audio.mel import MelFrontend
 from meshtalk.errors import InputError
 from meshtalk.evaluation import nearest
 from meshtalk.evaluation.nearest import JUMP, cheapest_path

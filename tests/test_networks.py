@@ -8,11 +8,7 @@ import rig
 import torch
 from jaxtyping import TypeCheckError
 
-from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.model.decoder import Decoder
-from meshtalk.model.expression_encoder import ExpressionEncoder
-from meshtalk.model.fusion import Fusion
-from meshtalk.model.regressor import Regressor
+from meshtalk.model.networks import Decoder, ExpressionEncoder, Fusion, MeshTalk, Regressor
 
 B, T, H, C = 2, 5, 3, 4
 

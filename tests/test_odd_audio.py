@@ -12,9 +12,9 @@ import rig
 import soundfile
 from test_audio import tone, write_media
 
-from meshtalk import decode
-from meshtalk.audio import read_audio, to_mono
-from meshtalk.cli import main
+from meshtalk.audio import files as audio_files
+from meshtalk.audio.files import read_audio, to_mono
+from meshtalk.cli.main import main
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 
@@ -268,11 +268,11 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
 def test_without_pyav(tmp_path, monkeypatch, known):
     """What soundfile reads is read, even damaged; for the rest the extra is named."""
 
-    def missing(path: Path, fate: decode.Fate):
+    def missing(path: Path, fate: audio_files.Fate):
         raise ImportError
         yield
 
-    monkeypatch.setattr("meshtalk.audio.DECODERS", (decode.soundfile_blocks, missing))
+    monkeypatch.setattr("meshtalk.audio.files.DECODERS", (audio_files.soundfile_blocks, missing))
     if known:
         soundfile.write(tmp_path / "a.flac", rig.speech(0, 4.0)[0], RATE)
         with pytest.warns(UserWarning, match="damaged"):

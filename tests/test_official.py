@@ -15,20 +15,20 @@ import torch
 from official_rig import SIZES, Case, head_mm, make_case
 from safetensors.numpy import load_file
 
-from meshtalk.animate import Animator
-from meshtalk.checkpoint import load_checkpoint
-from meshtalk.cli import main
+from meshtalk.cli.main import main
 from meshtalk.clip import Clip
 from meshtalk.config import ModelConfig, from_json, to_json
-from meshtalk.direction import Direction
 from meshtalk.errors import InputError
-from meshtalk.evaluation import evaluate
-from meshtalk.measured import MeasuredAnimator
-from meshtalk.model.quantizer import gumbel_noise
-from meshtalk.official import performer
+from meshtalk.evaluation import bench as evaluate
+from meshtalk.inference import official as performer
+from meshtalk.inference.animator import Animator
+from meshtalk.inference.direction import Direction
+from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.inference.official import OfficialPerformer
+from meshtalk.inference.performer import Actor
+from meshtalk.model.checkpoint import load_checkpoint
+from meshtalk.model.networks import gumbel_noise
 from meshtalk.official.importer import import_official
-from meshtalk.official.performer import OfficialPerformer
-from meshtalk.performance import Actor
 
 SOUND = rig.speech(5, 0.9)[0]
 FRAMES = 27

@@ -17,25 +17,25 @@ import torch
 from official_rig import head_mm
 from torch.utils.flop_counter import FlopCounterMode
 
-from meshtalk.animate import Animator
-from meshtalk.audio import MelFrontend, frame_hops, n_frames
-from meshtalk.checkpoint import Checkpoint
+from meshtalk.audio.files import frame_hops, n_frames
+from meshtalk.audio.mel import MelFrontend
 from meshtalk.clip import Clip
 from meshtalk.config import PRESETS, StageConfig
 from meshtalk.export import EXPORTERS
-from meshtalk.losses import swap_partners
-from meshtalk.model import kernels
+from meshtalk.inference.animator import Animator
+from meshtalk.mesh.topology import Topology
+from meshtalk.model import fast_sampler_kernels
 from meshtalk.model.audio_encoder import AudioEncoder
-from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.model.compiled_stack import CompiledStack
+from meshtalk.model.checkpoint import Checkpoint
+from meshtalk.model.fast_sampler import Sampler
+from meshtalk.model.fast_stack import CompiledStack
 from meshtalk.model.geometry import DenseGeometry
+from meshtalk.model.networks import MeshTalk, gumbel_noise, one_hot
 from meshtalk.model.prior import Prior
-from meshtalk.model.quantizer import gumbel_noise, one_hot
-from meshtalk.model.sampler import Sampler
-from meshtalk.topology import Topology
 from meshtalk.training.data import WindowData
 from meshtalk.training.fit_geometry import fit_geometry
 from meshtalk.training.loop import Step, Trainer
+from meshtalk.training.losses import swap_partners
 
 DOCUMENT = Path(__file__).parent.parent / "docs/equations.md"
 H, C, A, T = 16, 4, 6, 20
@@ -130,7 +130,7 @@ def test_a_frame_costs_the_same_after_many_frames(monkeypatch):
     read: dict[str, list[int]] = {"recall": [], "choose": []}
 
     def counting(name: str) -> Callable[..., None]:
-        kernel = getattr(kernels, name)
+        kernel = getattr(fast_sampler_kernels, name)
 
         def count(*arguments: object) -> None:
             read[name].append(sum(a.size for a in arguments if isinstance(a, np.ndarray)))
@@ -139,7 +139,7 @@ def test_a_frame_costs_the_same_after_many_frames(monkeypatch):
         return count
 
     for name in read:
-        monkeypatch.setattr(kernels, name, counting(name))
+        monkeypatch.setattr(fast_sampler_kernels, name, counting(name))
     sampler = Sampler(net)
     sampler.sample(audio, sampler.start(), noise)
     for sizes in read.values():

@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from official_rig import SIZES, head_mm, write_obj
 
-from meshtalk.animate import load_model
-from meshtalk.cli import main
+from meshtalk.cli.main import main
 from meshtalk.errors import InputError
+from meshtalk.inference.animator import load_model
+from meshtalk.mesh.files import read_obj
+from meshtalk.mesh.topology import Topology
 from meshtalk.official.importer import import_official
 from meshtalk.official.state_dicts import FILES, read_state_dict, read_weights
-from meshtalk.template import read_obj
-from meshtalk.topology import Topology
 
 HEADS, CLASSES, VERTICES, MORE = SIZES["3x11 on the rig"]
 FACE_MM, FACES = head_mm(VERTICES)

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 
 from meshtalk import load_model, read_audio
-from meshtalk.assess import load_measured
 from meshtalk.assets import asset
-from meshtalk.cli import main
+from meshtalk.cli.demo import expression_clip
+from meshtalk.cli.main import main
 from meshtalk.clip import Clip
-from meshtalk.corpus.head import load_head
-from meshtalk.corpus.motion import clip_from_recording
-from meshtalk.demo import expression_clip
-from meshtalk.evaluation import evaluate_real, mixing, read_recordings, sync
-from meshtalk.evaluation.tracks import eyelid_closure
+from meshtalk.evaluation import evaluate_real, mixing, read_recordings
+from meshtalk.evaluation.run import load_measured
+from meshtalk.measures import sync
+from meshtalk.measures.tracks import eyelid_closure
+from meshtalk.mesh.head import load_head
+from meshtalk.synth.clips import clip_from_recording
 
 SPEECH = asset("speech") / "librivox_0930.flac"
 

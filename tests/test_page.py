@@ -9,9 +9,9 @@ import pytest
 from evaluation_rig import TOPOLOGY, Info, LittleCorpus, LoudnessAnimator, Page
 
 from meshtalk import evaluation as ev
-from meshtalk.audio import MelFrontend
+from meshtalk.audio.mel import MelFrontend
 from meshtalk.errors import InputError
-from meshtalk.evaluation import svg
+from meshtalk.evaluation import plots as svg
 from meshtalk.evaluation.page import APART_S, BESIDE, STYLE, Strip, page, ranked, telling_frames
 from meshtalk.evaluation.score import Curves
 

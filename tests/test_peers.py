@@ -14,7 +14,7 @@ from torchmetrics.multimodal import LipVertexError
 from meshtalk import evaluation as ev
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.evaluation import metrics
+from meshtalk.measures import metrics
 
 
 def clip_of(*frames: dict[int, tuple[float, float, float]], valid: np.ndarray | None = None) -> Clip:

@@ -10,8 +10,8 @@ import numpy as np
 import player_rig
 import pytest
 
-from meshtalk.corpus.head import load_head
-from meshtalk.landmarks import REQUIRED, head_landmarks, read_landmarks
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.landmarks import REQUIRED, head_landmarks, read_landmarks
 from meshtalk.retarget.show import write_picker
 
 WIDTH, HEIGHT, ASIDE = 1220, 900, 320

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from player_rig import data_of, displacements, head_clip, needs_page, unpack
 
 from meshtalk.errors import InputError
-from meshtalk.export import EXPORTERS, html, html_payload, write_player
-from meshtalk.export.html_motion import ERROR_M, encode_motion
-from meshtalk.export.html_payload import Payload
+from meshtalk.export import EXPORTERS, html, write_player
+from meshtalk.export import html_motion as html_payload
+from meshtalk.export.html_motion import ERROR_M, Payload, encode_motion
 
 STUB = f'<title>{html.TITLE_MARK}</title><script id="payload" type="x">{html.PAYLOAD_MARK}</script>'
 

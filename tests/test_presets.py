@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import rig
 
-from meshtalk.animate import load_model
 from meshtalk.config import PRESETS
-from meshtalk.measured import MeasuredAnimator
+from meshtalk.inference.animator import load_model
+from meshtalk.inference.latents import MeasuredAnimator
 from meshtalk.training.run import quick, train
 
 AUDIO = rig.speech(3, 1.0)[0]

@@ -6,8 +6,8 @@ import pytest
 import rig
 import torch
 
+from meshtalk.model.networks import one_hot
 from meshtalk.model.prior import Prior
-from meshtalk.model.quantizer import one_hot
 
 H, C, A, T = 4, 5, 6, 14
 

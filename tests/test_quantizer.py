@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshtalk.model.quantizer import gumbel_noise, gumbel_softmax, one_hot
+from meshtalk.model.networks import gumbel_noise, gumbel_softmax, one_hot
 
 PROBABILITIES = torch.tensor([0.5, 0.25, 0.15, 0.08, 0.02])
 

@@ -13,20 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_animate import ANIMATORS, TINY
 
-from meshtalk.animate import Animator
-from meshtalk.assess import load_measured
 from meshtalk.assets import asset
-from meshtalk.audio import read_audio
+from meshtalk.audio.files import read_audio
 from meshtalk.clip import Clip
-from meshtalk.corpus.head import load_head
-from meshtalk.corpus.motion import clip_from_recording
-from meshtalk.direction import Direction
-from meshtalk.edit import fit_length, redub
 from meshtalk.errors import InputError
-from meshtalk.evaluation import metrics, sync, tracks
 from meshtalk.evaluation.real_speech import read_transcripts
-from meshtalk.measured import MeasuredAnimator
+from meshtalk.evaluation.run import load_measured
+from meshtalk.inference.animator import Animator
+from meshtalk.inference.direction import Direction
+from meshtalk.inference.edit import fit_length, redub
+from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.measures import metrics, sync, tracks
+from meshtalk.mesh.head import load_head
 from meshtalk.resample import at_rate
+from meshtalk.synth.clips import clip_from_recording
 
 SOUND = rig.speech(11, 1.5)[0]
 ACTED = rig.make_clip(8, 1.2)

@@ -14,16 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from regions_rig import HEAD, foreign, iou, turned_person
 
-from meshtalk.cli import main
+from meshtalk.cli.main import main
 from meshtalk.errors import InputError
-from meshtalk.landmarks import REQUIRED, head_landmarks
+from meshtalk.mesh.landmarks import REQUIRED, head_landmarks
+from meshtalk.mesh.topology import REGIONS, Topology, lip_opening_m
 from meshtalk.regions.face import Face
 from meshtalk.regions.graph import distances, edges_of, pieces
+from meshtalk.regions.inner_lips import inner_lips
 from meshtalk.regions.painted import by_colour, parse_list
 from meshtalk.regions.result import report
-from meshtalk.regions.slit import inner_lips
 from meshtalk.regions.warp import bend, regions_from_landmarks, similarity
-from meshtalk.topology import REGIONS, Topology, lip_opening_m
 
 
 def run(command: str) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from meshtalk.mesh.topology import Topology, lip_opening_m
 from meshtalk.regions.face import Face
 from meshtalk.regions.warp import regions_from_landmarks
-from meshtalk.topology import Topology, lip_opening_m
 
 MESH = Path(os.environ.get("MESHTALK_MESHES", "")) / "ict_facekit.npz"
 """ICT-FaceKit's face: neutral (V,3) cm, tris (F,3), names (S,), deltas (S,V,3)."""

@@ -12,14 +12,14 @@ import regions_rig
 import rig
 import soundfile
 
-from meshtalk.cli import main
+from meshtalk.cli.main import main
 from meshtalk.clip import Clip
 from meshtalk.corpus.store import Corpus, CorpusWriter
 from meshtalk.errors import InputError
-from meshtalk.evaluation.evaluate import check_measurable
-from meshtalk.landmarks import head_landmarks
+from meshtalk.evaluation.bench import check_measurable
+from meshtalk.mesh.landmarks import head_landmarks
+from meshtalk.mesh.topology import REGIONS, Topology
 from meshtalk.regions.motion import find_landmarks, regions_from_motion
-from meshtalk.topology import REGIONS, Topology
 
 HEAD = regions_rig.HEAD
 LEAST = {"mouth": 0.95, "upper_face": 0.95, "eyelids": 0.8, "lips": 0.8}

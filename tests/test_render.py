@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from meshtalk.errors import InputError
+from meshtalk.mesh.topology import Topology
 from meshtalk.render import LIGHTS, Look, Renderer, View, kernels, scene
-from meshtalk.topology import Topology
 
 
 def sphere(rings: int = 24, radius_m: float = 0.12) -> tuple[Topology, np.ndarray]:

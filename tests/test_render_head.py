@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from test_render import sphere
 
-from meshtalk.corpus.head import Head, Person, load_head
+from meshtalk.mesh.head import Head, Person, load_head
 from meshtalk.render import CAMERAS, Look, Renderer, View, kernels, scene
-from meshtalk.render.kinds import EYE, HOLLOW, SHELL, TONGUE, TOOTH
+from meshtalk.render.look import EYE, HOLLOW, SHELL, TONGUE, TOOTH
 
 PX = 160
 

@@ -11,9 +11,10 @@ from evaluation_rig import TEMPLATE, TOPOLOGY, LittleCorpus, LoudnessAnimator, m
 
 from meshtalk import evaluation as ev
 from meshtalk.errors import InputError
-from meshtalk.evaluation import aggregate, metrics, score, sync, tracks
-from meshtalk.evaluation.evaluate import score_clip, spread
-from meshtalk.topology import Topology
+from meshtalk.evaluation import aggregate, score
+from meshtalk.evaluation.bench import score_clip, spread
+from meshtalk.measures import metrics, sync, tracks
+from meshtalk.mesh.topology import Topology
 
 
 @pytest.fixture(scope="module")

@@ -15,15 +15,15 @@ import rig
 import torch
 from threadpoolctl import threadpool_limits
 
-from meshtalk.animate import Animator, load_model
 from meshtalk.assets import asset
 from meshtalk.clip import Clip
-from meshtalk.corpus.workers import torch_threads
-from meshtalk.direction import Direction
-from meshtalk.edit import again
 from meshtalk.errors import InputError
-from meshtalk.model.quantizer import gumbel_noise
-from meshtalk.performance import Performer
+from meshtalk.inference.animator import Animator, load_model
+from meshtalk.inference.direction import Direction
+from meshtalk.inference.edit import again
+from meshtalk.inference.performer import Performer
+from meshtalk.model.networks import gumbel_noise
+from meshtalk.parallel import torch_threads
 
 AUDIO = rig.speech(5, 1.5)[0]
 SPEECH = asset("speech") / "librivox_0930.flac"
@@ -48,7 +48,7 @@ def again_elsewhere(clip: Clip, folder: Path, **environment: str) -> Clip:
     """`again` of a take of the packaged model in a process of its own."""
     before, after = (str(folder / f"{name}.npz") for name in ("before", "after"))
     clip.save(before)
-    code = "from meshtalk import *; from meshtalk.edit import again; "
+    code = "from meshtalk import *; from meshtalk.inference.edit import again; "
     code += f"again(load_model(), Clip.load({before!r})).save({after!r})"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | environment)
     return Clip.load(after)
@@ -119,7 +119,7 @@ def test_a_small_model_runs_on_one_thread_unless_more_are_asked_for(used):
 
 
 def test_a_large_model_runs_on_torchs_threads(monkeypatch):
-    monkeypatch.setattr("meshtalk.animate.SMALL_MODEL", 10)
+    monkeypatch.setattr("meshtalk.inference.animator.SMALL_MODEL", 10)
     with torch_threads(3):
         assert Animator(rig.random_checkpoint()).threads == 3
 

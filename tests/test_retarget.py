@@ -14,16 +14,16 @@ import pytest
 import retarget_rig as meshes
 from retarget_turned import areas_mm2, measured, turned
 
-from meshtalk.animate import load_model
 from meshtalk.clip import Clip
-from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
-from meshtalk.landmarks import REQUIRED
-from meshtalk.retarget.make import make_map
+from meshtalk.inference.animator import load_model
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.landmarks import REQUIRED
+from meshtalk.mesh.topology import Topology
+from meshtalk.retarget.build_map import make_map
 from meshtalk.retarget.map import Map, load_map
 from meshtalk.retarget.transfer import NO_UNROLL
 from meshtalk.retarget.unroll import unrolled
-from meshtalk.topology import Topology
 
 SPEECH = meshes.speaking()
 FOREIGN = ("coarse", "mask", "dressed")

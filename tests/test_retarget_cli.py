@@ -13,12 +13,12 @@ import retarget_rig as meshes
 import rig
 import soundfile
 
-from meshtalk.checkpoint import save_checkpoint
-from meshtalk.cli import main
+from meshtalk.cli.main import main
 from meshtalk.clip import Clip
-from meshtalk.landmarks import REQUIRED, read_landmarks
+from meshtalk.mesh.files import MOST, read_face
+from meshtalk.mesh.landmarks import REQUIRED, read_landmarks
+from meshtalk.model.checkpoint import save_checkpoint
 from meshtalk.retarget.map import load_map
-from meshtalk.retarget.reading import MOST, read_face
 from meshtalk.retarget.show import draw_landmarks, write_picker
 from meshtalk.stream.sinks import Vertices
 
@@ -87,7 +87,7 @@ def test_animating_a_mesh_is_animating_and_then_retargeting(folder, tmp_path):
 
 
 def test_a_stream_gives_the_same_frames(folder):
-    from meshtalk.animate import load_model
+    from meshtalk.inference.animator import load_model
 
     animator, made = load_model(folder / "model"), load_map(folder / "face.map")
     state = animator.start(seed=3)
@@ -101,7 +101,7 @@ def test_a_stream_gives_the_same_frames(folder):
 
 def test_landmarks_are_written_drawn_and_offered_to_click(folder, tmp_path, capsys, monkeypatch):
     # the map of this mesh and these marks, which takes seconds to make again
-    monkeypatch.setattr("meshtalk.retarget.make.make_map", lambda *_, **__: load_map(folder / "face.map"))
+    monkeypatch.setattr("meshtalk.retarget.build_map.make_map", lambda *_, **__: load_map(folder / "face.map"))
     marks = ("landmarks", folder / "face.obj", "--landmarks", folder / "marks.json")
     run(*marks, "-o", tmp_path / "all.json")
     vertices = read_face(folder / "face.obj")[0]

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshtalk.model import sampler
+from meshtalk.model import fast_sampler
+from meshtalk.model.fast_sampler import Sampler
+from meshtalk.model.networks import gumbel_noise
 from meshtalk.model.prior import Prior, nucleus
-from meshtalk.model.quantizer import gumbel_noise
-from meshtalk.model.sampler import Sampler
 
 H, C, A, T, N = 4, 5, 6, 40, 3
 
@@ -78,8 +78,8 @@ def test_takes_are_as_if_alone():
 @pytest.mark.parametrize("group", [1, 3, 4])
 def test_groups_and_threads_do_not_matter(monkeypatch, mask, group):
     one, _ = SAMPLERS[mask].sample(AUDIO, SAMPLERS[mask].start(N), NOISE)
-    monkeypatch.setattr(sampler, "PARALLEL_WEIGHTS", 0)
-    monkeypatch.setattr(sampler, "GROUP", group)
+    monkeypatch.setattr(fast_sampler, "PARALLEL_WEIGHTS", 0)
+    monkeypatch.setattr(fast_sampler, "GROUP", group)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     fused = Sampler(PRIORS[mask])
     many, _ = fused.sample(AUDIO, fused.start(N), NOISE)

@@ -9,16 +9,13 @@ import rig
 import torch
 from jaxtyping import TypeCheckError
 
-from meshtalk import losses
-from meshtalk.audio import MelFrontend
+from meshtalk.audio.mel import MelFrontend
 from meshtalk.clip import Clip
+from meshtalk.mesh.topology import lip_opening_m
 from meshtalk.model.audio_encoder import AudioEncoder
-from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.model.decoder import Decoder
-from meshtalk.model.fusion import Fusion
+from meshtalk.model.networks import Decoder, Fusion, MeshTalk, gumbel_softmax, one_hot
 from meshtalk.model.prior import Prior
-from meshtalk.model.quantizer import gumbel_softmax, one_hot
-from meshtalk.topology import lip_opening_m
+from meshtalk.training import losses
 
 B, T, H, C, A = 2, 5, 3, 4, 6
 N = len(rig.SHAPES)
@@ -143,7 +140,7 @@ for name in sys.argv[1:]:
     function = attrgetter(path)(import_module(module))
     assert not hasattr(function, "__wrapped__"), name
     assert function.__code__.co_filename == import_module(module).__file__, name
-import meshtalk.animate, meshtalk.cli, meshtalk.training.run
+import meshtalk.inference.animator, meshtalk.cli.main, meshtalk.training.run
 assert "beartype" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program, *names], check=True)

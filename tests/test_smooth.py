@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshtalk.smooth import Smoother
+from meshtalk.resample import Smoother
 
 
 @given(st.lists(st.integers(0, 5), max_size=8), st.sampled_from([0.0, 0.07, 1 / 3]))

@@ -6,11 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
-from meshtalk.corpus import kokoro, speech
-from meshtalk.corpus.align import dictionary, words_of
-from meshtalk.corpus.sentences import coverage, english_diphones, sentences
-from meshtalk.corpus.speech import HELD_OUT, VOICES, synthesize
 from meshtalk.errors import InputError
+from meshtalk.synth import kokoro, speech
+from meshtalk.synth.align import dictionary, words_of
+from meshtalk.synth.sentences import coverage, english_diphones, sentences
+from meshtalk.synth.speech import HELD_OUT, VOICES, synthesize
 
 pytest.importorskip("pocketsphinx")
 needs_flite = pytest.mark.skipif(shutil.which("flite") is None, reason="the program flite is not installed")

@@ -18,11 +18,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_cli import refused, run
 
-from meshtalk.corpus import merging
-from meshtalk.corpus.claim import Maker
-from meshtalk.corpus.merging import merge
-from meshtalk.corpus.splits import hold_out
-from meshtalk.corpus.splitting import LABELS, resplit
+from meshtalk.corpus import merge as merging
+from meshtalk.corpus.merge import merge
+from meshtalk.corpus.ownership import Maker
+from meshtalk.corpus.splits import LABELS, hold_out, resplit
 from meshtalk.corpus.store import SPLITS, ClipInfo, Corpus, CorpusWriter
 from meshtalk.errors import InputError
 from meshtalk.files import write_json
@@ -267,7 +266,7 @@ def test_a_killed_merge_leaves_whole_clips(parts, tmp_path):
     sources = [str(parts["a"].root), str(parts["b"].root)]
     code = (
         "import os, signal, sys\n"
-        "from meshtalk.corpus.merging import merge\n"
+        "from meshtalk.corpus.merge import merge\n"
         "merge(sys.argv[2:], sys.argv[1], progress=lambda p: p.done == 3 and os.kill(os.getpid(), signal.SIGKILL))\n"
     )
     ended = subprocess.run([sys.executable, "-c", code, str(tmp_path / "m"), *sources], timeout=120)

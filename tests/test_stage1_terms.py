@@ -11,9 +11,9 @@ import torch
 from test_training import windows
 
 from meshtalk.config import PRESETS, TrainConfig
-from meshtalk.model.autoencoder import MeshTalk
+from meshtalk.model.networks import MeshTalk
 from meshtalk.training.loop import Step
-from meshtalk.training.stages import Stage1
+from meshtalk.training.steps import Stage1
 
 
 @pytest.mark.parametrize("dense", [True, False])

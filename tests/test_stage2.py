@@ -7,13 +7,13 @@ import torch
 from test_training import windows
 
 from meshtalk.config import TrainConfig
-from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.training import stages
+from meshtalk.model.networks import MeshTalk
+from meshtalk.training import steps
 
 
 def test_frames_in_which_lids_move_count_more(inline_features, rig_corpus, tmp_path):
     data = windows(rig_corpus, tmp_path)
-    step = stages.Stage2.__new__(stages.Stage2)
+    step = steps.Stage2.__new__(steps.Stage2)
     step.train, step.model = TrainConfig(event_weight=2.0), MeshTalk(rig.TINY, data.geometry)
     shapes = torch.from_numpy(rig.TOPOLOGY.shapes[[5, 0]]).float()  # a blink, an open jaw
     blink, jaw = data.geometry.to_motion(shapes, torch.from_numpy(rig.NEUTRAL))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stream_rig import ANIMATOR, ROUNDED, Kept, Packets, as_float, documented, pcm16
 
 from meshtalk.arkit.solve import Solver
-from meshtalk.audio import to_mono
+from meshtalk.audio.files import to_mono
 from meshtalk.errors import InputError
 from meshtalk.stream import Summary, stream
 from meshtalk.stream.pcm import Pcm

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from stream_rig import ANIMATOR, ROUNDED, as_float, documented, pcm16, udp_receiver
 
-from meshtalk.animate import load_model
 from meshtalk.assets import asset
-from meshtalk.audio import read_audio
-from meshtalk.cli import main
+from meshtalk.audio.files import read_audio
+from meshtalk.cli.main import main
+from meshtalk.inference.animator import load_model
 from meshtalk.stream.sinks import JsonLines, Sink, Vertices
 from meshtalk.stream.vmc import VmcSender
 
@@ -124,7 +124,7 @@ def test_python_osc_is_asked_for(capsys, monkeypatch, tiny_model):
 
 
 def start(*args: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "meshtalk.cli", "stream", *map(str, args)]
+    command = [sys.executable, "-m", "meshtalk.cli.main", "stream", *map(str, args)]
     pipe, environment = subprocess.PIPE, {**os.environ, "OMP_NUM_THREADS": "1"}
     # a suite that runs in the background of a shell would hand down that Ctrl-C is ignored
     return subprocess.Popen(

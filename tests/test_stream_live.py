@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream_rig import ANIMATOR, Kept, Packets, frames_of, pcm16
 
-from meshtalk.animate import Animator
-from meshtalk.audio import n_frames
+from meshtalk.audio.files import n_frames
+from meshtalk.inference.animator import Animator
 from meshtalk.stream import Numbers, stream
 from meshtalk.stream.live import WAITING_S, LiveQueue, LiveSound, frames_within
 

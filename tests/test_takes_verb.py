@@ -15,12 +15,12 @@ from player_rig import data_of, needs_page
 from test_animate import AUDIO, TINY, whole
 from test_cli import refused, run
 
-from meshtalk.animate import Animator, load_model
 from meshtalk.clip import Clip
-from meshtalk.edit import again, same_motion
 from meshtalk.errors import InputError
-from meshtalk.evaluation import sync, tracks
-from meshtalk.takes import ON_THE_PAGE, RankedTake, check_takes, rank, table, write_takes
+from meshtalk.inference.animator import Animator, load_model
+from meshtalk.inference.edit import again, same_motion
+from meshtalk.inference.takes import ON_THE_PAGE, RankedTake, check_takes, rank, table, write_takes
+from meshtalk.measures import sync, tracks
 
 FILES = {"takes.json", "contact_sheet.png", "takes.html"}
 
@@ -133,7 +133,9 @@ def test_the_folder_holds_all(tmp_path, ranked):
 
 
 @needs_page
-@pytest.mark.parametrize("broken", ["meshtalk.takes.contact_sheet", "meshtalk.takes.write_player", "json.dumps"])
+@pytest.mark.parametrize(
+    "broken", ["meshtalk.inference.takes.contact_sheet", "meshtalk.inference.takes.write_player", "json.dumps"]
+)
 def test_a_failure_in_the_middle_leaves_nothing(tmp_path, monkeypatch, ranked, broken):
     def fails(*_: object, **__: object) -> None:
         raise InputError("no more room")
@@ -158,7 +160,7 @@ def test_what_could_not_be_made_is_known_before(tmp_path, monkeypatch):
         with pytest.raises(InputError, match=words):
             check_takes(tmp_path / "takes", topology)
     check_takes(tmp_path / "takes", rig.TOPOLOGY)
-    monkeypatch.setattr("meshtalk.takes.PAGE", tmp_path / "no page")
+    monkeypatch.setattr("meshtalk.inference.takes.PAGE", tmp_path / "no page")
     with pytest.raises(InputError, match="not in this installation"):
         check_takes(tmp_path / "takes", rig.TOPOLOGY)
     monkeypatch.setitem(sys.modules, "PIL", None)

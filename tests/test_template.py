@@ -7,8 +7,8 @@ import pytest
 import rig
 
 from meshtalk.errors import InputError
-from meshtalk.template import check_template, read_template
-from meshtalk.topology import Topology
+from meshtalk.mesh.files import check_template, read_template
+from meshtalk.mesh.topology import Topology
 
 FACE = rig.face(5)
 

@@ -17,8 +17,8 @@ from player_rig import head_clip
 from test_glb import between, dense, wild
 
 from meshtalk.clip import Clip
-from meshtalk.export.components import TOLERANCE_M
 from meshtalk.export.glb import split_seams
+from meshtalk.export.morph_targets import TOLERANCE_M
 
 ROOT = Path(__file__).parent.parent
 MODULES = ROOT / "web/node_modules"

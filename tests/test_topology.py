@@ -8,7 +8,7 @@ import rig
 
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
-from meshtalk.topology import Topology, lip_opening_m
+from meshtalk.mesh.topology import Topology, lip_opening_m
 
 
 def test_saved_and_loaded_it_is_the_same(tmp_path):

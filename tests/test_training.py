@@ -14,13 +14,13 @@ import rig
 import torch
 from safetensors.numpy import load_file
 
-from meshtalk.checkpoint import load_checkpoint
 from meshtalk.config import LossConfig, ModelConfig, StageConfig, TrainConfig
 from meshtalk.corpus.store import Corpus, CorpusWriter
 from meshtalk.errors import InputError
-from meshtalk.measured import MeasuredAnimator
-from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.training import stages
+from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.model.checkpoint import load_checkpoint
+from meshtalk.model.networks import MeshTalk
+from meshtalk.training import steps
 from meshtalk.training.data import WindowData, clip_features, feature_statistics
 from meshtalk.training.fit_geometry import fit_geometry
 from meshtalk.training.loop import FINAL_RATE, Step, Trainer, learning_rate
@@ -338,7 +338,7 @@ def test_stage_2_leaves_the_codes_alone(straight_run, rig_corpus, tmp_path):
     network.requires_grad_(False)
     network.prior.requires_grad_(True)
     before = {k: v.clone() for k, v in network.state_dict().items() if not k.startswith("prior")}
-    stage2 = stages.Stage2(network, data, replace(training, mouth_weight=1.0))
+    stage2 = steps.Stage2(network, data, replace(training, mouth_weight=1.0))
     step = Step(0, 0.0, np.random.default_rng(0))
     terms = stage2(step, stage2.read(step))
     assert set(terms) == {"loss", "nll", "mouth"}

@@ -11,7 +11,7 @@ import pytest
 import rig
 from convert_rig import VOCA
 
-from meshtalk import cli
+from meshtalk.cli.main import main
 from meshtalk.clip import Clip
 from meshtalk.config import PRESETS
 
@@ -28,9 +28,9 @@ def test_a_data_set_becomes_a_model(tmp_path, monkeypatch, capsys):
     convert_rig.options(Path("mesh"))
     mesh = ("--template", "mesh/face.ply", "--topology", "mesh/regions.npz")
 
-    cli.main(["corpus", "convert", "vocaset", "release", "voca", "--workers", "1", *mesh])
+    main(["corpus", "convert", "vocaset", "release", "voca", "--workers", "1", *mesh])
     capsys.readouterr()
-    cli.main(["train", "voca", "-o", "run", "--device", "cpu"])
+    main(["train", "voca", "-o", "run", "--device", "cpu"])
     said = capsys.readouterr()
     assert said.out == f"{Path('run/model')}\n"
     lines = [line.split() for line in said.err.splitlines() if "ms/step" in line]
@@ -45,10 +45,10 @@ def test_a_data_set_becomes_a_model(tmp_path, monkeypatch, capsys):
     }
 
     wav = Path("release/wav") / f"{VOCA['s3']}_sentence21.wav"
-    cli.main(["animate", str(wav), "-o", "clip.npz", "--model", "run/model"])
+    main(["animate", str(wav), "-o", "clip.npz", "--model", "run/model"])
     clip = Clip.load("clip.npz")
     assert clip.n_frames == 30
     assert clip.topology.hash == rig.TOPOLOGY.hash
     assert np.abs(clip.displacements()).max() > 1e-4
-    cli.main(["evaluate", "run/model", "voca", "--json", "numbers.json"])
+    main(["evaluate", "run/model", "voca", "--json", "numbers.json"])
     assert json.loads(Path("numbers.json").read_text())

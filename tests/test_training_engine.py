@@ -23,8 +23,8 @@ from training_rig import STAGES, TRAINING, exit_code, forked, run, same
 
 from meshtalk.errors import InputError
 from meshtalk.training import engine
-from meshtalk.training.draws import Part, WholeDraws
 from meshtalk.training.engine import World, world
+from meshtalk.training.rng import Part, WholeDraws
 
 HERE = Path(__file__).parent
 

@@ -19,11 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_rig import TRAINING, exit_code, forked, run, same
 
-from meshtalk import cli
+from meshtalk.cli.main import main
 from meshtalk.config import PRESETS
 from meshtalk.errors import InputError
-from meshtalk.training import keep, stopping
-from meshtalk.training.stopping import Stopped
+from meshtalk.training import checkpoints, signals
+from meshtalk.training.signals import Stopped
 
 pytestmark = pytest.mark.usefixtures("inline_features")
 
@@ -94,7 +94,7 @@ def test_a_full_disk_is_one_sentence_and_costs_no_checkpoint(places, small_run, 
             )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    kept = keep.read(places[1] / "stage1.safetensors", print)
+    kept = checkpoints.read(places[1] / "stage1.safetensors", print)
     assert kept is not None
     assert kept.told["step"] == "2"
     assert not list(places[1].glob("**/.meshtalk-*"))
@@ -110,7 +110,7 @@ def test_a_full_disk_is_one_sentence_and_costs_no_checkpoint(places, small_run, 
 
 def test_an_unreadable_shard_is_named(places, monkeypatch):
     """Cut short while training reads it; then a disk that fails."""
-    from meshtalk.corpus import clip_rows
+    from meshtalk.corpus import rows
 
     def fails(*_: object) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -119,10 +119,10 @@ def test_an_unreadable_shard_is_named(places, monkeypatch):
     fail = At("stage1 2/", lambda: [path.write_bytes(b"") for path in copied.iterdir()])
     with pytest.raises(InputError, match=r"features.*\.(features|motion) is shorter than it should be"):
         run(*places[:2], copied, say=fail)
-    monkeypatch.setattr(clip_rows.OpenFile, "_read_some", fails)
+    monkeypatch.setattr(rows.OpenFile, "_read_some", fails)
     with pytest.raises(InputError, match=r"cannot read .*\.(features|motion) \(Input/output error\)"):
         run(*places)
-    assert keep.read(places[1] / "stage1.safetensors", print) is not None
+    assert checkpoints.read(places[1] / "stage1.safetensors", print) is not None
 
 
 # --- damaged checkpoints -----------------------------------------------------------------------------------------
@@ -132,19 +132,19 @@ def test_an_unreadable_shard_is_named(places, monkeypatch):
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, damage):
     path, said = tmp_path / "stage.safetensors", []
     for step in (1, 2):
-        keep.write(path, {"a": torch.full((64,), float(step))}, {"step": str(step)})
-    found = keep.read(path, said.append)
+        checkpoints.write(path, {"a": torch.full((64,), float(step))}, {"step": str(step)})
+    found = checkpoints.read(path, said.append)
     assert found is not None
     assert (found.told["step"], said) == ("2", [])
     _damage(path, damage)
-    found = keep.read(path, said.append)
+    found = checkpoints.read(path, said.append)
     assert found is not None
     torch.testing.assert_close(found.tensors["a"], torch.ones(64))
     assert len(said) == 1
     assert "step 1" in said[0]
-    _damage(keep.previous(path), "cut")
+    _damage(checkpoints.previous(path), "cut")
     with pytest.raises(InputError, match=r"is damaged .* : copy it back, or delete it"):
-        keep.read(path, said.append)
+        checkpoints.read(path, said.append)
 
 
 def _damage(path: Path, how: str) -> None:
@@ -160,14 +160,14 @@ def _damage(path: Path, how: str) -> None:
 @given(st.data())
 def test_no_damage_goes_unseen(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("kept") / "stage.safetensors"
-    keep.write(path, {"a": torch.arange(5.0), "b": torch.ones(2, 3, dtype=torch.float64)}, {"step": "7"})
+    checkpoints.write(path, {"a": torch.arange(5.0), "b": torch.ones(2, 3, dtype=torch.float64)}, {"step": "7"})
     whole = path.read_bytes()
     place = data.draw(st.integers(0, len(whole) - 1))
     changed = bytearray(whole)
     changed[place] ^= data.draw(st.integers(1, 255))
     path.write_bytes(changed)
     try:
-        found = keep.read(path, print)
+        found = checkpoints.read(path, print)
     except InputError:
         return
     assert found is not None  # only where a reader skips: spaces between texts, the checksum's own name
@@ -190,7 +190,7 @@ def test_a_run_goes_on_from_a_damaged_checkpoint(places, small_run):
 # --- signals -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", stopping.SIGNALS)
+@pytest.mark.parametrize("number", signals.SIGNALS)
 def test_a_signal_saves_the_step_and_tells_it_by_the_exit_code(places, small_run, monkeypatch, capsys, number):
     monkeypatch.setitem(PRESETS, "compact", (rig.TINY, TRAINING))
     command = ["train", str(places[0]), "-o", str(places[1]), "--device", "cpu"]
@@ -198,12 +198,12 @@ def test_a_signal_saves_the_step_and_tells_it_by_the_exit_code(places, small_run
     monkeypatch.setattr("meshtalk.training.progress.console", lambda: told)
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as stopped:
-        cli.main(command)
+        main(command)
     assert stopped.value.code == 128 + number
     assert "stopped at regression 3/4, which is saved: the same command continues" in capsys.readouterr().err
-    assert json.loads(keep.read(places[1] / "regression.safetensors", print).told["step"]) == 3  # type: ignore[union-attr]
+    assert json.loads(checkpoints.read(places[1] / "regression.safetensors", print).told["step"]) == 3  # type: ignore[union-attr]
     assert signal.getsignal(number) == before
-    cli.main(command)
+    main(command)
     assert capsys.readouterr().out == f"{places[1] / 'model'}\n"
     same(places[1], small_run)
 
@@ -225,10 +225,10 @@ def test_a_signal_after_the_last_step_of_a_stage_is_heard(places, small_run):
 
 
 def test_ctrl_c_twice_does_not_wait(monkeypatch):
-    asked = stopping.Asked()
+    asked = signals.Asked()
     asked(signal.SIGINT, None)
     asked(signal.SIGINT, None)  # the same keystroke, passed on by a launcher
-    monkeypatch.setattr(asked, "since_s", asked.since_s - 2 * stopping.SECOND_THOUGHT_S)
+    monkeypatch.setattr(asked, "since_s", asked.since_s - 2 * signals.SECOND_THOUGHT_S)
     with pytest.raises(KeyboardInterrupt):
         asked(signal.SIGINT, None)
     assert asked.number == signal.SIGINT

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from meshtalk.config import StageConfig
 from meshtalk.errors import InputError
 from meshtalk.training import progress
-from meshtalk.training.ahead import DEPTH, Ahead
 from meshtalk.training.loop import Step, Trainer
+from meshtalk.training.prefetch import DEPTH, Ahead
 from meshtalk.training.progress import Pace, Terminal, time_left
-from meshtalk.training.stopping import EXPLOSION, RECENT, SKIPPED, Watch
+from meshtalk.training.signals import EXPLOSION, RECENT, SKIPPED, Watch
 
 STAGE = StageConfig(steps=1000, learning_rate=2e-3)
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from meshtalk.clip import Phone
-from meshtalk.corpus.head import load_head
-from meshtalk.corpus.lips import compose, shape_names
-from meshtalk.corpus.motion import make_clip
-from meshtalk.corpus.upper_face import EMOTIONS, STRENGTHS, soft_limit, upper_face
 from meshtalk.errors import InputError
+from meshtalk.mesh.head import load_head
+from meshtalk.synth.clips import make_clip
+from meshtalk.synth.coarticulation import soft_limit
+from meshtalk.synth.lips import compose, shape_names
+from meshtalk.synth.upper_face import EMOTIONS, STRENGTHS, upper_face
 
 FPS = Fraction(100)
 NAMES = shape_names()

@@ -17,13 +17,13 @@ from test_cli import refused, run
 from test_docs import OPTIONS, options_of
 from test_stream_cli import give
 
-from meshtalk.animate import load_model
-from meshtalk.cli import main
+from meshtalk.cli.main import main
+from meshtalk.cli.options import Directing, Looking, Performing
 from meshtalk.clip import Clip
-from meshtalk.direction import Direction
-from meshtalk.edit import again, redub
+from meshtalk.inference.animator import load_model
+from meshtalk.inference.direction import Direction
+from meshtalk.inference.edit import again, redub
 from meshtalk.render import Look
-from meshtalk.verbs.options import Directing, Looking, Performing
 
 SOUND = pcm16(1.0)
 CLIP = rig.make_clip(3, 0.8)
@@ -165,7 +165,7 @@ def test_a_film_is_taken_as_it_was_asked(monkeypatch, verb):
     for module in ("performing", "editing", "options"):
         monkeypatch.setattr(f"meshtalk.verbs.{module}.load_animator", lambda *_: Film({}))
     for name in ("redub", "again"):
-        monkeypatch.setattr(f"meshtalk.edit.{name}", perform)
+        monkeypatch.setattr(f"meshtalk.inference.edit.{name}", perform)
     main([*verb.split(), "-o", "x.mp4", "--camera", "profile", "--light", "soft"])
     main([*verb.split(), "-o", "x.mp4"])
     assert shot == [(Path("x.mp4"), Look("profile", "soft")), (Path("x.mp4"), None)]
@@ -190,14 +190,14 @@ def test_number_of_takes(told):
 
 
 def spied(monkeypatch, name: str) -> dict[str, Any]:
-    """What a function of `meshtalk.edit` was called with."""
+    """What a function of `meshtalk.inference.edit` was called with."""
     found: dict[str, Any] = {}
 
     def spy(*args: object, **options: object) -> None:
         found.update(args=args, **options)
         raise Stop
 
-    monkeypatch.setattr(f"meshtalk.edit.{name}", spy)
+    monkeypatch.setattr(f"meshtalk.inference.edit.{name}", spy)
     return found
 
 
@@ -228,7 +228,7 @@ def test_every_option_of_redub_reaches_the_library(monkeypatch, told, args, chan
 @pytest.fixture(scope="module")
 def head_model(tmp_path_factory) -> Path:
     """The packaged head, moved by an untrained model."""
-    from meshtalk.checkpoint import save_checkpoint
+    from meshtalk.model.checkpoint import save_checkpoint
 
     folder = tmp_path_factory.mktemp("head") / "model"
     save_checkpoint(folder, rig.head_checkpoint())

@@ -11,9 +11,9 @@ import pytest
 import rig
 from stream_rig import ANIMATOR, FPS, as_float, frames_of, pcm16, udp_receiver
 
-from meshtalk.animate import Animator
 from meshtalk.arkit.names import clip_name
 from meshtalk.errors import InputError
+from meshtalk.inference.animator import Animator
 from meshtalk.stream import stream
 from meshtalk.stream.sinks import Frame
 from meshtalk.stream.vmc import MAX_DATAGRAM_BYTES, Pacer, VmcSender, parse_endpoint

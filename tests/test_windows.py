@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from meshtalk.corpus import clip_rows
-from meshtalk.corpus.clip_rows import ClipRows
-from meshtalk.corpus.rooms import KEPT, Rooms
+from meshtalk.corpus import rows as clip_rows
+from meshtalk.corpus.buffers import KEPT, Rooms
+from meshtalk.corpus.rows import ClipRows
 from meshtalk.corpus.store import CorpusWriter
 from meshtalk.errors import InputError
-from meshtalk.training.window_store import Rows, RowStore, plan, write_shard
+from meshtalk.training.shards import Rows, RowStore, plan, write_shard
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 

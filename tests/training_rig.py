@@ -23,7 +23,7 @@ from safetensors.numpy import load_file
 
 from meshtalk.corpus.store import Corpus
 from meshtalk.training.run import train
-from meshtalk.training.stopping import Stopped
+from meshtalk.training.signals import Stopped
 
 _STAGE = {"steps": 4, "frames": 12, "batch": 6, "learning_rate": 5e-4}
 _WHOLE = rig.quick_training(1, 1, 1, tau_end=0.5, mouth_weight=1.0, checkpoint_every=2)

@@ -9,19 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from meshtalk.animate import Animator, load_model
-    from meshtalk.audio import read_audio
+    from meshtalk.audio.files import read_audio
     from meshtalk.clip import Clip
     from meshtalk.errors import InputError
-    from meshtalk.topology import Topology
+    from meshtalk.inference.animator import Animator, load_model
+    from meshtalk.mesh.topology import Topology
 
 _HOMES = {
-    "Animator": "meshtalk.animate",
+    "Animator": "meshtalk.inference.animator",
     "Clip": "meshtalk.clip",
     "InputError": "meshtalk.errors",
-    "Topology": "meshtalk.topology",
-    "load_model": "meshtalk.animate",
-    "read_audio": "meshtalk.audio",
+    "Topology": "meshtalk.mesh.topology",
+    "load_model": "meshtalk.inference.animator",
+    "read_audio": "meshtalk.audio.files",
 }
 
 __all__ = ["Animator", "Clip", "InputError", "Topology", "load_model", "read_audio"]

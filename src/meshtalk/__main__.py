@@ -1,5 +1,5 @@
 """`python -m meshtalk`, which is how torchrun starts it."""
 
-from meshtalk.cli import main
+from meshtalk.cli.main import main
 
 main()

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
-from meshtalk.topology import Topology, check_size, lip_opening_m
+from meshtalk.mesh.topology import Topology, check_size, lip_opening_m
 
 CHUNK = 256
 """Frames expanded to vertices at a time, so that an hour of animation never has to fit in memory."""

@@ -121,7 +121,7 @@ class ModelConfig:
     """Frame rate the networks run at; any output rate is resampled from it."""
     expression_code: int = 128
     smoothing: float = 0.07
-    """Share of each neighbouring frame in a frame of the output (0: none, and no frame of delay); see smooth.py."""
+    """Share of each neighbouring frame in a frame of the output (0: none, no frame of delay); see `resample.Smoother`."""
     audio: AudioConfig = field(default_factory=AudioConfig)
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)

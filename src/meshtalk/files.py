@@ -123,3 +123,20 @@ def spooled(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
         return np.empty(shape, dtype)
     with tempfile.TemporaryFile(prefix="meshtalk-") as file:  # the map outlives the name and the handle
         return np.memmap(file, dtype, "w+", shape=shape)
+
+
+def check_picture(path: str | Path) -> Path:
+    """Refuse early a picture that could not be written; returns its path.
+
+    Raises:
+        InputError: another suffix than .png, an unwritable path, or the `media` extra is missing.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise InputError(f"cannot write {path}: the map is a picture : use a name that ends in .png")
+    check_writable(path)
+    try:
+        import PIL  # noqa: F401
+    except ImportError:
+        raise InputError("a picture needs Pillow (not installed) : pip install 'meshtalk[media]'") from None
+    return path

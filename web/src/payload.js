@@ -1,4 +1,4 @@
-// What Python put into the page: see Payload in export/html_payload.py.
+// What Python put into the page: see Payload in export/html_motion.py.
 
 const TYPES = {
   i8: Int8Array, u8: Uint8Array, i16: Int16Array, u16: Uint16Array, u32: Uint32Array, f32: Float32Array,

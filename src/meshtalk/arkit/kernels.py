@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from meshtalk.compiled import compiled
+from meshtalk.jit import compiled
 
 _compiled = compiled(error_model="numpy")
 STILL = 1e-8

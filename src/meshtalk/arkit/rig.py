@@ -11,8 +11,8 @@ import numpy as np
 from meshtalk.arkit.names import ABOVE, BELOW
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.template import read_mesh
-from meshtalk.topology import Topology
+from meshtalk.mesh.files import read_mesh
+from meshtalk.mesh.topology import Topology
 
 NEUTRAL = ("neutral", "base", "basis", "rest")
 """Names of a folder's neutral mesh, in any case."""
@@ -73,7 +73,7 @@ def _other_mesh(path: Path, n_vertices: int, clip: Clip) -> InputError:
 
 
 def _in_metres(found: _Found, path: Path) -> _Found:
-    from meshtalk.convert.space import find_space
+    from meshtalk.mesh.units import find_space
 
     metres = find_space(found.neutral, None, None, default=None, kind=str(path)).metres
     return found._replace(neutral=found.neutral * metres, shapes=found.shapes * metres)

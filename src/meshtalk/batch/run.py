@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from meshtalk.animate import load_model
+from meshtalk import parallel
 from meshtalk.batch.ledger import Done, Ledger, sha256, stored_bytes
 from meshtalk.batch.recordings import Recording, find_recordings
 from meshtalk.batch.task import Animate, Failed, output_of, write
-from meshtalk.corpus import ray_workers, workers
-from meshtalk.corpus.workers import Lost, check_workers, one_thread
 from meshtalk.errors import InputError
 from meshtalk.files import write_json
+from meshtalk.inference.animator import load_model
+from meshtalk.parallel import Lost, check_workers, one_thread
 
 REPORT, LOCK = "batch.json", ".batch.lock"
 BAR = 24
@@ -137,7 +137,7 @@ def animate_all(
         options: of `Animator.animate`.
         look: camera and light of pictures and films.
         n_workers: processes, each with its own model and about one core's work.
-        ray: give the work to Ray Data, see `ray_workers.as_done`.
+        ray: give the work to Ray Data, see `parallel.as_done_on_ray`.
         progress: called after every recording.
 
     Raises:
@@ -185,7 +185,7 @@ def _run(
     todo = [place for place in range(len(recordings)) if place not in outcomes]
     for name in {Path(names[place]).parent for place in todo}:
         _make(ledger.folder / name)
-    share = ray_workers.as_done if ray else workers.as_done
+    share = parallel.as_done_on_ray if ray else parallel.as_done
     sound_s, failed = 0.0, 0
     with closing(share(task, [recordings[place] for place in todo], n_workers)) as results:
         for done, (index, result) in enumerate(results, 1):

@@ -11,12 +11,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from meshtalk.animate import Animator, load_model
 from meshtalk.batch.ledger import sha256
 from meshtalk.batch.recordings import Recording
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.export import SEQUENCES
+from meshtalk.inference.animator import Animator, load_model
 
 _loaded = lru_cache(1)(load_model)
 FULL = (errno.ENOSPC, errno.EDQUOT)

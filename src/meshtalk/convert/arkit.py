@@ -15,10 +15,10 @@ import numpy as np
 
 from meshtalk.arkit.names import FEWEST_SHAPES, NAMES, spelled
 from meshtalk.convert.plan import Job, Options, Plan, Take, name_of, read_sound, sound_beside
-from meshtalk.convert.space import find_space, find_topology
 from meshtalk.convert.vertices import spread
-from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.units import find_space, find_topology
 
 FPS = 60
 TIMES = ("time", "timestamp", "time_s", "seconds")

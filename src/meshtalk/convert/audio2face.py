@@ -9,11 +9,11 @@ import numpy as np
 
 from meshtalk.convert.maya import read_cache, read_description
 from meshtalk.convert.plan import Job, Options, Plan, Take, name_of, read_sound, sound_beside
-from meshtalk.convert.space import find_space, find_topology
 from meshtalk.convert.vertices import as_frames, read_array, read_pc2, spread
 from meshtalk.errors import InputError
-from meshtalk.template import read_mesh
-from meshtalk.topology import Topology
+from meshtalk.mesh.files import read_mesh
+from meshtalk.mesh.topology import Topology
+from meshtalk.mesh.units import find_space, find_topology
 
 FPS = 30
 FORMATS = (".npy", ".pc2", ".xml")

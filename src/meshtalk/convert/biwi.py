@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.convert.plan import SOUNDS, Job, Options, Plan, Take, in_official_splits, name_of
-from meshtalk.convert.space import find_space, find_topology
 from meshtalk.convert.vertices import (
     array_take,
     common_templates,
@@ -19,6 +18,7 @@ from meshtalk.convert.vertices import (
     sequence_take,
 )
 from meshtalk.errors import InputError
+from meshtalk.mesh.units import find_space, find_topology
 
 FPS = 25
 SEEN = ("F2", "F3", "F4", "M3", "M4", "M5")

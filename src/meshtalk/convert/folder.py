@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.convert.plan import SOUNDS, Job, Options, Plan, Take, name_of, read_sound
-from meshtalk.convert.space import find_space, find_topology
 from meshtalk.convert.vertices import as_frames, mesh_vertices, read_array, read_pc2, sequence_take
 from meshtalk.errors import InputError
+from meshtalk.mesh.units import find_space, find_topology
 
 ARRAYS = (".npy", ".npz", ".pc2")
 MESHES = (".obj", ".ply")

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from meshtalk.audio import n_frames
+from meshtalk.audio.files import n_frames
 from meshtalk.clip import Clip
 from meshtalk.convert.plan import Job, Take
-from meshtalk.convert.space import Space
 from meshtalk.corpus.store import RECORD, ClipInfo, CorpusWriter
 from meshtalk.errors import InputError
+from meshtalk.mesh.units import Space
 
 VERSION = 1
 """Raise when a converter makes other clips of the same files: what is there is then made again."""

@@ -9,9 +9,9 @@ import numpy as np
 
 from meshtalk.convert.flame import Flame, read_flame
 from meshtalk.convert.plan import Job, Options, Plan, Take, name_of, read_sound, sound_beside
-from meshtalk.convert.space import find_space
 from meshtalk.errors import InputError
-from meshtalk.topology import Topology
+from meshtalk.mesh.topology import Topology
+from meshtalk.mesh.units import find_space
 
 FPS = 25
 PARAMETERS = "shape_pose_cam.hdf5"

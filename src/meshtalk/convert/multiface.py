@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.convert.plan import Job, Options, Plan, Take, name_of, read_sound
-from meshtalk.convert.space import find_space, find_topology
 from meshtalk.convert.vertices import read_frames
 from meshtalk.errors import InputError
+from meshtalk.mesh.units import find_space, find_topology
 
 FPS = 30
 RATE_HZ = 48_000

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.clip import exact_rate
-from meshtalk.convert.space import Space
 from meshtalk.corpus.splits import hold_out
 from meshtalk.errors import InputError
-from meshtalk.topology import Topology
+from meshtalk.mesh.topology import Topology
+from meshtalk.mesh.units import Space
 
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".mov", ".mp4")
 """Suffixes of sound, in the order in which a clip's is looked for."""
@@ -157,7 +157,7 @@ def read_sound(path: Path | None, name: str) -> tuple[np.ndarray, int, str]:
 
     import soundfile
 
-    from meshtalk.audio import read_audio
+    from meshtalk.audio.files import read_audio
 
     if path is None or not path.is_file():
         raise InputError(f"there is no sound for {name}")

@@ -17,12 +17,12 @@ import numpy as np
 
 from meshtalk.convert.make import Dropped, Work, make
 from meshtalk.convert.plan import ENOUGH_PEOPLE, Options, Plan, own_splits
-from meshtalk.convert.space import check_axes
-from meshtalk.corpus.claim import Maker
+from meshtalk.corpus.ownership import Maker
 from meshtalk.corpus.store import SPLITS, VALID, ClipInfo, Corpus, CorpusWriter
-from meshtalk.corpus.workers import in_order, pool
 from meshtalk.errors import InputError
-from meshtalk.topology import Topology
+from meshtalk.mesh.topology import Topology
+from meshtalk.mesh.units import check_axes
+from meshtalk.parallel import in_order, pool
 
 REPORT = "conversion.json"
 BAR = 24

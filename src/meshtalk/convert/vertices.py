@@ -11,7 +11,7 @@ import numpy as np
 from meshtalk.convert.pickles import read_pickle
 from meshtalk.convert.plan import Take, numbered, read_sound
 from meshtalk.errors import InputError
-from meshtalk.template import read_mesh
+from meshtalk.mesh.files import read_mesh
 
 Item = TypeVar("Item")
 PC2_SIGNATURE = b"POINTCACHE2\0"

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from meshtalk.audio import to_mono
+from meshtalk.audio.files import to_mono
 from meshtalk.convert.pickles import read_pickle
 from meshtalk.convert.plan import Job, Options, Plan, Take, in_official_splits, name_of
-from meshtalk.convert.space import find_space, find_topology
 from meshtalk.convert.vertices import array_take, common_templates, read_array, read_templates, spread
 from meshtalk.errors import InputError
+from meshtalk.mesh.units import find_space, find_topology
 
 FPS = 60
 PEOPLE = {

@@ -1,1 +1,1 @@
-"""The embedded corpus: a head, voices, articulation, and what builds clips from them."""
+"""The corpus format: clips on disk with a manifest, splits, merging."""

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from meshtalk.corpus.store import LISTENER, SPLITS, ClipInfo, Corpus, read_manifest
+from meshtalk.errors import InputError
+from meshtalk.files import write_json
 
 HELD_OUT = 0.1
 """Of all, for val, and as much for test."""
@@ -38,3 +45,192 @@ def hold_out(
         n_val = n_test = 0
     of = {name: "val" if k < n_val else "test" if k < n_val + n_test else "train" for k, name in enumerate(order)}
     return {id: of[name] for id, name in unit.items()}
+
+
+# ------------------------------------------------------------------------------------------------ a corpus split again
+
+
+LABELS = ("subject", "sentence", "voice")
+"""What splits can be kept from sharing."""
+
+
+def resplit(
+    root: str | Path,
+    by: Sequence[str] = ("subject",),
+    *,
+    val_share: float = HELD_OUT,
+    test_share: float = HELD_OUT,
+    val: Collection[str] = (),
+    test: Collection[str] = (),
+    seed: int = 0,
+    replace_official: bool = False,
+) -> Corpus:
+    """Deal the clips of the corpus in folder `root` anew, so that no two splits share a value of any label in `by`.
+
+    Clips that share a value of a label, directly or through others, stay together; of these groups shares are held out
+    by `hold_out`. With named lists those are held out, and a split without a list gets none. Clips in a data set's official
+    split stay there, and what shares a label with them goes with them.
+
+    Args:
+        by: some of LABELS.
+        val_share, test_share: of the groups (people, if `by` is subject), 0..1.
+        val, test: names to hold out, of the one label in `by`.
+        seed: another one holds out others.
+        replace_official: deal those too, and forget what they were called.
+
+    Returns:
+        The corpus with its new manifest, written whole or not at all; no other file is touched.
+
+    Raises:
+        InputError: no corpus, nonsense arguments, unknown names, or labels by which the clips cannot be parted.
+    """
+    corpus = Corpus.open(root)
+    _check(by, val_share, test_share, val, test, seed)
+    clips = corpus.clips
+    if replace_official:
+        clips = tuple(replace(info, official="") for info in clips)
+    elif clips and all(info.official for info in clips):
+        raise InputError(
+            f"all clips of {root} are in their data set's official splits, by which results are compared"
+            " : add --replace-official to deal them anew"
+        )
+    missing = [info.id for info in clips for label in by if not getattr(info, label) and not _nobody(info, label)]
+    if missing:
+        raise InputError(f"clip {missing[0]} names no {' or '.join(by)} : split by a label that every clip has")
+    group_of = _groups(clips, by)
+    fixed = _official(clips, group_of, by)
+    free = {info.id: group_of[info.id] for info in clips if group_of[info.id] not in fixed}
+    if val or test:
+        dealt = _named(clips, by[0], {"val": val, "test": test}, group_of, fixed)
+    elif (groups := len(set(free.values()))) < ENOUGH:
+        alone = "one label only, " if len(by) > 1 else ""
+        raise InputError(
+            f"the clips fall into {groups} group{'' if groups == 1 else 's'} by {' and '.join(by)}; {ENOUGH} are needed : split by"
+            f" {alone}another label, or give --val-names and --test-names"
+        )
+    else:
+        dealt = hold_out(free, ENOUGH, val=val_share, test=test_share, seed=seed)
+    splits = {info.id: fixed.get(group_of[info.id]) or dealt[info.id] for info in clips}
+    splits |= {info.id: info.split for info in clips if info.official}
+    if "train" not in splits.values():
+        raise InputError("nothing would be left for training : hold out fewer")
+    _write(corpus.root, splits, forget=replace_official)
+    return Corpus.open(corpus.root)
+
+
+def read_names(path: str | Path) -> tuple[str, ...]:
+    """Names in a text file, one a line; empty lines are left out.
+
+    Raises:
+        InputError: no such text file, or no name in it.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}) : give a text file with a name a line") from None
+    names = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not names:
+        raise InputError(f"{path} holds no name : write one a line")
+    return names
+
+
+def _check(
+    by: Sequence[str],
+    val_share: float,
+    test_share: float,
+    val: Collection[str],
+    test: Collection[str],
+    seed: int,
+) -> None:
+    strange = [label for label in by if label not in LABELS]
+    if strange or not by or len(set(by)) < len(by):
+        raise InputError(f"by {' '.join(by) or 'nothing'} came; some of {', '.join(LABELS)} are needed, each once")
+    if not (val_share >= 0 and test_share >= 0 and val_share + test_share < 1):  # NaN is refused too
+        raise InputError(f"shares {val_share} and {test_share} came; from 0 up, and less than 1 together, are allowed")
+    if (val or test) and len(by) > 1:
+        raise InputError("names hold out values of one label : give one label in --by")
+    both = sorted(set(val) & set(test))
+    if both:
+        raise InputError(f"{both[0]} came for val and for test : give it once")
+    if seed < 0:
+        raise InputError(f"seed is {seed}; 0 or more is needed")
+
+
+def _nobody(info: ClipInfo, label: str) -> bool:
+    """A clip in which nobody speaks has no sentence to share."""
+    return label == "sentence" and info.voice == LISTENER
+
+
+def _groups(clips: Sequence[ClipInfo], by: Sequence[str]) -> dict[str, str]:
+    """Clip id → name of its group: clips that share a value of a label are in one, and so on from clip to clip."""
+    parent: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def root_of(node: tuple[str, str]) -> tuple[str, str]:
+        parent.setdefault(node, node)
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    def node_of(info: ClipInfo, label: str) -> tuple[str, str]:
+        return ("clip", info.id) if _nobody(info, label) else (label, getattr(info, label))
+
+    for info in clips:
+        nodes = [root_of(node_of(info, label)) for label in by]
+        for node in nodes[1:]:
+            # the smaller one leads, so that a group's name does not depend on the clips' order
+            low, high = sorted((root_of(nodes[0]), root_of(node)))
+            parent[high] = low
+    roots = {info.id: root_of(node_of(info, by[0])) for info in clips}
+    return {id: name if label == by[0] else f"{label}/{name}" for id, (label, name) in roots.items()}
+
+
+def _official(clips: Sequence[ClipInfo], group_of: Mapping[str, str], by: Sequence[str]) -> dict[str, str]:
+    """Group → official split of its clips, where some have one and others have not.
+
+    Raises:
+        InputError: clips without one share a label with several official splits.
+    """
+    fixed: dict[str, set[str]] = {}
+    for info in clips:
+        if info.official:
+            fixed.setdefault(group_of[info.id], set()).add(info.split)
+    for info in clips:
+        if not info.official and len(fixed.get(group_of[info.id], ())) > 1:
+            raise InputError(
+                f"clip {info.id} shares its {' or '.join(by)} with several official splits : split by another label, or"
+                " add --replace-official"
+            )
+    return {group: sorted(splits)[0] for group, splits in fixed.items()}
+
+
+def _named(
+    clips: Sequence[ClipInfo],
+    label: str,
+    lists: Mapping[str, Collection[str]],
+    group_of: Mapping[str, str],
+    fixed: Mapping[str, str],
+) -> dict[str, str]:
+    known = {getattr(info, label): group_of[info.id] for info in clips}
+    split_of = {}
+    for split, names in lists.items():
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                raise InputError(f"there is no {label} {name!r}" + (f" : did you mean {near[0]!r}?" if near else ""))
+            if fixed.get(known[name], split) != split:
+                raise InputError(
+                    f"{label} {name!r} is in the official {fixed[known[name]]} : leave it there, or add --replace-official"
+                )
+            split_of[name] = split
+    return {info.id: split_of.get(getattr(info, label), "train") for info in clips}
+
+
+def _write(root: Path, splits: Mapping[str, str], forget: bool) -> None:
+    manifest = read_manifest(root)
+    for entry in manifest["clips"]:
+        entry["split"] = splits[entry["id"]]
+        if forget:
+            entry["official"] = ""
+    manifest["clips"].sort(key=lambda entry: SPLITS.index(entry["split"]))  # stable: the rest keeps its order
+    write_json(root / "manifest.json", manifest)

@@ -17,7 +17,7 @@ import soundfile
 from meshtalk.clip import Clip, Phone
 from meshtalk.errors import InputError
 from meshtalk.files import atomic, replaced_folder, write_json
-from meshtalk.topology import Topology
+from meshtalk.mesh.topology import Topology
 
 FORMAT = "meshtalk corpus"
 VERSION = 1
@@ -204,22 +204,6 @@ class Corpus:
             if _sha256(path) != digest:
                 raise InputError(f"{path} differs from what the manifest says : {_AGAIN}")
 
-    def mixed(self, speech: ClipInfo, expression: ClipInfo, face: ClipInfo) -> Clip:
-        """What a performance would have been: one clip's speech, another's upper face and emotion, a third's person.
-
-        As long as `speech`; a shorter expression is run to and fro. Composed again from the seeds, because an emotion
-        moves the mouth too and the stored weights cannot be taken apart.
-
-        Raises:
-            InputError: the clips were not made by `meshtalk corpus build`.
-        """
-        from meshtalk.corpus.motion import mixed_clip
-
-        if speech.seed is None or expression.seed is None:
-            raise InputError("clips that were captured cannot be composed anew : only a built corpus knows its seeds")
-        said = self.load(speech)
-        return mixed_clip(said, speech.seed, expression.emotion, expression.n_frames, expression.seed, face.subject)
-
 
 def read_manifest(root: Path) -> dict[str, Any]:
     """The manifest as it is written, its clips unchecked.
@@ -385,3 +369,7 @@ def _write_clip(clip: Clip, folder: Path, linear: bool) -> None:
         np.save(folder / VALID, clip.valid)
     phones = [[p.name, round(p.start_s, 4), round(p.end_s, 4)] for p in clip.phones]
     (folder / PHONES).write_text(json.dumps(phones), encoding="utf-8")
+
+
+LISTENER = "silence"
+"""Stands where a voice's name does in those clips."""

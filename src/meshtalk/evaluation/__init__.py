@@ -1,13 +1,13 @@
 """Measures of animated faces: pure functions, and reports of systems over corpora and real recordings."""
 
 from meshtalk.evaluation.baselines import Floor, MeanFace, Neutral, Oracle, Truth
+from meshtalk.evaluation.bench import evaluate, evaluate_all, references
 from meshtalk.evaluation.disentangle import Mixing, mixing
-from meshtalk.evaluation.evaluate import evaluate, evaluate_all, references
 from meshtalk.evaluation.nearest import NearestClip
 from meshtalk.evaluation.page import Strip, write_page
-from meshtalk.evaluation.peers import PeersForm, peers_form
 from meshtalk.evaluation.real_speech import evaluate_real, read_recordings
 from meshtalk.evaluation.report import Report, markdown, table, write_json
+from meshtalk.measures.peers import PeersForm, peers_form
 
 __all__ = [
     "Floor",

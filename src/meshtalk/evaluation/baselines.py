@@ -11,8 +11,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from meshtalk.clip import CHUNK, Clip
+from meshtalk.corpus.store import Corpus
 from meshtalk.errors import InputError
-from meshtalk.topology import Topology
+from meshtalk.mesh.topology import Topology
+from meshtalk.synth import clips
 
 SPEECH_SHAPES = ("mouth", "jaw", "tongue")
 """Prefixes of the blendshapes that speech drives, for a corpus that does not know how it was composed."""
@@ -217,7 +219,7 @@ def split_of(corpus: ClipSource, split: str) -> list[Any]:
 def mixed(corpus: ClipSource, speech: Any, expression: Any, face: Any) -> Clip:
     """The speech of one clip with the emotion, brows and blinks of another, on the face of a third.
 
-    `corpus.mixed(speech, expression, face)` where a corpus knows how its clips were composed. Else the mouth,
+    Composed again from the seeds (`synth.clips.mixed`) where the corpus was built by this project. Else the mouth,
     jaw and tongue blendshapes come from the first and the rest from the second, which takes an emotion's
     mouth for speech and every face to move alike. As long as `speech`; a shorter expression is run to and
     fro.
@@ -225,9 +227,8 @@ def mixed(corpus: ClipSource, speech: Any, expression: Any, face: Any) -> Clip:
     Raises:
         InputError: the clips are not linear over named blendshapes.
     """
-    own = getattr(corpus, "mixed", None)
-    if own is not None and getattr(speech, "seed", 0) is not None:  # a captured clip has no seed to compose it from
-        return own(speech, expression, face)
+    if isinstance(corpus, Corpus) and speech.seed is not None:  # a captured clip has no seed to compose it from
+        return clips.mixed(corpus, speech, expression, face)
     said, felt = corpus.load(speech), corpus.load(expression)
     if said.weights is None or felt.weights is None or not said.basis_names:
         raise InputError(

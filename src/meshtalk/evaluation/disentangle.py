@@ -11,8 +11,9 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.evaluation import baselines, metrics, sync, tracks
-from meshtalk.topology import Topology
+from meshtalk.evaluation import baselines
+from meshtalk.measures import metrics, sync, tracks
+from meshtalk.mesh.topology import Topology
 
 
 def swap_pairs(infos: Sequence[Any]) -> list[tuple[int, int]]:

@@ -137,7 +137,7 @@ class NearestClip:
 
     def _describe(self, audio: np.ndarray, sample_rate: int, n_frames: int) -> np.ndarray:
         """(T,F) float32 features at the frames' times."""
-        from meshtalk.audio import HOP_RATE, to_mono
+        from meshtalk.audio.files import HOP_RATE, to_mono
 
         rows = self.features(to_mono(audio, sample_rate))
         at = np.round(np.arange(n_frames) * float(HOP_RATE / self.fps)).astype(int)

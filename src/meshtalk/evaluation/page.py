@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from meshtalk.evaluation import plots, sync
+from meshtalk.evaluation import plots
 from meshtalk.evaluation.aggregate import MEASURES, Estimate
 from meshtalk.evaluation.report import SHARE, Report, about, figure_text
 from meshtalk.evaluation.score import Curves
 from meshtalk.files import atomic
+from meshtalk.measures import sync
 
 STYLE = Path(__file__).with_name("page.css")
 BESIDE = {"mean face": "mean", "nearest clip": "nearest", "regressor": "regressor"}

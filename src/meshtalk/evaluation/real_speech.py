@@ -13,10 +13,11 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.evaluation import baselines, metrics, score, sync, tracks
+from meshtalk.evaluation import baselines, score
 from meshtalk.evaluation.aggregate import Part, estimates, mean_part
-from meshtalk.evaluation.evaluate import in_order, seed_of
+from meshtalk.evaluation.bench import in_order, seed_of
 from meshtalk.evaluation.report import Report
+from meshtalk.measures import metrics, sync, tracks
 
 Sound = tuple[np.ndarray, int]
 """(S,) mono float32 and its rate."""
@@ -90,7 +91,7 @@ def read_recordings(folder: str | Path, build: Callable[[np.ndarray, int, str], 
     Raises:
         InputError: see `read_transcripts`; or a sound cannot be read or aligned.
     """
-    from meshtalk.audio import read_audio
+    from meshtalk.audio.files import read_audio
 
     return {name: build(*read_audio(path), text) for name, (path, text) in read_transcripts(folder).items()}
 

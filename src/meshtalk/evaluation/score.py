@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from meshtalk.clip import Clip
-from meshtalk.evaluation import metrics, sync, tracks
 from meshtalk.evaluation.aggregate import MEASURES, Estimate, Part, mean_part, ratio_part
+from meshtalk.measures import metrics, sync, tracks
 
 POP = 1.5
 """A lip that moves this many times the truth's 99.9th percentile in one frame has popped."""

@@ -8,16 +8,15 @@ from pathlib import Path
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.export.alembic import write_abc
-from meshtalk.export.arrays import write_npy, write_pc2
+from meshtalk.export.arrays import write_npy, write_npz, write_pc2
 from meshtalk.export.blendshapes import write_weights
-from meshtalk.export.frames import Progress
+from meshtalk.export.common import Progress
+from meshtalk.export.contact_sheet import write_png
 from meshtalk.export.gif import write_gif
 from meshtalk.export.glb import write_glb
 from meshtalk.export.html import write_html, write_player
 from meshtalk.export.mp4 import write_mp4
-from meshtalk.export.npz import write_npz
 from meshtalk.export.sequence import check_pattern, write_obj, write_ply
-from meshtalk.export.sheet import write_png
 from meshtalk.export.usd import write_usd
 from meshtalk.files import check_folder, check_writable
 from meshtalk.render import Look

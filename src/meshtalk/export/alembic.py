@@ -11,7 +11,7 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.export.frames import Progress, held, keys, normals, outputs, sound_of, write_sound
+from meshtalk.export.common import Progress, held, keys, normals, outputs, sound_of, write_sound
 
 
 def write_abc(clip: Clip, path: Path, *, progress: Progress | None = None) -> None:

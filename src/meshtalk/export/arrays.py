@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.clip import Clip
-from meshtalk.export.frames import NEUTRAL, Progress, held, keys, outputs, pieces, sound_of, write_sound
+from meshtalk.export.common import NEUTRAL, Progress, held, keys, outputs, pieces, sound_of, write_sound
 from meshtalk.export.sequence import write_neutral
 
 
@@ -49,3 +49,15 @@ def write_pc2(clip: Clip, path: Path, *, progress: Progress | None = None) -> No
         write_neutral(clip, neutral)
         for companion in sound:
             write_sound(clip, companion)
+
+
+# ------------------------------------------------------------------------------------------------ .npz
+
+
+def write_npz(clip: Clip, path: Path) -> None:
+    """Write everything the clip holds; see `Clip.save_npz`.
+
+    Raises:
+        InputError: `path` cannot be written.
+    """
+    clip.save_npz(path)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.arkit.names import NAMES, as_arkit, clip_name
-from meshtalk.arkit.weights import Weights, weights_of
+from meshtalk.arkit.solve import Weights, weights_of
 from meshtalk.clip import CHUNK, Clip
 from meshtalk.files import atomic
 

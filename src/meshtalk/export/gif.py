@@ -11,7 +11,7 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.export.frames import Progress, held, keys
+from meshtalk.export.common import Progress, held, keys
 from meshtalk.files import atomic
 from meshtalk.render import Look, Renderer
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.export.frames import keys, normals, outputs, sound_of, write_sound
-from meshtalk.export.targets import OFFSET, Targets, targets
+from meshtalk.export.common import keys, normals, outputs, sound_of, write_sound
+from meshtalk.export.morph_targets import OFFSET, Targets, targets
+from meshtalk.mesh.topology import Topology
 from meshtalk.render.scene import looks
-from meshtalk.topology import Topology
 
 _FLOAT, _UINT16, _UINT32 = 5126, 5123, 5125
 _VERTEX_DATA, _INDEX_DATA = 34962, 34963

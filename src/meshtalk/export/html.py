@@ -18,8 +18,7 @@ from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.export.glb import split_seams
 from meshtalk.export.html_look import light, look_of, texture
-from meshtalk.export.html_motion import encode_motion
-from meshtalk.export.html_payload import Payload
+from meshtalk.export.html_motion import Payload, encode_motion
 from meshtalk.files import atomic
 from meshtalk.render import Renderer
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from meshtalk.export.html_payload import Payload
-from meshtalk.render import STILL_M, Look, Renderer, dress, kinds, scene
+from meshtalk.export.html_motion import Payload
+from meshtalk.mesh.topology import Topology
+from meshtalk.render import STILL_M, Look, Renderer, dress, look, scene
 from meshtalk.render.hair import FINEST_PX, ROUND, Ribbons, lid_edges, unit
-from meshtalk.topology import Topology
 
 _TEXTURE_QUALITY = 88
 _BYTE, _WORD = 127, 32767
@@ -114,9 +114,9 @@ def light() -> dict[str, Any]:
         "finest": FINEST_PX,
         "still": STILL_M,
         "lids": {
-            "kind": kinds.EYE,
-            "reach": kernels.SHELTER_M[kinds.EYE],
-            "share": kernels.SHELTERS[kinds.EYE],
+            "kind": look.EYE,
+            "reach": kernels.SHELTER_M[look.EYE],
+            "share": kernels.SHELTERS[look.EYE],
             "above": scene.FROM_ABOVE,
         },
         "mouth": {

@@ -10,7 +10,7 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.export.frames import Progress, gain, held
+from meshtalk.export.common import Progress, gain, held
 from meshtalk.files import atomic
 from meshtalk.render import Look, Renderer
 

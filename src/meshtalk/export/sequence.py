@@ -10,9 +10,9 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.export.frames import Progress, captured, colours, keys, normals, write_sound
+from meshtalk.export.common import Progress, captured, colours, keys, normals, write_sound
 from meshtalk.files import atomic_folder
-from meshtalk.topology import Topology
+from meshtalk.mesh.topology import Topology
 
 PATTERN = re.compile("%(0[1-9])?d")
 """Where a frame's number stands in a file name, as in C: `%05d`."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.export.frames import (
+from meshtalk.export.common import (
     TEXTURE,
     Progress,
     beside,
@@ -29,7 +29,7 @@ from meshtalk.export.frames import (
     write_sound,
 )
 from meshtalk.export.glb import NORMAL_STEP
-from meshtalk.export.targets import is_named, targets
+from meshtalk.export.morph_targets import is_named, targets
 
 _FRAMES_A_SAVE = 512
 """Frames of a dense clip that are held in memory before they go into a `.usdc`."""

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from meshtalk.config import AudioConfig
 from meshtalk.errors import InputError
 from meshtalk.model import streaming
-from meshtalk.model.compiled_stack import CompiledStack, Pieces, Step
-from meshtalk.model.network_kernels import LEAKY
+from meshtalk.model.fast_networks_kernels import LEAKY
+from meshtalk.model.fast_stack import CompiledStack, Pieces, Step
 from meshtalk.model.phonetic_trunk import HOPS, N_FEATURES
 
 N_INPUTS = {"logmel": 80, "phonetic": N_FEATURES}

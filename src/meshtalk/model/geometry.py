@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from meshtalk.errors import InputError
+from meshtalk.mesh.topology import Topology
 
 MM = 1000.0
 """Millimetres in a metre: clips are in metres, networks and losses in millimetres."""
@@ -305,3 +306,27 @@ class DenseGeometry(Geometry):
 def _float(array: np.ndarray) -> Tensor:
     # in torch's own memory: a product's last bit may depend on how its factors are aligned
     return torch.tensor(np.asarray(array, np.float32))
+
+
+LOSS_REGIONS = ("mouth", "upper_face", "eyelids")
+
+
+LIP_EMPHASIS = 2.0
+"""How much more a lip vertex weighs in M^mouth than its neighbours: small, and watched by everybody."""
+
+
+def region_arrays(topology: Topology) -> dict[str, np.ndarray]:
+    """The regions of eqs. 4 and 5: M^mouth (lips emphasised), M^upper, M^eyelid; and the whole face."""
+    regions = {name: topology.region(name) for name in LOSS_REGIONS} | {
+        "face": np.ones(topology.n_vertices, np.float32)
+    }
+    if "lips" in topology.regions:
+        regions["mouth"] = regions["mouth"] * (1 + LIP_EMPHASIS * topology.region("lips"))
+    return regions
+
+
+def opening_pairs(topology: Topology) -> tuple[np.ndarray, np.ndarray] | None:
+    """Index arrays of the inner lips, or None where the topology has no such landmarks."""
+    if not topology.names_inner_lips:
+        return None
+    return topology.landmarks["lip_inner_upper"], topology.landmarks["lip_inner_lower"]

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from meshtalk.model import streaming
-from meshtalk.model.compiled_stack import CompiledStack, Pieces, Step
-from meshtalk.model.network_kernels import CLAMPED, STEM
+from meshtalk.model.fast_networks_kernels import CLAMPED, STEM
+from meshtalk.model.fast_stack import CompiledStack, Pieces, Step
 
 WEIGHTS = Path(__file__).parent.parent / "assets/phonetic_trunk.safetensors"
 N_LAYERS = 14

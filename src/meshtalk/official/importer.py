@@ -10,16 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meshtalk.checkpoint import Checkpoint, save_checkpoint
 from meshtalk.config import AudioConfig, GeometryConfig, ModelConfig, OfficialSound, PriorConfig
 from meshtalk.errors import InputError
 from meshtalk.files import atomic_folder
-from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.model.geometry import MM, DenseGeometry
+from meshtalk.mesh.files import HEIGHT_M, read_mesh
+from meshtalk.mesh.topology import Topology
+from meshtalk.model.checkpoint import Checkpoint, save_checkpoint
+from meshtalk.model.geometry import MM, DenseGeometry, opening_pairs, region_arrays
+from meshtalk.model.networks import MeshTalk
 from meshtalk.official.state_dicts import DILATIONS, PRIOR_DILATIONS, Arrays, OfficialWeights, Sizes, read_weights
-from meshtalk.template import HEIGHT_M, read_mesh
-from meshtalk.topology import Topology
-from meshtalk.training.fit_geometry import opening_pairs, region_arrays
 
 FAR_MM = 50.0
 """A template this far from the mean face of the weights is another one's, or its vertices are in another order."""

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from meshtalk.files import atomic
-from meshtalk.head_map import check_picture
+from meshtalk.files import atomic, check_picture
+from meshtalk.mesh.files import HEIGHT_M
+from meshtalk.mesh.topology import INNER_LIPS, REGIONS
 from meshtalk.regions.face import Face
 from meshtalk.render import Look, Renderer, View
 from meshtalk.render.scene import Camera, fit_camera, to_linear
-from meshtalk.template import HEIGHT_M
-from meshtalk.topology import INNER_LIPS, REGIONS
 
 CLAY = np.array([0.60, 0.60, 0.58])
 PAINT = {
@@ -33,7 +32,7 @@ def draw_regions(face: Face, path: str | Path) -> Path:
     The mesh is drawn as it stands, +Y up and +Z out of the face; one that is no head's size is scaled to it.
 
     Raises:
-        InputError: see `meshtalk.head_map.check_picture`.
+        InputError: see `meshtalk.files.check_picture`.
     """
     path = check_picture(path)
     from PIL import Image, ImageDraw, ImageFont

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from meshtalk.convert.space import parse_axes
-from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
-from meshtalk.template import read_mesh
-from meshtalk.topology import Topology
+from meshtalk.mesh.files import read_mesh
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.topology import Topology
+from meshtalk.mesh.units import parse_axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ def read_face(path: Path, mesh: Path | None = None, axes: str | None = None) -> 
 
 def _of_folder(path: Path) -> Face:
     if (path / "config.json").is_file():
-        from meshtalk.checkpoint import load_checkpoint
+        from meshtalk.model.checkpoint import load_checkpoint
 
         model = load_checkpoint(path)
         return Face(model.topology, np.asarray(model.template, np.float64))

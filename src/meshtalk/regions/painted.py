@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.errors import InputError
+from meshtalk.mesh.files import load_trimesh
+from meshtalk.mesh.topology import REGIONS
 from meshtalk.regions.face import Face
 from meshtalk.regions.graph import edges_of
-from meshtalk.regions.slit import inner_lips
-from meshtalk.template import load_trimesh
-from meshtalk.topology import REGIONS
+from meshtalk.regions.inner_lips import inner_lips
 
 MESHES, LISTS = (".ply", ".obj"), (".npy", ".txt", ".csv")
 LEAST = 0.02

@@ -9,11 +9,10 @@ import numpy as np
 
 from meshtalk.corpus.store import Corpus, CorpusWriter
 from meshtalk.errors import InputError
-from meshtalk.files import check_writable
-from meshtalk.head_map import check_picture
+from meshtalk.files import check_picture, check_writable
+from meshtalk.mesh.topology import ADVICE, REGIONS, Topology, lip_opening_m
 from meshtalk.regions.draw import draw_regions
 from meshtalk.regions.face import Face
-from meshtalk.topology import ADVICE, REGIONS, Topology, lip_opening_m
 
 
 def check_output(path: str | Path) -> Path:

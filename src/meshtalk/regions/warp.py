@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
-from meshtalk.landmarks import head_landmarks
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.landmarks import head_landmarks
+from meshtalk.mesh.topology import REGIONS, vertex_normals
 from meshtalk.regions.face import Face
 from meshtalk.regions.graph import KDTree, edges_of, pieces, smoothed
-from meshtalk.regions.slit import inner_lips
-from meshtalk.topology import REGIONS, vertex_normals
+from meshtalk.regions.inner_lips import inner_lips
 
 REACH_M = 0.06
 """How far around it a landmark bends the face."""
@@ -32,7 +32,7 @@ def regions_from_landmarks(face: Face, landmarks: Mapping[str, np.ndarray]) -> F
     on each other; then each vertex takes the weights of the nearest place on the head whose surface faces the same way.
 
     Args:
-        landmarks: name of `meshtalk.landmarks` → (3,) point in the mesh's own units and axes, as `read_landmarks` gives.
+        landmarks: name of `meshtalk.mesh.landmarks` → (3,) point in the mesh's own units and axes, as `read_landmarks` gives.
 
     Raises:
         InputError: landmarks in one line or one place, or left and right exchanged.

@@ -15,10 +15,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from meshtalk.errors import InputError
+from meshtalk.mesh.topology import Topology
 from meshtalk.render import dress, hair, scene
-from meshtalk.render.kinds import HAIR, SHELL
-from meshtalk.render.look import CAMERAS, LIGHTS, Lighting, Look, View
-from meshtalk.topology import Topology
+from meshtalk.render.look import CAMERAS, HAIR, LIGHTS, SHELL, Lighting, Look, View
 
 __all__ = ["CAMERAS", "LIGHTS", "Lighting", "Look", "Renderer", "View"]
 

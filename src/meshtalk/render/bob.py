@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from meshtalk.mesh.topology import Topology
 from meshtalk.render.hair import Ribbons, Style, ribbons, unit
-from meshtalk.topology import Topology
 
 AXIS_Z_M, CENTRE_Y_M, LEVEL_M = -0.012, 0.034, 0.058
 """The upright axis round which it hangs, the middle of the skull on it, and the height below which hair hangs."""

@@ -10,10 +10,10 @@ from importlib.resources import files
 
 import numpy as np
 
+from meshtalk.mesh.topology import Topology
 from meshtalk.render import bob
 from meshtalk.render.hair import CUTS, Ribbons, Style, brow_hairs, joined, lashes, lift, locks
 from meshtalk.render.scene import linear_picture, picture_of, to_linear
-from meshtalk.topology import Topology
 
 HAIR = {
     "k": (0.085, 0.070, 0.065), "d": (0.165, 0.118, 0.095), "b": (0.300, 0.195, 0.130), "a": (0.400, 0.190, 0.105),
@@ -70,7 +70,7 @@ def dress_of(subject: str) -> Dress:
 
 @cache
 def _asset() -> dict[str, np.ndarray]:
-    """`look.npz`, which `tools/build_head.py` makes together with the head."""
+    """`look.npz`, which `assets_build/build_head.py` makes together with the head."""
     with (files("meshtalk") / "assets" / "look.npz").open("rb") as stream, np.load(stream) as archive:
         return {name: archive[name] for name in archive.files}
 

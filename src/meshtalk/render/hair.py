@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from meshtalk.topology import Topology
+from meshtalk.mesh.topology import Topology
 
 UP, AHEAD = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
 LASHES, BROW_HAIRS = (84, 36), 230

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from meshtalk.compiled import compiled
-from meshtalk.render.kinds import HAIR, SHELL, TOOTH
+from meshtalk.jit import compiled
+from meshtalk.render.look import HAIR, SHELL, TOOTH
 
 BACKGROUND = -1
 SUBPIXEL = 256.0

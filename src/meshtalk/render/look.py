@@ -104,3 +104,11 @@ class Look:
     @property
     def lighting(self) -> Lighting:
         return LIGHTS[self.light] if isinstance(self.light, str) else self.light
+
+
+# ------------------------------------------------------------------------------------------------ kinds of faces and vertices
+
+
+SHELL, HOLLOW, EYE, TOOTH, TONGUE, HAIR = range(6)
+"""Skin and whatever is not known better; the walls of the mouth and of the eye sockets; what lies in them; ribbons of hair, which
+have no texture and are seen from both sides."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from meshtalk.compiled import compiled
-from meshtalk.render.kinds import HOLLOW, TONGUE, TOOTH
+from meshtalk.jit import compiled
+from meshtalk.mesh.topology import Topology
+from meshtalk.render.look import HOLLOW, TONGUE, TOOTH
 from meshtalk.render.scene import kinds, linear_picture, to_linear
-from meshtalk.topology import Topology
 
 ALONG, UPRIGHT = 2, 3
 """Pieces between two columns of the opening, and from its lower to its upper edge."""

@@ -8,8 +8,8 @@ from collections import OrderedDict
 
 import numpy as np
 
+from meshtalk.mesh.topology import Topology
 from meshtalk.render import kernels, scene
-from meshtalk.topology import Topology
 
 _VIEWS, _PX, _LIFT_M = 96, 160, 0.0015
 _KEY_VIEWS, _KEY_SPREAD, _KEY_DEPTH = 16, 0.22, 0.85

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from meshtalk.errors import InputError
-from meshtalk.render.kinds import EYE, HOLLOW, SHELL, TONGUE, TOOTH
-from meshtalk.render.look import Lighting, View
-from meshtalk.topology import Topology
+from meshtalk.mesh.topology import Topology
+from meshtalk.render.look import EYE, HOLLOW, SHELL, TONGUE, TOOTH, Lighting, View
 
 WRAP = (0.38, 0.20, 0.14)
 """A cheap stand-in for light scattered under the skin: how far beyond the terminator red, green and blue still glow."""

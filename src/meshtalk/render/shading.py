@@ -8,9 +8,9 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from meshtalk.compiled import compiled
+from meshtalk.jit import compiled
 from meshtalk.render.kernels import BACKGROUND, N_SAMPLES, SAMPLES
-from meshtalk.render.kinds import HAIR
+from meshtalk.render.look import HAIR
 
 LIT = 11
 """Columns of the table that `light` writes."""

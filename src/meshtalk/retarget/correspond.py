@@ -11,9 +11,9 @@ from scipy.sparse import coo_matrix, diags
 from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 
-from meshtalk.retarget.model import Model
-from meshtalk.retarget.slit import Slit
-from meshtalk.retarget.surface import Surface, barycentric, crosses
+from meshtalk.mesh.surface import Surface, barycentric, crosses
+from meshtalk.retarget.lip_and_lid_slits import Slit
+from meshtalk.retarget.source_head import Model
 
 FULL_M, STILL_M = 0.015, 0.04
 """So near to the laid head a place moves as it does; so far from it nothing moves."""

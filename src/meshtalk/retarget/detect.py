@@ -14,8 +14,8 @@ import numpy as np
 import scipy.fft
 from scipy.ndimage import gaussian_filter
 
-from meshtalk.corpus.head import load_head
-from meshtalk.retarget.surface import Surface
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.surface import Surface
 
 fft: Any = scipy.fft  # its functions are dispatched, and say no types
 PIXEL_M = 0.005

@@ -11,12 +11,12 @@ from scipy.sparse import coo_matrix, diags
 from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 
-from meshtalk.corpus.head import load_head
-from meshtalk.landmarks import head_landmarks
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.landmarks import head_landmarks
+from meshtalk.mesh.surface import Surface, laplacian
 from meshtalk.retarget.detect import Pose
-from meshtalk.retarget.model import Model, load_model
-from meshtalk.retarget.slit import Slit, own_slit
-from meshtalk.retarget.surface import Surface, laplacian
+from meshtalk.retarget.lip_and_lid_slits import Slit, own_slit
+from meshtalk.retarget.source_head import Model, load_model
 
 SAMPLES = 100_000
 """Of the mesh's surface, near the face."""

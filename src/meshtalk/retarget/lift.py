@@ -10,7 +10,7 @@ from scipy.sparse import coo_matrix, diags, eye, kron
 from scipy.sparse.linalg import LinearOperator, cg, splu
 from scipy.spatial import KDTree
 
-from meshtalk.retarget.surface import Surface, crosses
+from meshtalk.mesh.surface import Surface, crosses
 
 FACING = 0.12
 """Least projection of a triangle onto what it is at rest, as a share: what is less is lifted."""

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.clip import Clip
-from meshtalk.corpus.head import load_head
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.topology import Topology
 from meshtalk.retarget.transfer import NO_UNROLL, Contacts, Part, Transfer, Unroll
-from meshtalk.topology import Topology
 
 FORMAT = "meshtalk-map-2"
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from meshtalk.corpus.head import load_head
-from meshtalk.retarget.model import Model
-from meshtalk.retarget.surface import Surface
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.surface import Surface
+from meshtalk.retarget.source_head import Model
 
 KINDS = ("still", "skin", "on_skin", "eye_left", "eye_right", "upper_teeth", "lower_teeth", "tongue")
 STILL, SKIN, ON_SKIN, EYE_LEFT, EYE_RIGHT, UPPER_TEETH, LOWER_TEETH, TONGUE = range(len(KINDS))

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.files import atomic
-from meshtalk.landmarks import DESCRIPTIONS, REQUIRED
+from meshtalk.mesh.landmarks import DESCRIPTIONS, REQUIRED
+from meshtalk.mesh.topology import Topology
 from meshtalk.render import Look, Renderer
-from meshtalk.topology import Topology
 
 SIZE_PX = 900
 

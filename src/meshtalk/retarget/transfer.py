@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import diags
 
-from meshtalk.compiled import compiled
-from meshtalk.corpus.head import Seam, load_head
-from meshtalk.landmarks import head_landmarks
-from meshtalk.retarget.model import load_model
+from meshtalk.jit import compiled
+from meshtalk.mesh.head import Seam, load_head
+from meshtalk.mesh.landmarks import head_landmarks
+from meshtalk.mesh.surface import laplacian
 from meshtalk.retarget.pieces import sphere
-from meshtalk.retarget.surface import laplacian
+from meshtalk.retarget.source_head import load_model
 
 STRETCH = (0.4, 2.5)
 """Least and most that motion is scaled in any direction."""

@@ -15,11 +15,11 @@ import numpy as np
 from scipy.sparse import coo_matrix, kron
 from scipy.spatial import KDTree
 
-from meshtalk.corpus.head import load_head
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.surface import Surface
 from meshtalk.retarget.lift import Poses, lifted
 from meshtalk.retarget.map import Map
-from meshtalk.retarget.model import SLITS
-from meshtalk.retarget.surface import Surface
+from meshtalk.retarget.source_head import SLITS
 from meshtalk.retarget.transfer import Contacts, Unroll
 from meshtalk.retarget.untangle import TOGETHER, alone
 

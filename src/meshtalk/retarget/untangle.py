@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from scipy.sparse import coo_matrix, diags
 
-from meshtalk.corpus.head import load_head
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.surface import Surface, crosses
 from meshtalk.retarget.correspond import Places, largest
-from meshtalk.retarget.model import Model
-from meshtalk.retarget.surface import Surface, crosses
+from meshtalk.retarget.source_head import Model
 from meshtalk.retarget.transfer import stretch
 
 AMOUNT = 0.7

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from meshtalk.animate import Animator, AnimatorState
-from meshtalk.audio import n_frames
+from meshtalk.audio.files import n_frames
 from meshtalk.config import SAMPLE_RATE
 from meshtalk.errors import InputError
+from meshtalk.inference.animator import Animator, AnimatorState
 from meshtalk.stream.live import WAITING_S, LiveQueue, LiveSound, frames_within, live_packets
 from meshtalk.stream.pcm import Pcm, packets
 from meshtalk.stream.pipes import EXAMPLES

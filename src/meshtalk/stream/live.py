@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from meshtalk.audio import n_frames
+from meshtalk.audio.files import n_frames
 from meshtalk.config import SAMPLE_RATE
 from meshtalk.stream.pcm import PACKET_S, Pcm
 from meshtalk.stream.pipes import read_some

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from meshtalk.audio import MAX_CHANNELS
+from meshtalk.audio.files import MAX_CHANNELS
 from meshtalk.config import SAMPLE_RATE
 from meshtalk.errors import InputError
 from meshtalk.stream.pipes import read_some

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from torch import Tensor
 
-from meshtalk.animate import Animator, AnimatorState
 from meshtalk.errors import InputError
+from meshtalk.inference.animator import Animator, AnimatorState
 from meshtalk.stream.pipes import write_all
 from meshtalk.stream.weights import LiveWeights
 

@@ -10,9 +10,9 @@ from fractions import Fraction
 import numpy as np
 from torch import Tensor
 
-from meshtalk.animate import Animator, AnimatorState
 from meshtalk.arkit.names import clip_name
 from meshtalk.errors import InputError
+from meshtalk.inference.animator import Animator, AnimatorState
 from meshtalk.stream.sinks import Frame
 from meshtalk.stream.weights import LiveWeights
 

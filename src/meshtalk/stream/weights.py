@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from meshtalk.animate import Animator, AnimatorState
 from meshtalk.arkit.solve import Solver
 from meshtalk.errors import InputError
+from meshtalk.inference.animator import Animator, AnimatorState
 
 
 class LiveWeights:

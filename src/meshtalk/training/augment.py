@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from meshtalk.audio import HOP, MelFrontend, MelState, follow_level, frame_level_db
+from meshtalk.audio.mel import HOP, MelFrontend, MelState, follow_level, frame_level_db
 from meshtalk.config import SAMPLE_RATE
 
 LEVEL_DB = 15.0

@@ -18,30 +18,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meshtalk.audio import MelFrontend, frame_hops, to_mono
+from meshtalk.audio.files import frame_hops, to_mono
+from meshtalk.audio.mel import MelFrontend
 from meshtalk.clip import Clip
 from meshtalk.config import HOP_RATE, ModelConfig, to_json
-from meshtalk.corpus.clip_rows import ClipRows, Projection
+from meshtalk.corpus.rows import ClipRows, Projection
 from meshtalk.corpus.store import AUDIO, DENSE, LINEAR, VALID, ClipInfo, Corpus
 from meshtalk.errors import InputError
 from meshtalk.model.audio_encoder import AudioEncoder
+from meshtalk.model.audio_stream import padded_mel
 from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry
 from meshtalk.model.phonetic_trunk import FeatureExtractor
 from meshtalk.resample import seen_at
 from meshtalk.training.augment import augmented_mel
-from meshtalk.training.stopping import SIGNALS
-from meshtalk.training.window_store import Rows, RowStore, Shard, plan, shard_lengths, write_shard
+from meshtalk.training.shards import Rows, RowStore, Shard, plan, shard_lengths, write_shard
+from meshtalk.training.signals import SIGNALS
 
 Progress = Callable[[str], None]
 AUGMENTATION_SEED = 0
 """Augmented sound belongs to the data: runs that differ in their seed see the same versions, and share one cache."""
-
-
-def padded_mel(mel: np.ndarray, encoder: AudioEncoder, fps: Fraction, silence: float) -> np.ndarray:
-    """Mel of a clip with the silence before and after that the encoder's reach and look-ahead need."""
-    # a clip's sound may end up to a frame before its motion does
-    after = encoder.lookahead + int(HOP_RATE / fps) + 1
-    return np.pad(mel, ((encoder.reach, after), (0, 0)), constant_values=silence)
 
 
 def clip_features(clip: Clip, config: ModelConfig, rng: np.random.Generator | None) -> np.ndarray:

@@ -8,21 +8,24 @@ import numpy as np
 
 from meshtalk.clip import CHUNK, Clip
 from meshtalk.config import GeometryConfig
-from meshtalk.corpus.clip_rows import Projection
+from meshtalk.corpus.rows import Projection
 from meshtalk.corpus.store import LINEAR, ClipInfo, Corpus
 from meshtalk.errors import InputError
-from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry, Identity
-from meshtalk.topology import Topology
+from meshtalk.mesh.topology import Topology
+from meshtalk.model.geometry import (
+    LOSS_REGIONS,
+    MM,
+    BasisGeometry,
+    DenseGeometry,
+    Identity,
+    opening_pairs,
+    region_arrays,
+)
 
 SAMPLE_FRAMES = 4000
 """Frames from which a basis of dense clips is found; a linear rig's basis uses every frame."""
 IDENTITY_VERTICES = 400
 """Evenly spread vertices that tell faces apart."""
-LOSS_REGIONS = ("mouth", "upper_face", "eyelids")
-
-
-LIP_EMPHASIS = 2.0
-"""How much more a lip vertex weighs in M^mouth than its neighbours: small, and watched by everybody."""
 
 
 def check_regions(topology: Topology) -> None:
@@ -33,23 +36,6 @@ def check_regions(topology: Topology) -> None:
             " `meshtalk regions motion CORPUS -o FACE.npz` or another way of docs/regions.md, then"
             " `meshtalk regions apply CORPUS FACE.npz`"
         )
-
-
-def region_arrays(topology: Topology) -> dict[str, np.ndarray]:
-    """The regions of eqs. 4 and 5: M^mouth (lips emphasised), M^upper, M^eyelid; and the whole face."""
-    regions = {name: topology.region(name) for name in LOSS_REGIONS} | {
-        "face": np.ones(topology.n_vertices, np.float32)
-    }
-    if "lips" in topology.regions:
-        regions["mouth"] = regions["mouth"] * (1 + LIP_EMPHASIS * topology.region("lips"))
-    return regions
-
-
-def opening_pairs(topology: Topology) -> tuple[np.ndarray, np.ndarray] | None:
-    """Index arrays of the inner lips, or None where the topology has no such landmarks."""
-    if not topology.names_inner_lips:
-        return None
-    return topology.landmarks["lip_inner_upper"], topology.landmarks["lip_inner_lower"]
 
 
 def fit_geometry(corpus: Corpus, config: GeometryConfig) -> tuple[BasisGeometry | DenseGeometry, np.ndarray | None]:

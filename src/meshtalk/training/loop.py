@@ -23,12 +23,12 @@ from torch import Tensor, nn
 
 from meshtalk.config import StageConfig
 from meshtalk.errors import InputError
-from meshtalk.training import engine, keep
-from meshtalk.training.ahead import Ahead
+from meshtalk.training import checkpoints, engine
 from meshtalk.training.data import Progress
-from meshtalk.training.draws import Part
+from meshtalk.training.prefetch import Ahead
 from meshtalk.training.progress import GRADIENT, Pace, Terminal, told
-from meshtalk.training.stopping import Asked, Stopped, Watch, handling
+from meshtalk.training.rng import Part
+from meshtalk.training.signals import Asked, Stopped, Watch, handling
 
 if TYPE_CHECKING:
     from lightning_fabric.fabric import Fabric
@@ -140,7 +140,7 @@ class Trainer:
             tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
         means = {"sums": self._sums, "counted": self._counted}
         scale = self.fabric.strategy.precision.state_dict()  # of 16-mixed
-        keep.write(
+        checkpoints.write(
             self._tensors, tensors, {"step": str(self.step), "means": json.dumps(means), "scale": json.dumps(scale)}
         )
 
@@ -150,7 +150,7 @@ class Trainer:
         Raises:
             InputError: there are checkpoints, and all are damaged; or processes do not see the same ones.
         """
-        kept = keep.read(self._tensors, self.progress)
+        kept = checkpoints.read(self._tensors, self.progress)
         self.step = self.kept = int(kept.told["step"]) if kept else 0
         if self.step != self.fabric.broadcast(self.step):
             raise InputError(

@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from meshtalk.checkpoint import Checkpoint, build_geometry, geometry_arrays, save_checkpoint
 from meshtalk.config import ModelConfig, StageConfig, TrainConfig, to_json
 from meshtalk.corpus.store import Corpus
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
-from meshtalk.model.autoencoder import MeshTalk
+from meshtalk.model.checkpoint import Checkpoint, build_geometry, geometry_arrays, save_checkpoint
 from meshtalk.model.geometry import BasisGeometry, DenseGeometry
-from meshtalk.model.regressor import Regressor
-from meshtalk.training import engine, keep, stages, validation
+from meshtalk.model.networks import MeshTalk, Regressor
+from meshtalk.training import checkpoints, engine, steps, validation
 from meshtalk.training.data import Progress, WindowData, feature_statistics
 from meshtalk.training.fit_geometry import check_regions, fit_geometry
 from meshtalk.training.loop import Trainer
 from meshtalk.training.progress import Curves
-from meshtalk.training.stopping import at_once, handling
+from meshtalk.training.signals import at_once, handling
 
 if TYPE_CHECKING:
     from lightning_fabric.fabric import Fabric
@@ -65,7 +64,7 @@ def train(
         Stopped: Ctrl-C, SIGTERM or SIGUSR1 came; all is saved.
     """
     folder = Path(folder)
-    with handling(at_once), keep.disk_errors(folder):
+    with handling(at_once), checkpoints.disk_errors(folder):
         fabric = engine.start(device, precision)
         if fabric.global_rank > 0:
             progress = _silent
@@ -98,7 +97,7 @@ class _Run:
         with engine.first(fabric):
             _claim(folder, corpus, model_config, config)
             if fabric.global_rank == 0:
-                keep.clean(folder, *(folder / name for name in ("features", "regressor", "model")))
+                checkpoints.clean(folder, *(folder / name for name in ("features", "regressor", "model")))
             fitted = self._geometry(model_config) if fabric.global_rank == 0 else (None, None)
         geometry, mix = fabric.broadcast(fitted)
         assert geometry is not None
@@ -143,12 +142,12 @@ class _Run:
         A run that goes on keeps its own: another machine's libraries may turn the basis by a sign, which all weights depend on.
         """
         path, topology = self.folder / GEOMETRY, self.corpus.topology
-        if kept := keep.read(path, self.progress):
+        if kept := checkpoints.read(path, self.progress):
             arrays = {name: tensor.numpy() for name, tensor in kept.tensors.items()}
             return build_geometry(config, arrays, topology), arrays.get("mix")
         geometry, mix = fit_geometry(self.corpus, config.geometry)
         arrays = geometry_arrays(geometry) | ({} if mix is None else {"mix": mix})
-        keep.write(path, {name: torch.from_numpy(array) for name, array in arrays.items()}, {"step": "0"})
+        checkpoints.write(path, {name: torch.from_numpy(array) for name, array in arrays.items()}, {"step": "0"})
         return geometry, mix
 
     def regression(self, regressor: Regressor) -> None:
@@ -160,7 +159,7 @@ class _Run:
         ]
         self._stage(
             "regression", regressor, groups, stage, lambda: validation.validate_regression(regressor, self.held_out),
-            lambda: stages.Regression(regressor, self.data, self.config),
+            lambda: steps.Regression(regressor, self.data, self.config),
         )  # fmt: skip
 
     def stage1(self, model: MeshTalk) -> None:
@@ -173,7 +172,7 @@ class _Run:
         ]
         self._stage(
             "stage1", model, groups, stage, lambda: validation.validate_stage1(model, self.held_out),
-            lambda: stages.Stage1(model, self.data, self.config),
+            lambda: steps.Stage1(model, self.data, self.config),
         )  # fmt: skip
 
     def stage2(self, model: MeshTalk) -> None:
@@ -186,7 +185,7 @@ class _Run:
             groups.append((model.prior_audio.parameters(), stage.audio_learning_rate, 0.0))
         self._stage(
             "stage2", model, groups, stage, lambda: validation.validate_stage2(model, self.held_out),
-            lambda: stages.Stage2(model, self.data, self.config, self.fabric),
+            lambda: steps.Stage2(model, self.data, self.config, self.fabric),
         )  # fmt: skip
 
     def _stage(
@@ -196,7 +195,7 @@ class _Run:
         groups: Groups,
         stage: StageConfig,
         validate: Callable[[], dict[str, float]],
-        make: Callable[[], stages.Regression | stages.Stage1 | stages.Stage2],
+        make: Callable[[], steps.Regression | steps.Stage1 | steps.Stage2],
     ) -> None:
         """Run a stage from where it stopped; what it needs is made only if something is left to do."""
         if not stage.steps:

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from meshtalk.model.autoencoder import MeshTalk
-from meshtalk.model.regressor import Regressor
+from meshtalk.model.networks import MeshTalk, Regressor
 from meshtalk.training.data import WindowData
 
 VALIDATION_CLIPS = 24

@@ -1,0 +1,249 @@
+"""Sound in: any file to mono 16 kHz, decoded in blocks of bounded memory, and an exact frame clock."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from meshtalk.config import HOP_RATE, SAMPLE_RATE
+from meshtalk.errors import InputError
+
+MAX_CHANNELS = 32
+"""More than these are samples, given as (channels, samples): their mean would silently be one sample per channel."""
+RATES_HZ = (1000, 1_000_000)
+"""Lowest and highest sample rate: a damaged header's 1 Hz would make gigabytes of a few samples."""
+LARGEST = 2.0**31
+"""Full scale is 1, but some programs write integers as floating point; louder is damage, and its power overflows."""
+
+
+def n_frames(n_samples: int, sample_rate: int, fps: Fraction) -> int:
+    """Number of video frames that begin before the sound ends; frame k is at exactly k/fps seconds."""
+    return math.ceil(Fraction(n_samples, sample_rate) * fps)
+
+
+def frame_hops(fps: Fraction, start: int, count: int) -> Tensor:
+    """(count,) float64 times of video frames start.. in hops of 10 ms, exact for any rate."""
+    hop = HOP_RATE / fps
+    return torch.arange(start, start + count, dtype=torch.float64) * hop.numerator / hop.denominator
+
+
+def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> tuple[np.ndarray, int]:
+    """Read any sound that soundfile or PyAV decodes (WAV, FLAC, OGG, MP3, M4A, video…) as mono at `sample_rate`.
+
+    Channels are averaged. The file is decoded in blocks: memory holds the result (230 MB an hour) and one block. Of a
+    damaged or cut file, what can be decoded is used, and a warning says how much that was.
+
+    Returns:
+        ((S,) float32, sample_rate), S = floor(duration · sample_rate), at least 1
+
+    Raises:
+        InputError: missing or unreadable file, not audio, no samples, samples that are no finite sound, or a sample
+            rate outside RATES_HZ.
+    """
+    path = Path(path)
+    if not os.path.exists(path):  # unlike Path.exists, false for a name that no file can have
+        raise InputError(f"no audio file at {path}")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; an audio or video file is needed")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"no permission to read {path}")
+    best, opened, damaged = np.zeros(0, np.float32), False, False
+    for decode in DECODERS:
+        fate = Fate()
+        try:
+            samples = _collect(decode(path, fate), sample_rate, str(path))
+        except ImportError:  # PyAV comes with an extra
+            if not opened:
+                raise InputError(f'{path} needs PyAV to be decoded : pip install "meshtalk[media]"') from None
+            break
+        opened, damaged = opened or fate.opened, damaged or fate.damaged
+        best = max(best, samples, key=len)
+        if len(samples) and not fate.damaged:
+            break
+    if not len(best):
+        raise InputError(
+            f"{path} holds no samples"
+            if opened and not damaged
+            else f"{path} is not audio that can be decoded, or it is damaged : give WAV, FLAC, OGG, MP3, M4A or a video with sound"
+        )
+    if damaged:
+        warnings.warn(
+            f"{path} is damaged or cut off : the {len(best) / sample_rate:.2f} s that can be read are used",
+            stacklevel=2,
+        )
+    return best, sample_rate
+
+
+def to_mono(samples: np.ndarray, rate: int, target_rate: int = SAMPLE_RATE, name: str = "audio") -> np.ndarray:
+    """Average channels, check and resample.
+
+    Args:
+        samples: (S,) or (S, channels), floating point in [-1,1] or any integer type (unsigned: silence in the middle).
+
+    Returns:
+        (S',) float32 at `target_rate`, S' = floor(duration · target_rate), at least 1.
+
+    Raises:
+        InputError: no samples, not numbers, wrong rank, over 32 channels, a rate outside RATES_HZ, or samples that are
+            NaN, infinite or beyond LARGEST.
+    """
+    samples = np.asarray(samples)
+    if samples.ndim not in (1, 2) or samples.shape[0] == 0:
+        raise InputError(
+            f"{name} holds no samples (shape {samples.shape}); (samples,) or (samples, channels) is needed"
+        )
+    if samples.dtype.kind not in "iuf":
+        raise InputError(f"{name} has samples of type {samples.dtype}; integers or floating point are needed")
+    if samples.ndim == 2 and not 0 < samples.shape[1] <= MAX_CHANNELS:
+        raise InputError(
+            f"{name} has shape {samples.shape}, not 1 to {MAX_CHANNELS} channels; (samples, channels) is needed"
+            " : transpose or mix it"
+        )
+    blocks = ((rate, samples[start : start + BLOCK]) for start in range(0, len(samples), BLOCK))
+    return _collect(blocks, target_rate, name)
+
+
+def _collect(blocks: Iterable[tuple[int, np.ndarray]], target_rate: int, name: str) -> np.ndarray:
+    """Average, check and resample (rate, (n,) or (n, channels)) blocks as they come; only the mono result is kept.
+
+    Cutting a sound into other blocks gives the same samples. A rate that changes on the way is followed.
+
+    Returns:
+        (S',) float32 at `target_rate`, S' = floor(duration · target_rate), but at least 1 unless nothing came.
+
+    Raises:
+        InputError: see `to_mono`.
+    """
+    import soxr
+
+    _check_rate(target_rate, name)
+    # grows in place: a list of pieces would need their sum once more to be joined
+    kept, seconds, came = bytearray(), 0.0, False
+    for rate, group in groupby(blocks, itemgetter(0)):
+        _check_rate(rate, name)
+        stream = None if rate == target_rate else soxr.ResampleStream(rate, target_rate, 1)
+        begin, taken = len(kept), 0
+        for _, block in group:
+            mono = _mix(block)
+            bad = np.flatnonzero(~(np.abs(mono) <= LARGEST))  # true of NaN too
+            if len(bad):
+                raise InputError(
+                    f"{name} holds samples that are NaN, infinite or beyond {LARGEST:g}, the first at"
+                    f" {seconds + bad[0] / rate:.3f} s : repair or re-export it"
+                )
+            seconds, taken, came = seconds + len(mono) / rate, taken + len(mono), came or len(mono) > 0
+            kept += (mono if stream is None else stream.resample_chunk(mono)).tobytes()
+        if stream is not None:
+            kept += stream.resample_chunk(np.zeros(0, np.float32), last=True).tobytes()
+            # rounded down: a sound that lasts a whole number of frames must not begin another one
+            del kept[begin + 4 * max(taken * target_rate // rate, 1) :]
+    if came and not kept:
+        return np.zeros(1, np.float32)  # shorter than a sample is still a sound
+    return np.frombuffer(kept, np.float32)
+
+
+def _check_rate(rate: int, name: str) -> None:
+    low, high = RATES_HZ
+    if not low <= rate <= high:
+        raise InputError(f"{name} has sample rate {rate}; {low} to {high} Hz are allowed")
+
+
+def _mix(block: np.ndarray) -> np.ndarray:
+    """(n,) or (n, channels) samples of any type → (n,) float32, integers scaled to [-1,1)."""
+    if block.dtype.kind in "iu":
+        info = np.iinfo(block.dtype)
+        middle = (int(info.max) + int(info.min) + 1) // 2
+        block = (block.astype(np.float64) - middle) / (middle - int(info.min))
+    with np.errstate(over="ignore", invalid="ignore"):  # too large is told by the caller
+        return block.astype(np.float32) if block.ndim == 1 else block.mean(1, dtype=np.float32)
+
+
+# --- level ---------------------------------------------------------------------------------------------------
+
+
+# --- mel -----------------------------------------------------------------------------------------------------
+
+
+# ------------------------------------------------------------------------------------------------ decoding
+
+
+BLOCK = 1 << 12
+"""Samples decoded, mixed and resampled at a time; the block in which a file is damaged is lost."""
+_SHORT_S = 0.1
+"""Lossy formats promise their length to about a frame; a file that lacks more than this is damaged."""
+
+
+@dataclass
+class Fate:
+    """What became of decoding a file, for whoever took its blocks."""
+
+    opened: bool = False
+    """The decoder knows the format, and there is sound in it."""
+    damaged: bool = False
+    """Not everything that the file promised could be decoded."""
+
+
+def soundfile_blocks(path: Path, fate: Fate) -> Iterator[tuple[int, np.ndarray]]:
+    """(rate, (n, channels) float32) of what libsndfile decodes; nothing if it does not know the format."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(path) as file:
+            fate.opened, count = True, 0
+            while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+                count += len(block)
+                yield file.samplerate, block
+            # a stream that does not know its length promises the largest number there is
+            fate.damaged = count + _SHORT_S * file.samplerate < file.frames < 2**62
+    except (soundfile.SoundFileError, TypeError, ValueError):
+        fate.damaged = fate.opened
+
+
+def av_blocks(path: Path, fate: Fate) -> Iterator[tuple[int, np.ndarray]]:
+    """(rate, (n,) or (n, channels) samples of any type) of the first sound that FFmpeg finds; nothing if there is none.
+
+    A packet that cannot be decoded becomes silence, so that what follows keeps its time.
+
+    Raises:
+        ImportError: PyAV is not installed.
+    """
+    import av
+    from av.error import FFmpegError
+
+    rate, gap = 0, 0
+    try:
+        with av.open(str(path)) as container:
+            stream = next((s for s in container.streams if s.type == "audio"), None)
+            if stream is None:
+                return
+            fate.opened = True
+            for packet in container.demux(stream):
+                try:
+                    frames = packet.decode()
+                except FFmpegError:
+                    fate.damaged = True
+                    gap += round((packet.duration or 0) * (packet.time_base or 0) * rate)
+                    continue
+                for frame in frames:
+                    samples, rate = frame.to_ndarray(), frame.sample_rate
+                    if gap:
+                        yield rate, np.zeros(gap, np.float32)
+                    yield rate, samples.T if frame.format.is_planar else samples.reshape(frame.samples, -1)
+                    gap = 0
+    except (FFmpegError, ValueError):
+        fate.damaged = True
+
+
+DECODERS: tuple[Callable[[Path, Fate], Iterator[tuple[int, np.ndarray]]], ...] = (soundfile_blocks, av_blocks)
+"""In the order in which they are tried."""

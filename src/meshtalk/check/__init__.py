@@ -1,0 +1,1 @@
+"""What is wrong with a corpus: lags, jumps, duplicates, leaks between splits, units."""

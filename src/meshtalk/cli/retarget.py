@@ -1,0 +1,84 @@
+"""`meshtalk retarget`, `landmarks`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from meshtalk.cli.options import FlatLooking, Looking, Output
+from meshtalk.errors import InputError
+from meshtalk.retarget.build_map import _say, find_map
+
+_AS_USUAL = Looking()
+
+
+def retarget(
+    clip: Positional[Path],
+    /,
+    output: Output,
+    to: Path | None = None,
+    landmarks: Path | None = None,
+    map: Path | None = None,
+    looking: FlatLooking = _AS_USUAL,
+) -> None:
+    """Let another face say it: carry a clip of the packaged head to any face or head mesh.
+
+    Args:
+        clip: clip (.npz) of the packaged head.
+        output: what to write, as for animate.
+        to: the mesh, in any unit and axes (.obj, .ply, .stl, .glb).
+        landmarks: named points of it (.json of `meshtalk landmarks`), if its face is not found.
+        map: how the mesh moves with the head (.map): read if it is there, else made and kept. With one, --to can be left out.
+    """
+    from meshtalk.clip import Clip
+    from meshtalk.export import check_output
+
+    look = looking.look()
+    check_output(output, look)
+    if to is None and (map is None or not map.exists()):
+        raise InputError("no mesh came to retarget to : give --to MESH, or --map with a map that was made before")
+    loaded = Clip.load(clip)
+    print(find_map(to, map, landmarks).retarget(loaded).save(output, look))
+
+
+def landmarks(mesh: Positional[Path], /, output: Output, landmarks: Path | None = None) -> None:
+    """Find the named points of a face on a mesh: write them, draw them, or make a page to click them.
+
+    Args:
+        mesh: of a face or a head (.obj, .ply, .stl, .glb).
+        output: .json (names with vertex numbers), .png (a picture of the face with them) or .html (a page in which they are
+            clicked; it needs no other file, and where no face is found it starts with none).
+        landmarks: points that are known (.json), to find the others or to show.
+    """
+    from meshtalk.files import check_writable
+    from meshtalk.mesh.files import read_face
+    from meshtalk.mesh.landmarks import DESCRIPTIONS, read_landmarks, write_landmarks
+
+    suffix = output.suffix.lower()
+    if suffix not in (".json", ".png", ".html"):
+        raise InputError(f"cannot write landmarks to {output} : use .json, .png or .html")
+    check_writable(output)
+    vertices, topology = read_face(mesh)
+    marks = None if landmarks is None else read_landmarks(landmarks, vertices)
+    try:
+        made = find_map(mesh, None, landmarks)
+        found = {name: int(made.topology.landmarks[name][0]) for name in DESCRIPTIONS}
+    except InputError as error:
+        if suffix != ".html":
+            raise
+        _say(str(error))
+        made, found = None, {}
+    if marks is not None:
+        found |= {name: int(((vertices - place) ** 2).sum(1).argmin()) for name, place in marks.items()}
+    if suffix == ".json":
+        write_landmarks(output, found)
+    else:
+        from meshtalk.retarget.show import draw_landmarks, write_picker
+
+        if suffix == ".html":
+            write_picker(vertices, topology.faces, found, output)
+        else:
+            assert made is not None
+            draw_landmarks(made.template, made.topology, {k: made.template[v] for k, v in found.items()}, output)
+    print(output)

@@ -1,0 +1,224 @@
+"""A few frames out of any clip of a large corpus, without opening the clip: no sound, no phones, no mapping of a whole file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, lru_cache
+from io import FileIO
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from meshtalk.corpus.buffers import Rooms
+from meshtalk.corpus.store import DENSE, LINEAR, ClipInfo, Corpus
+from meshtalk.errors import InputError
+
+OPEN_FILES = 256
+"""Files that a reader keeps open, of however many there are."""
+LARGE = 1 << 18
+"""Bytes from which a read has a thread of its own."""
+AT_ONCE = 8
+"""Large reads under way together."""
+IN_CACHE = 1 << 20
+"""Bytes of frames that are worked on at a time."""
+Change = Callable[[int, Tensor], Tensor]
+
+
+class OpenFile:
+    """A file that any thread reads at any place; it is closed when nobody holds it any more.
+
+    Read, not mapped: the pages of a map count as the process's memory, and a file that was cut short would kill it.
+    """
+
+    _file: FileIO | None = None
+
+    def __init__(self, path: Path) -> None:
+        """Raises InputError when the file cannot be opened."""
+        self.path, self._lock = path, Lock()
+        try:
+            self._file = FileIO(path)
+        except OSError as error:
+            raise InputError(f"cannot read {path} ({error.strerror}) : make or copy it again") from None
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def expect(self, offset: int, size: int) -> None:
+        """Let the system fetch so many bytes while others are read, where it can."""
+        assert self._file is not None
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._file.fileno(), offset, size, os.POSIX_FADV_WILLNEED)
+
+    def read_into(self, array: np.ndarray, offset: int) -> None:
+        """Fill a contiguous array with the bytes from `offset` on.
+
+        Raises:
+            InputError: the file is too short, or the disk fails.
+        """
+        view = array.reshape(-1).view(np.uint8).data
+        done = 0
+        while done < len(view):
+            try:
+                count = self._read_some(view[done:], offset + done)
+            except OSError as error:
+                raise InputError(f"cannot read {self.path} ({error.strerror}) : make or copy it again") from None
+            if not count:
+                raise InputError(f"{self.path} is shorter than it should be : make or copy it again")
+            done += count
+
+    def _read_some(self, view: memoryview, offset: int) -> int:
+        assert self._file is not None
+        if hasattr(os, "preadv"):
+            return os.preadv(self._file.fileno(), [view], offset)
+        with self._lock:
+            self._file.seek(offset)
+            return self._file.readinto(view) or 0
+
+    def array_header(self) -> tuple[tuple[int, ...], np.dtype, int]:
+        """(shape, type, where the numbers begin) of a `.npy` file.
+
+        Raises:
+            InputError: it is none, or not in C order.
+        """
+        assert self._file is not None
+        with self._lock:
+            self._file.seek(0)
+            try:
+                version = np.lib.format.read_magic(self._file)
+                read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+                shape, by_columns, dtype = read[version](self._file)
+            except (ValueError, KeyError, EOFError):
+                raise InputError(f"{self.path} is damaged : build or copy the corpus again") from None
+            begin = self._file.tell()
+        if by_columns or dtype.hasobject:
+            raise InputError(f"{self.path} is no plain array in C order : build or copy the corpus again")
+        return shape, dtype, begin
+
+
+class Read(NamedTuple):
+    """An array to be filled with what a file holds from `offset` on."""
+
+    file: OpenFile
+    array: np.ndarray
+    offset: int
+
+
+@cache
+def _readers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="meshtalk-read")
+
+
+def read_all(reads: Sequence[Read], then: Callable[[int], object] = lambda _: None) -> None:
+    """Fill arrays from files, and call `then` with the place of each that is full.
+
+    Much is under way at a time, because a disk that is asked for one thing after the other mostly waits: large reads share
+    threads, in which `then` is called as well; small ones are announced to the system before the first is waited for.
+
+    Raises:
+        InputError: a file is too short.
+    """
+
+    def fill(place: int) -> None:
+        reads[place].file.read_into(reads[place].array, reads[place].offset)
+        then(place)
+
+    small = [place for place, read in enumerate(reads) if read.array.nbytes < LARGE]
+    for place in small:
+        reads[place].file.expect(reads[place].offset, reads[place].array.nbytes)
+    if len(small) < len(reads):
+        for _ in _readers().map(fill, sorted({*range(len(reads))} - {*small})):
+            pass
+    for place in small:
+        fill(place)
+
+
+class ClipRows:
+    """The stored motion of a corpus's clips, read by frames, with the last OPEN_FILES files kept open."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus = corpus
+        shapes = corpus.topology.shapes
+        self._basis = None if shapes is None else shapes.reshape(len(shapes), -1)
+        self._opened = lru_cache(OPEN_FILES)(self._open)
+        self._rooms = Rooms()
+
+    def _open(self, clip_id: str, linear: bool, n_frames: int) -> tuple[OpenFile, np.dtype, int, int]:
+        """(file, type, numbers a frame, where they begin)."""
+        file = OpenFile(self.corpus.root / "clips" / clip_id / (LINEAR if linear else DENSE))
+        shape, dtype, begin = file.array_header()
+        topology = self.corpus.topology
+        needed = (n_frames, len(topology.shape_names)) if linear else (n_frames, topology.n_vertices, 3)
+        if shape != needed:
+            raise InputError(f"clip {clip_id} has motion of shape {shape}; {needed} is needed")
+        return file, dtype, int(np.prod(needed[1:])), begin
+
+    def windows(
+        self, infos: Sequence[ClipInfo], starts: Sequence[int], frames: int, change: Change | None = None
+    ) -> Tensor:
+        """(n,T,V,3) float32: T frames from `starts` on of each of n clips, what `Clip.displacements` gives, metres.
+
+        Args:
+            change: of some frames of a clip, given its place and (t,V,3) metres, into as many other numbers; called while
+                they are in the processor's caches, in several threads.
+
+        Raises:
+            InputError: a file is missing, damaged or does not fit the manifest.
+        """
+        n_vertices = self.corpus.topology.n_vertices
+        out = self._rooms(len(infos), frames, n_vertices * 3)
+        reads = []
+        for info, start in zip(infos, starts, strict=True):
+            file, dtype, width, begin = self._opened(info.id, LINEAR in info.files, info.n_frames)
+            assert 0 <= start <= info.n_frames - frames, "frames beyond the clip"
+            reads.append(Read(file, np.empty((frames, width), dtype), begin + start * width * dtype.itemsize))
+        step = max(1, IN_CACHE // (n_vertices * 12))
+
+        def finish(place: int) -> None:
+            stored, filled = torch.from_numpy(reads[place].array), out[place]
+            for piece, rows in zip(filled.split(step), stored.split(step), strict=True):
+                if self._basis is not None and LINEAR in infos[place].files:
+                    torch.matmul(rows.float(), torch.from_numpy(self._basis), out=piece)
+                else:
+                    piece.copy_(rows)  # torch, because it converts half precision eight times as fast as NumPy does
+                if change is not None:
+                    piece.copy_(change(place, piece.view(-1, n_vertices, 3)).view_as(piece))
+
+        read_all(reads, finish)
+        return out.unflatten(-1, (-1, 3))
+
+    def displacements(self, info: ClipInfo, start: int, stop: int) -> np.ndarray:
+        """(t,V,3) float32 metres of frames start..stop ≤ n_frames.
+
+        Raises:
+            InputError: as `windows`.
+        """
+        return self.windows([info], [start], stop - start)[0].numpy()
+
+
+class Projection:
+    """`Clip.project` of many clips of one corpus with the same fields: what the corpus's own shapes give is worked out once."""
+
+    def __init__(self, corpus: Corpus, fields: np.ndarray) -> None:
+        """Args: fields (K,V,3) displacement fields, metres."""
+        self.corpus, self.fields = corpus, fields
+        shapes, flat = corpus.topology.shapes, fields.reshape(len(fields), -1).astype(np.float32)
+        self._of_shapes = None if shapes is None else shapes.reshape(len(shapes), -1) @ flat.T
+
+    def __call__(self, info: ClipInfo) -> np.ndarray:
+        """(T,K) inner products of every frame's displacement with the fields.
+
+        Raises:
+            InputError: the clip's motion is missing, damaged or does not fit the manifest.
+        """
+        clip = self.corpus.load(info, sound=False)
+        if clip.weights is None:
+            return clip.project(self.fields)
+        assert self._of_shapes is not None
+        return clip.weights.astype(np.float32) @ self._of_shapes

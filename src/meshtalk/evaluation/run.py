@@ -1,0 +1,275 @@
+"""Measure a model folder on a corpus and on real recordings: what `meshtalk evaluate` prints."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from meshtalk import evaluation, parallel
+from meshtalk.assets import asset
+from meshtalk.audio.mel import MelFrontend
+from meshtalk.clip import Clip
+from meshtalk.corpus.store import Corpus
+from meshtalk.errors import InputError
+from meshtalk.evaluation import Report
+from meshtalk.evaluation.bench import Bench, here, seed_of
+from meshtalk.evaluation.page import Strip, ranked, telling_frames
+from meshtalk.evaluation.real_speech import read_transcripts
+from meshtalk.files import check_writable
+from meshtalk.inference.animator import Animator, load_model
+from meshtalk.inference.latents import MeasuredAnimator
+from meshtalk.mesh.head import load_head
+from meshtalk.model.checkpoint import load_checkpoint
+from meshtalk.model.phonetic_trunk import HOPS, PhoneticTrunk
+from meshtalk.parallel import Lost, check_workers, one_thread
+from meshtalk.render import Look, Renderer
+from meshtalk.resample import at_rate
+from meshtalk.synth.clips import clip_from_recording
+
+OURS = "meshtalk"
+STRIPS, MOMENTS, PICTURE_PX = 3, 6, 320
+"""Worst clips of which the page shows pictures, pictures of each, and their side."""
+PIECE = 1000
+"""Mel frames that the phonetic trunk hears at a time."""
+
+
+def load_measured(model: Path | None) -> MeasuredAnimator:
+    """A model folder (None: the packaged model) ready to be measured."""
+    return MeasuredAnimator(load_checkpoint(model if model is not None else asset("model")))
+
+
+def evaluate_model(
+    model: Path | None,
+    corpus: Corpus,
+    *,
+    split: str = "test",
+    baseline: Path | None = None,
+    real: Path | None = None,
+    json: Path | None = None,
+    html: Path | None = None,
+    samples: int = 1,
+    limit: int | None = None,
+    seed: int = 0,
+    n_workers: int = 1,
+    ray: bool = False,
+) -> list[Report]:
+    """Print the table of a model beside references, and write the numbers to `json` and a page to `html` if given.
+
+    Args:
+        baseline: regressor folder of a training run.
+        real: folder with transcripts.tsv, or None.
+        n_workers: processes that measure clips of the corpus. The numbers do not depend on it: linear algebra runs on one
+            thread in each, as it does without others.
+        ray: give the clips to Ray Data, see `parallel.as_done_on_ray`.
+
+    Raises:
+        InputError: a model, corpus, recording or output that cannot be used.
+    """
+    if samples < 1:
+        raise InputError(f"{samples} samples came; measure one animation of each clip at least")
+    if limit is not None and limit < 1:
+        raise InputError(f"limit is {limit}; measure one clip at least")
+    for output in (json, html):
+        if output is not None:
+            check_writable(output)
+    if html is not None:
+        _check_drawing()
+    check_workers(n_workers)
+    with one_thread():
+        return _evaluate(model, corpus, split, baseline, real, json, html, samples, limit, seed, n_workers, ray)
+
+
+def _evaluate(
+    model: Path | None, corpus: Corpus, split: str, baseline: Path | None, real: Path | None, json: Path | None,
+    html: Path | None, samples: int, limit: int | None, seed: int, n_workers: int, ray: bool,
+) -> list[Report]:  # fmt: skip
+    speaking = _speaking(model, baseline)
+    ours = speaking[OURS]
+    assert isinstance(ours, MeasuredAnimator)
+    for name, system in speaking.items():
+        _check_topology(name, system, corpus)
+    if real is not None:
+        _check_recordings(speaking, real)
+    seen = at_model_rate(corpus, ours.config.fps)
+    references = evaluation.references(seen, split, PhoneticFeatures(), _show_reading)
+
+    def share(bench: Bench, jobs: Sequence[Any]) -> Iterable[tuple[int, Any]]:
+        if n_workers == 1 and not ray:
+            return here(bench, jobs)
+        measure = _Measure(model, baseline, references, seen, split, seed, samples, limit)
+        return _all_there((parallel.as_done_on_ray if ray else parallel.as_done)(measure, jobs, n_workers))
+
+    reports = evaluation.evaluate_all(
+        _systems(references, speaking), seen, split, data=corpus.root.name, seed=seed, samples=samples, limit=limit,
+        progress=_show, share=share,
+    )  # fmt: skip
+    reports = _with_hashes(reports, speaking)
+    print(evaluation.table(reports))
+    spoken: list[Report] = []
+    if real is not None:
+        spoken = _with_hashes(measure_real(speaking, real, seed), speaking)
+        print(evaluation.table(spoken))
+    if json is not None:
+        evaluation.write_json(reports + spoken, json)
+    if html is not None:
+        evaluation.write_page(html, reports, OURS, real=spoken, strips=worst_strips(ours, seen, reports[-1]))
+    return reports + spoken
+
+
+def _speaking(model: Path | None, baseline: Path | None) -> dict[str, Animator]:
+    """The systems that are models, loaded."""
+    regressor = {} if baseline is None else {"regressor": load_model(baseline)}
+    return {OURS: load_measured(model), **regressor}
+
+
+def _systems(references: Mapping[str, Any], speaking: Mapping[str, Animator]) -> dict[str, Any]:
+    """All systems, in the order of the table."""
+    ours = speaking[OURS]
+    assert isinstance(ours, MeasuredAnimator)
+    others = {name: system for name, system in speaking.items() if name != OURS}
+    return {**references, **others, "encoder's codes": evaluation.Oracle(ours), OURS: ours}
+
+
+@dataclass
+class _Measure:
+    """The bench of an evaluation, in another process: models are loaded there, references come along."""
+
+    model: Path | None
+    baseline: Path | None
+    references: dict[str, Any]
+    corpus: Corpus | _AtRate
+    split: str
+    seed: int
+    samples: int
+    limit: int | None
+
+    @cached_property
+    def _bench(self) -> Bench:
+        systems = _systems(self.references, _speaking(self.model, self.baseline))
+        return Bench(systems, self.corpus, self.split, self.seed, self.samples, self.limit)
+
+    def __call__(self, job: Any) -> Any:
+        return self._bench(job)
+
+
+def _all_there(results: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    for place, result in results:
+        if isinstance(result, Lost):
+            raise InputError(f"a clip could not be measured: {result.why} : run again with --workers 1")
+        yield place, result
+
+
+class _AtRate:
+    """A corpus whose clips come at another frame rate."""
+
+    def __init__(self, corpus: Corpus, fps: Fraction) -> None:
+        self.corpus, self.fps, self.topology, self.clips = corpus, fps, corpus.topology, corpus.clips
+
+    def load(self, info: Any) -> Clip:
+        return at_rate(self.corpus.load(info), self.fps)
+
+
+def at_model_rate(corpus: Corpus, fps: Fraction) -> Corpus | _AtRate:
+    """The corpus as a model sees it, whose codes are at its own rate: every second frame of 60 for a model at 30."""
+    return corpus if corpus.fps == fps else _AtRate(corpus, fps)
+
+
+def measure_real(systems: dict[str, Animator], folder: Path, seed: int = 0) -> list[Report]:
+    """Reports on real recordings against the articulation made from their forced alignment; three seeds each."""
+    _check_recordings(systems, folder)
+    person = load_head().person("default")
+    recordings = evaluation.read_recordings(
+        folder, lambda audio, rate, text: clip_from_recording(audio, rate, text, person, seed)
+    )
+    return evaluation.evaluate_real(systems, recordings, data=folder.name, seeds=(seed, seed + 1, seed + 2))
+
+
+class PhoneticFeatures:
+    """How the nearest-clip baseline hears: the phonetic trunk, its reach of 0.4 s centred on each row."""
+
+    def __init__(self) -> None:
+        self._frontend, self._trunk = MelFrontend("phonetic"), PhoneticTrunk()
+
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        """(S,) mono 16 kHz → (L,F), row j at j · 10 ms."""
+        reach = ((HOPS // 2, HOPS - 1 - HOPS // 2), (0, 0))
+        silence = self._frontend.silence
+        mel = torch.from_numpy(np.pad(self._frontend.all(samples), reach, constant_values=silence))
+        tails, parts = (), []
+        for piece in mel.split(PIECE):
+            heard, tails = self._trunk.stream(piece[None], tails)
+            parts.append(heard[0])
+        return torch.cat(parts).numpy()
+
+
+def worst_strips(ours: MeasuredAnimator, corpus: Corpus | _AtRate, report: Report) -> list[Strip]:
+    """Pictures of the clips with the largest lip errors, by the truth and, animated again, by the model."""
+    from PIL import Image
+
+    infos = {info.id: info for info in corpus.clips}
+    strips = []
+    for place in reversed(ranked(report)[-STRIPS:]):
+        true = corpus.load(infos[report.clips[place]["id"]])
+        seed = seed_of(report.seed, place, 0)
+        clip = ours.animate(true.audio, true.sample_rate, template=true.template, seed=seed)
+        renderer = Renderer(
+            true.topology, true.template, PICTURE_PX, PICTURE_PX, Look("face"), tint=true.tint, subject=true.subject
+        )
+        frames = telling_frames(report.curves[place], MOMENTS)
+        rows = []
+        for shown in (true, clip):
+            pictures = []
+            for image in renderer.frames(shown.frames(k, k + 1)[0] for k in frames):
+                buffer = io.BytesIO()
+                Image.fromarray(image).save(buffer, "JPEG", quality=85, optimize=True)
+                pictures.append(buffer.getvalue())
+            rows.append(pictures)
+        strips.append(Strip(place, frames, *rows))
+    return strips
+
+
+def _with_hashes(reports: list[Report], models: dict[str, Animator]) -> list[Report]:
+    return [
+        replace(report, model_hash=models[report.system].checkpoint.hash) if report.system in models else report
+        for report in reports
+    ]
+
+
+def _check_drawing() -> None:
+    try:
+        import PIL  # noqa: F401
+    except ImportError:
+        raise InputError("a page with pictures needs Pillow (not installed) : pip install 'meshtalk[media]'") from None
+
+
+def _check_topology(name: str, system: Animator, corpus: Corpus) -> None:
+    has, needed = system.topology, corpus.topology
+    if has.hash != needed.hash:
+        raise InputError(
+            f"{name} moves topology {has.hash} ({has.n_vertices} vertices) and the corpus has {needed.hash} "
+            f"({needed.n_vertices} vertices) : measure a model on a corpus of its own topology"
+        )
+
+
+def _check_recordings(systems: dict[str, Animator], folder: Path) -> None:
+    for system in systems.values():
+        if system.topology.hash != load_head().topology.hash:
+            raise InputError("real recordings are articulated on the packaged head; this model has another topology")
+    read_transcripts(folder)
+
+
+def _show(done: int, total: int) -> None:
+    print(f"\r{done}/{total} clips", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def _show_reading(done: int, total: int) -> None:
+    print(f"\rnearest clip: heard {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)

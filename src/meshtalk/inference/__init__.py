@@ -1,0 +1,1 @@
+"""A trained model performs: animation, streaming sessions, direction, editing, takes, latents."""

@@ -1,0 +1,396 @@
+"""Animator: audio in, mesh out. `animate` is one run of `step` over chunks and a `flush`; all state is the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import Unpack
+
+from meshtalk.assets import asset
+from meshtalk.audio.files import n_frames, read_audio, to_mono
+from meshtalk.clip import CHUNK, Clip, Recipe
+from meshtalk.config import SAMPLE_RATE
+from meshtalk.errors import InputError
+from meshtalk.files import spooled
+from meshtalk.inference.direction import Direction, Director, check_strength, region_scale, rest_motion
+from meshtalk.inference.official import OfficialPerformer
+from meshtalk.inference.performer import AnimatorState, Options, Performer, Take, check_sampling, frame_rate
+from meshtalk.mesh.files import check_template, read_template
+from meshtalk.mesh.head import Person, load_head
+from meshtalk.model.checkpoint import Checkpoint, load_checkpoint
+from meshtalk.model.fast_sampler import Precision
+from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry, Pose
+from meshtalk.model.networks import Regressor
+from meshtalk.parallel import on_own_threads
+from meshtalk.resample import Resampler
+
+MAX_TAKES = 64
+SMALL_MODEL = 10_000_000
+"""Weights, at most, of a model that gains nothing from a second thread."""
+TURNED_DEG = 20.0
+"""Of a template, at most: a mouth that opens along another head's axes is seen to be wrong."""
+
+
+class Animator:
+    """A loaded model. It holds no state of any performance: one animator serves many at once, from many threads.
+
+    Args:
+        checkpoint: see `load_checkpoint`; its network's device is where everything runs.
+        precision: of the prior's weights while sampling on a CPU.
+        threads: of each call's linear algebra on a CPU. Sums over several threads round differently, so that the bytes of a
+            result depend on it. Default: 1 for a model of up to SMALL_MODEL weights, such as the packaged one, which gains
+            nothing from more and would wait for every busy core; as many as torch uses for larger ones.
+
+    Raises:
+        InputError: precision or threads that cannot be.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, precision: Precision = "float32", threads: int | None = None) -> None:
+        self.checkpoint = checkpoint
+        self.precision: Precision = precision
+        self.network, self.config, self.topology = checkpoint.network, checkpoint.config, checkpoint.topology
+        if threads is None:
+            small = sum(weight.numel() for weight in self.network.parameters()) <= SMALL_MODEL
+            threads = 1 if small else torch.get_num_threads()
+        if threads < 1:
+            raise InputError(f"threads must be positive, got {threads}. Try 1.")
+        self.threads = threads
+        self.geometry = self.network.geometry
+        official = self.config.audio.frontend == "official"
+        self._performer = (OfficialPerformer if official else Performer)(self.network, self.config, precision)
+
+    @property
+    def lookahead_s(self) -> float:
+        """Seconds of sound after a frame's time that it waits for: encoder, analysis window and the smoother's frame."""
+        return self.lookahead_at(self.config.fps)
+
+    def lookahead_at(self, fps: Fraction) -> float:
+        """`lookahead_s` of frames at another rate than the model's, which wait for two of its frames more."""
+        return self._streaming.lookahead_s(fps)
+
+    @property
+    def _streaming(self) -> Performer:
+        if isinstance(self._performer, Performer):
+            return self._performer
+        raise InputError(
+            "the official weights hear a recording at its mean loudness, which is known only at its end"
+            " : animate whole recordings, or stream with a model that meshtalk trained"
+        )
+
+    # --- the whole of a recording --------------------------------------------------------------------------
+
+    def animate(
+        self,
+        audio: str | Path | np.ndarray,
+        sample_rate: int | None = None,
+        *,
+        seed: int = 0,
+        **options: Unpack[Options],
+    ) -> Clip:
+        """Animate a face with speech.
+
+        Args:
+            audio: a file, or (S,) or (S, channels) samples at `sample_rate` Hz.
+            seed: of the sampling: the same seed gives the same animation.
+            options: see `Options`.
+
+        Returns:
+            A Clip with the audio at 16 kHz; frame k is at k/fps seconds.
+
+        Raises:
+            InputError: audio or options that cannot be used.
+        """
+        return self.takes(audio, sample_rate, n=1, seed=seed, **options)[0]
+
+    @on_own_threads
+    def takes(
+        self,
+        audio: str | Path | np.ndarray,
+        sample_rate: int | None = None,
+        *,
+        n: int,
+        seed: int = 0,
+        **options: Unpack[Options],
+    ) -> list[Clip]:
+        """Several takes of one line, sampled together, which costs far less than one after the other.
+
+        Args:
+            n: how many, up to MAX_TAKES; take i is what `animate` gives with seed + i.
+
+        The other arguments, the clips and errors are those of `animate`.
+        """
+        if not 1 <= n <= MAX_TAKES:
+            raise InputError(f"{n} takes came; at least one and up to {MAX_TAKES} can be made together")
+        samples = self.samples(audio, sample_rate)
+        take = self._take(range(seed, seed + n), **options)
+        lasting = samples if take.director is None else take.director.direction.lengthened(samples)
+        total = n_frames(len(lasting), SAMPLE_RATE, take.fps)
+        carried: list[np.ndarray] = []
+        done = 0
+        for motion in self._performer.run(samples, take):
+            for index in range(n):
+                values = self._values(motion[:, index], take.template)
+                if len(carried) == index:
+                    carried.append(spooled((total, *values.shape[1:]), values.dtype))
+                carried[index][done : done + len(values)] = values
+            done += len(motion)
+        assert done == total
+        recipe = self._recipe(take, len(samples))
+        clips = [
+            replace(self._clip(values, take.template, take.fps, lasting), recipe=recipe(index))
+            for index, values in enumerate(carried)
+        ]
+        person = options.get("person")
+        if person is None:
+            return clips
+        who = self._person(person)
+        return [replace(clip, subject=who.name, tint=who.tint) for clip in clips]
+
+    def _recipe(self, take: Take, n_samples: int) -> Callable[[int], Recipe]:
+        """What makes take number `index` again; those that were made together are made together again, to the last bit."""
+        directed = None if take.director is None else vars(take.director.direction)
+        settings = {
+            "meshtalk": version("meshtalk"), "model": self.checkpoint.hash, "precision": self.precision,
+            "threads": self.threads, "samples": n_samples, "seed": take.seeds[0], "n": len(take.seeds),
+            "temperature": take.temperature, "top_p": take.top_p, "argmax": take.argmax, "fps": str(take.fps),
+            "direction": None if directed is None else as_json(directed),
+        }  # fmt: skip
+        expression = None if take.expression is None else take.expression.cpu().numpy()
+        return lambda index: Recipe(settings | {"index": index}, expression)
+
+    @on_own_threads
+    def perform(self, samples: np.ndarray, **options: Unpack[Options]) -> Tensor:
+        """`animate` before motion becomes a clip: (S,) at 16 kHz → (T,n_motion) mm."""
+        return torch.cat(list(self._performer.run(samples, self._take([0], **options))))[:, 0]
+
+    def samples(self, audio: str | Path | np.ndarray, sample_rate: int | None) -> np.ndarray:
+        """(S,) mono 16 kHz samples of what `animate` takes for audio."""
+        if isinstance(audio, (str, Path)):
+            return read_audio(audio)[0]
+        if sample_rate is None:
+            raise InputError("samples came without their rate : pass sample_rate in Hz")
+        return to_mono(audio, sample_rate)
+
+    @on_own_threads
+    def clip_of(self, motion: Tensor, template: np.ndarray, fps: Fraction, samples: np.ndarray) -> Clip:
+        """A Clip of (T,n_motion) motion with (S,) samples at 16 kHz; blendshape weights where the geometry has them."""
+        return self._clip(self._values(motion, template), template, fps, samples)
+
+    def _values(self, motion: Tensor, template: np.ndarray) -> np.ndarray:
+        """What a clip stores of (t,n_motion): (t,V,3) displacements or (t,S) weights."""
+        if isinstance(self.geometry, DenseGeometry):
+            return self.geometry.to_displacement(motion, torch.from_numpy(template).to(motion.device)).cpu().numpy()
+        return motion.cpu().numpy() if self.checkpoint.mix is None else self.shape_weights(motion)
+
+    def _clip(self, values: np.ndarray, template: np.ndarray, fps: Fraction, samples: np.ndarray) -> Clip:
+        common = {
+            "topology": self.topology,
+            "template": template,
+            "fps": fps,
+            "audio": samples,
+            "sample_rate": SAMPLE_RATE,
+        }
+        if isinstance(self.geometry, DenseGeometry):
+            return Clip(displacement=values, **common)
+        if self.checkpoint.mix is not None:
+            return Clip(weights=values, basis=self.topology.shapes, basis_names=self.topology.shape_names, **common)
+        basis = self.geometry.basis.cpu().numpy().reshape(self.geometry.n_motion, -1, 3) / MM
+        names = tuple(f"component_{i:02d}" for i in range(len(basis)))
+        return Clip(weights=values, basis=basis, basis_names=names, **common)
+
+    # --- piece by piece -------------------------------------------------------------------------------------
+
+    @on_own_threads
+    def start(self, *, seed: int = 0, **options: Unpack[Options]) -> AnimatorState:
+        """State before the first sample; arguments as in `animate`."""
+        return self._streaming.start(self._take([seed], **options))
+
+    def waits_s(self, state: AnimatorState) -> float:
+        """`lookahead_at` of a performance under way, with what its direction waits for."""
+        director = state.take.director
+        delay = 0 if director is None else director.delay
+        return self.lookahead_at(state.take.fps) + float(delay / self.config.fps)
+
+    def step(self, samples: np.ndarray, state: AnimatorState) -> tuple[np.ndarray, AnimatorState]:
+        """Take (n,) new mono 16 kHz samples, n ≥ 0; give the frames that became certain.
+
+        Returns:
+            ((t,V,3) metres, new state)
+
+        Raises:
+            InputError: samples that are not finite.
+        """
+        motion, state = self.advance(samples, state)
+        return self.vertices(motion, state), state
+
+    def flush(self, state: AnimatorState) -> np.ndarray:
+        """The frames that were waiting for look-ahead: (t,V,3) metres. In all there are ceil(seconds · fps)."""
+        return self.vertices(self.finish(state), state)
+
+    @on_own_threads
+    def advance(self, samples: np.ndarray, state: AnimatorState) -> tuple[Tensor, AnimatorState]:
+        """`step` before motion becomes vertices: ((t,n_motion), new state)."""
+        motion, state = self._streaming.advance(samples, state)
+        return motion[:, 0], state
+
+    @on_own_threads
+    def finish(self, state: AnimatorState) -> Tensor:
+        """`flush` before motion becomes vertices: (t,n_motion)."""
+        return self._streaming.finish(state)[:, 0]
+
+    @on_own_threads
+    def vertices(self, motion: Tensor, state: AnimatorState) -> np.ndarray:
+        """(t,n_motion) of `advance` or `finish` → (t,V,3) metres on the performance's face."""
+        template = torch.from_numpy(state.take.template)
+        return (self.geometry.to_displacement(motion, template.to(motion.device)).cpu() + template).numpy()
+
+    @on_own_threads
+    def shape_weights(self, motion: Tensor) -> np.ndarray:
+        """(t,n_motion) of `advance` or `finish` → (t,S) weights of the topology's blendshapes (ARKit's 52 on the packaged head).
+
+        Raises:
+            InputError: the model's motion is not made of blendshapes.
+        """
+        if self.checkpoint.mix is None:
+            raise InputError(
+                "this model moves vertices, not blendshapes : use one trained on a topology with blendshapes"
+            )
+        # a basis vector is a metre of motion, a coefficient millimetres
+        mix = torch.from_numpy(self.checkpoint.mix)
+        return (motion.cpu().to(mix.dtype) @ mix / MM).numpy()
+
+    def _take(
+        self,
+        seeds: Sequence[int],
+        *,
+        template: str | Path | np.ndarray | None = None,
+        person: str | int | None = None,
+        expression: str | Path | Clip | np.ndarray | None = None,
+        strength: float | Mapping[str, float] = 1.0,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        argmax: bool = False,
+        fps: Fraction | float | int | str | None = None,
+        direction: Direction | None = None,
+    ) -> Take:
+        seeds = tuple(seeds)
+        check_sampling(temperature, top_p, seeds)
+        rate = frame_rate(fps) if fps is not None else self.config.fps
+        face = self._template(template, person)
+        if expression is not None and isinstance(self.network, Regressor):
+            raise InputError("a regressor has no expression input : use a MeshTalk model with --expression")
+        factors = check_strength(strength)
+        moves = self._expression(expression, factors) if expression is not None else None
+        director = None
+        if direction is not None and direction != Direction():
+            director = Director(direction, self.geometry, self.topology, face, seeds, self.config.fps)
+        return Take(face, seeds, float(temperature), float(top_p), bool(argmax), rate, moves, director)
+
+    # --- inputs -----------------------------------------------------------------------------------------------
+
+    @property
+    def _device(self) -> torch.device:
+        return self.network.audio.feature_mean.device
+
+    def _template(self, template: str | Path | np.ndarray | None, person: str | int | None) -> np.ndarray:
+        if template is not None and person is not None:
+            raise InputError("a template and a person came : give one of them")
+        if person is not None:
+            return self._person(person).template
+        if template is None:
+            return self.checkpoint.template
+        if isinstance(template, np.ndarray):
+            return self._upright(check_template(template, self.topology, "the template"), "the template")
+        return self._upright(read_template(template, self.topology), str(template))
+
+    def _upright(self, template: np.ndarray, name: str) -> np.ndarray:
+        """The same, if it looks where the model's motion goes. Dense geometry turns its motion instead."""
+        if isinstance(self.geometry, BasisGeometry):
+            heads = torch.from_numpy(template), torch.from_numpy(self.checkpoint.template)
+            turned_deg = Pose.between(*heads, torch.ones(len(template))).angle_deg
+            if turned_deg > TURNED_DEG:
+                raise InputError(
+                    f"{name} is turned by {turned_deg:.0f}° against the model's heads, whose motion goes along +Y up and +Z out"
+                    f" of the face; up to {TURNED_DEG:.0f}° is allowed : turn it upright, or export it with those axes"
+                )
+        return template
+
+    def _person(self, person: str | int) -> Person:
+        if load_head().topology.hash != self.topology.hash:
+            raise InputError(
+                "people belong to the packaged head, and this model has another topology : pass a template"
+            )
+        return load_head().person(person)
+
+    def _expression(self, expression: str | Path | Clip | np.ndarray, factors: Mapping[str, float]) -> Tensor:
+        """(N,n_motion) motion of an expression clip at the model's rate, region by region as strong as asked."""
+        if isinstance(expression, np.ndarray):
+            wanted = expression.ndim == 2 and expression.shape[1] == self.geometry.n_motion and len(expression) > 0
+            if not (wanted and expression.dtype.kind == "f" and np.isfinite(expression).all()):
+                raise InputError(
+                    f"an expression signal {expression.shape} of {expression.dtype} came; this model's is "
+                    f"(N, {self.geometry.n_motion}) of finite floats"
+                )
+            return torch.from_numpy(expression.astype(np.float32)).to(self._device)
+        clip = expression if isinstance(expression, Clip) else Clip.load(expression)
+        self.topology.require(clip.topology, "the expression clip")
+        if clip.n_frames == 0:
+            raise InputError("the expression clip has no frames : give at least one")
+        scale = region_scale(self.geometry, self.topology, factors)
+        rest = rest_motion(self.geometry, clip.template)
+        motion = scale(self.motion_of(clip) - rest) + rest
+        resampler = Resampler(clip.fps, self.config.fps)
+        total = max(1, int(clip.n_frames * self.config.fps / clip.fps))
+        return resampler.finish(motion, resampler.start(), total)
+
+    @on_own_threads
+    def motion_of(self, clip: Clip) -> Tensor:
+        """(T,n_motion) mm of a clip in the model's geometry, at its own rate.
+
+        Raises:
+            InputError: the motion is not finite.
+        """
+        template = torch.from_numpy(np.asarray(clip.template, np.float32)).to(self._device)
+        starts = range(0, clip.n_frames, CHUNK)
+        chunks = (torch.from_numpy(clip.displacements(start, start + CHUNK)).to(self._device) for start in starts)
+        motion = torch.cat([self.geometry.to_motion(chunk, template) for chunk in chunks])
+        if not motion.isfinite().all():
+            raise InputError("the performance holds NaN or infinite values : repair or drop those frames")
+        return motion
+
+
+def as_json(value: Any) -> Any:
+    """The same of JSON's types alone: mappings become dicts, NumPy's numbers plain ones."""
+    if isinstance(value, Mapping):
+        return {name: as_json(each) for name, each in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def load_model(
+    path: str | Path | None = None,
+    *,
+    device: str = "cpu",
+    precision: Precision = "float32",
+    threads: int | None = None,
+) -> Animator:
+    """Load a model folder, by default the one that ships with the package.
+
+    Args:
+        device: a torch device.
+        precision: of the prior's weights while sampling on a CPU: `bfloat16` is faster where they outgrow the caches.
+        threads: see `Animator`.
+
+    Raises:
+        InputError: there is no usable model at `path`, or precision or threads cannot be.
+    """
+    checkpoint = load_checkpoint(path if path is not None else asset("model"))
+    checkpoint.network.to(device)
+    return Animator(checkpoint, precision, threads)

@@ -1,0 +1,370 @@
+"""A performance under way: what is fixed when it starts, and everything that its next samples depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import TypedDict, TypeVar, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from meshtalk.audio.files import frame_hops, n_frames
+from meshtalk.audio.mel import MelFrontend, MelState
+from meshtalk.clip import Clip, exact_rate
+from meshtalk.config import HOP_RATE, SAMPLE_RATE, ModelConfig
+from meshtalk.errors import InputError
+from meshtalk.inference.direction import Direction, Director, DirectorState
+from meshtalk.model.audio_stream import Hearing, HearingState
+from meshtalk.model.fast_networks import SHORT, CompiledDecoder, CompiledEncoder
+from meshtalk.model.fast_sampler import Precision, Sampler, SamplerState
+from meshtalk.model.networks import LstmState, MeshTalk, Regressor, gumbel_noise
+from meshtalk.model.prior import Prior, PriorState
+from meshtalk.resample import WAITS_FRAMES as RESAMPLER_FRAMES
+from meshtalk.resample import Resampler, ResamplerState, Smoother
+
+CHUNK_S = 10
+"""Seconds of audio of a recording that go through the networks at a time, so that memory does not grow with it."""
+
+
+class Options(TypedDict, total=False):
+    """How a line is performed; all of it can be left out."""
+
+    template: str | Path | np.ndarray | None
+    """Mesh file or (V,3) metres of the model's topology; or"""
+    person: str | int | None
+    """name ("p00"…) or seed of one of the packaged head's people."""
+    expression: str | Path | Clip | np.ndarray | None
+    """A clip of the same topology whose upper face and emotion are mixed in (eqs. 1-3); or its (N,n_motion) signal, of a recipe."""
+    strength: float | Mapping[str, float]
+    """Factor on the expression, of all of it or region by region: 0 none of it, 1 as it is, 2 at most."""
+    temperature: float
+    """Of the sampling; below 1 is calmer."""
+    top_p: float
+    """Draw among the likeliest classes that hold this share of the probability."""
+    argmax: bool
+    """The most likely codes instead of a sample."""
+    fps: Fraction | float | int | str | None
+    """Frame rate of the result (default the model's own)."""
+    direction: Direction | None
+    """Intensity, blinks, gaze, ways in and out: see `Direction`."""
+
+
+@dataclass(frozen=True)
+class Take:
+    """What does not change during a performance of N takes, all of one sound on one face."""
+
+    template: np.ndarray
+    """(V,3) metres."""
+    seeds: tuple[int, ...]
+    """Of the sampling, one for each take."""
+    temperature: float
+    top_p: float
+    argmax: bool
+    fps: Fraction
+    expression: Tensor | None
+    """(N,n_motion) mm at the model's rate, played there and back; None lets the prior imagine the upper face."""
+    director: Director | None = None
+    """What is asked beyond that, at the model's rate."""
+
+    @property
+    def lead_out_samples(self) -> int:
+        """See `Direction.lead_out_samples`."""
+        return 0 if self.director is None else self.director.direction.lead_out_samples
+
+    def leave(self, motion: Tensor, first: int, total: int) -> Tensor:
+        """(t,N,n_motion) frames from `first` on of `total`, the last of them on their way to neutral if so asked."""
+        return motion if self.director is None else self.director.leave(motion, first, total, self.fps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActingState:
+    """All that the next frames depend on beside their sound."""
+
+    take: Take
+    encoded: list[Tensor]
+    """(N,·) the decoder's view of the template, computed once."""
+    frame: int = 0
+    """Frames made so far, at the model's rate."""
+    prior: PriorState | SamplerState | None = None
+    imagined: LstmState | None = None
+    expression: LstmState | None = None
+    decoder: LstmState | None = None
+    director: DirectorState = field(default_factory=DirectorState)
+    smoother: Tensor | None = None
+    resampler: ResamplerState = field(default_factory=lambda: ResamplerState(None, 0, 0))
+
+
+State = TypeVar("State", bound=ActingState)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnimatorState(ActingState):
+    """All that the next samples depend on. `step` returns a new one and changes none: a state can be used twice."""
+
+    n_samples: int
+    mel: MelState
+    pending_mel: np.ndarray
+    """Mel frames that no layer has seen yet: too few for another frame."""
+    n_mel: int
+    """Mel frames in all, with the silence before the first sample."""
+    hearing: HearingState
+
+
+def there_and_back(start: int, count: int, length: int) -> np.ndarray:
+    """(count,) indices of an animation of `length` frames played forwards and backwards without a seam."""
+    period = max(2 * length - 2, 1)
+    phase = np.arange(start, start + count) % period
+    return np.where(phase < length, phase, period - phase)
+
+
+def frame_rate(fps: Fraction | float | int | str) -> Fraction:
+    """A frame rate in any usual spelling, see `exact_rate`.
+
+    Raises:
+        InputError: it is none, or outside 1 to 240 frames a second.
+    """
+    try:
+        rate = exact_rate(fps)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise InputError(f"{fps!r} is no frame rate : give a number such as 25, 30, 60 or 30000/1001") from None
+    if not 1 <= rate <= 240:
+        raise InputError(f"{fps} frames a second came; 1 to 240 are allowed")
+    return rate
+
+
+def check_sampling(temperature: float, top_p: float, seeds: tuple[int, ...]) -> None:
+    """Refuse what cannot be sampled with.
+
+    Raises:
+        InputError: a temperature, top-p or seed that means nothing, or no seed at all.
+    """
+    if not (np.isfinite(temperature) and temperature > 0):
+        raise InputError(
+            f"temperature {temperature} came; a positive number is needed (argmax for the likeliest codes)"
+        )
+    if not 0 < top_p <= 1:
+        raise InputError(f"top-p {top_p} came; a share above 0 and up to 1 is needed")
+    if not seeds:
+        raise InputError("no take was asked for : ask for at least one")
+    for seed in seeds:
+        if not 0 <= seed < 2**63:
+            raise InputError(f"seed {seed} came; a whole number from 0 to 2^63 is needed")
+
+
+class Actor:
+    """The half of a network that comes after hearing: audio codes in, motion of N takes out."""
+
+    def __init__(self, network: MeshTalk | Regressor, config: ModelConfig, precision: Precision) -> None:
+        self.network, self.config = network, config
+        self.precision: Precision = precision
+        if precision not in get_args(Precision):
+            raise InputError(f"precision {precision!r} came; one of {', '.join(get_args(Precision))} is allowed")
+        if precision == "bfloat16" and self._device.type != "cpu":
+            raise InputError(f"bfloat16 sampling came with device {self._device}; it is the CPU's : use float32")
+
+    @torch.no_grad()
+    def begin(self, take: Take) -> ActingState:
+        """State before the first frame."""
+        network, takes = self.network, len(take.seeds)
+        face = network.geometry.template_input(torch.from_numpy(take.template)[None].to(self._device))
+        encoded, prior = [face], None
+        if isinstance(network, MeshTalk):
+            encoded = network.decoder.encode_template(face)
+            if take.expression is None:
+                prior = self._sampler.start(takes)
+        return ActingState(take=take, encoded=[e.expand(takes, -1) for e in encoded], prior=prior)
+
+    @torch.no_grad()
+    def act(self, code: Tensor, prior_code: Tensor, state: State) -> tuple[Tensor, State]:
+        """(1,T,A) audio codes of the next frames, for eq. 3 and for eq. 6 → ((T,N,n_motion) at the model's rate, new state)."""
+        network, take, takes = self.network, state.take, len(state.take.seeds)
+        count, code = code.shape[1], code.expand(takes, -1, -1)
+        if isinstance(network, Regressor):
+            motion = network.motion(code, state.encoded[0])
+        else:
+            if take.expression is not None:
+                index = there_and_back(state.frame, count, len(take.expression))
+                labels, state = self._fuse(take.expression[index].expand(takes, -1, -1), code, state)
+            else:
+                labels, state = self._sample(prior_code.expand(takes, -1, -1), state)
+                if network.imagines:
+                    motion, imagined = self._decode(labels, state, state.imagined)
+                    motion = network.geometry.silence_mouth(motion)  # type: ignore[operator]
+                    labels, state = self._fuse(motion, code, replace(state, imagined=imagined))
+            motion, decoder = self._decode(labels, state, state.decoder)
+            state = replace(state, decoder=decoder)
+        return motion.transpose(0, 1), replace(state, frame=state.frame + count)
+
+    def deliver(self, native: Tensor, state: State) -> tuple[Tensor, State]:
+        """(T,N,n_motion) new frames at the model's rate → (those that became certain, smoothed, at the take's rate; new state)."""
+        if state.take.director is not None:
+            native, directed = state.take.director.process(native, state.director)
+            state = replace(state, director=directed)
+        smooth, smoother = Smoother(self.config.smoothing).process(native, state.smoother)
+        motion, resampler = Resampler(self.config.fps, state.take.fps).process(smooth, state.resampler)
+        return motion, replace(state, smoother=smoother, resampler=resampler)
+
+    def deliver_last(self, native: Tensor, state: ActingState, total: int) -> Tensor:
+        """The last frames at the model's rate → all that are still owed of `total` at the take's."""
+        if state.take.director is not None:
+            native = state.take.director.finish(native, state.director)
+        smooth = Smoother(self.config.smoothing).finish(native, state.smoother)
+        return Resampler(self.config.fps, state.take.fps).finish(smooth, state.resampler, total)
+
+    def _fuse(self, motion: Tensor, code: Tensor, state: State) -> tuple[Tensor, State]:
+        """Eq. 3: (N,T,n_motion) expression signal and (N,T,A) audio codes → (N,T,H) likeliest codes."""
+        network = self.network
+        assert isinstance(network, MeshTalk)
+        normalised = network.geometry.normalise(motion)
+        if self._is_short(motion):
+            labels, after = self._encoder.labels(normalised, code, state.expression)
+        else:
+            expression, after = network.expression(normalised, state.expression)
+            labels = network.fusion(expression, code).argmax(-1)
+        return labels, replace(state, expression=after)
+
+    def _decode(self, labels: Tensor, state: ActingState, lstm: LstmState | None) -> tuple[Tensor, LstmState]:
+        """Eq. 1: (N,T,H) codes → ((N,T,n_motion) mm, new state of the decoder)."""
+        network = self.network
+        assert isinstance(network, MeshTalk)
+        if self._is_short(labels):
+            output, after = self._decoder(state.encoded, labels, lstm)
+        else:
+            output, after = network.decoder(state.encoded, network.one_hot(labels), lstm)
+        return network.geometry.denormalise(output), after
+
+    def _is_short(self, frames: Tensor) -> bool:
+        """Whether (N,T,·) is so little that compiled networks are faster."""
+        return frames.shape[0] * frames.shape[1] <= SHORT and frames.device.type == "cpu"
+
+    @cached_property
+    def _encoder(self) -> CompiledEncoder:
+        assert isinstance(self.network, MeshTalk)
+        return CompiledEncoder(self.network.expression, self.network.fusion)
+
+    @cached_property
+    def _decoder(self) -> CompiledDecoder:
+        assert isinstance(self.network, MeshTalk)
+        return CompiledDecoder(self.network.decoder)
+
+    def _sample(self, code: Tensor, state: State) -> tuple[Tensor, State]:
+        """Eq. 6: (N,T,A) audio codes → (N,T,H) codes of the next frames."""
+        take, noise = state.take, None
+        if not take.argmax:
+            shape = (code.shape[1], self.config.heads, self.config.classes)
+            noise = gumbel_noise(take.seeds, state.frame, shape).to(code.device)
+        labels, prior = self._sampler.sample(code, state.prior, noise, take.temperature, take.top_p)  # type: ignore[arg-type]
+        return labels, replace(state, prior=prior)
+
+    @cached_property
+    def _sampler(self) -> Sampler | Prior:
+        """Where codes are drawn: packed weights and fused kernels on a CPU, the network itself elsewhere."""
+        assert isinstance(self.network, MeshTalk)
+        prior = self.network.prior
+        return Sampler(prior, self.precision) if self._device.type == "cpu" else prior
+
+    @property
+    def _device(self) -> torch.device:
+        return self.network.audio.feature_mean.device
+
+
+class Performer(Actor):
+    """A network with its front end: samples in, motion of N takes out. It holds nothing of any performance."""
+
+    def __init__(self, network: MeshTalk | Regressor, config: ModelConfig, precision: Precision) -> None:
+        super().__init__(network, config, precision)
+        self._frontend = MelFrontend(config.audio.frontend)
+
+    def lookahead_s(self, fps: Fraction) -> float:
+        """See `Animator.lookahead_at`."""
+        window_s = self._frontend.spec.window / 2 / SAMPLE_RATE
+        waiting = (1 if self.config.smoothing else 0) + (RESAMPLER_FRAMES if fps != self.config.fps else 0)
+        return self.network.audio.lookahead / HOP_RATE + window_s + float(waiting / self.config.fps)
+
+    def start(self, take: Take) -> AnimatorState:
+        """State before the first sample."""
+        audio = self.network.audio
+        return AnimatorState(
+            **vars(self.begin(take)),
+            n_samples=0,
+            mel=self._frontend.start(),
+            pending_mel=self._silence(audio.reach),
+            n_mel=audio.reach,
+            hearing=self._hearing(take).start(),
+        )
+
+    @torch.no_grad()
+    def advance(self, samples: np.ndarray, state: AnimatorState) -> tuple[Tensor, AnimatorState]:
+        """(n,) new samples, n ≥ 0 → ((t,N,n_motion) frames that became certain, new state).
+
+        Raises:
+            InputError: samples that are not finite.
+        """
+        if not np.isfinite(samples).all():
+            raise InputError("audio holds samples that are NaN or infinite : repair it")
+        mel, mel_state = self._frontend.process(samples, state.mel)
+        state = replace(state, mel=mel_state, n_samples=state.n_samples + len(samples))
+        return self.deliver(*self._frames(mel, state, last_frame=None))
+
+    @torch.no_grad()
+    def finish(self, state: AnimatorState) -> Tensor:
+        """(t,N,n_motion) frames that were waiting for look-ahead, and those of the lead-out."""
+        silence = np.zeros(state.take.lead_out_samples, np.float32)
+        before, state = self.advance(silence, state) if len(silence) else (None, state)
+        mel = self._frontend.flush(state.mel, state.n_samples)
+        mel = np.concatenate([mel, self._silence(self.network.audio.lookahead)])
+        native, state = self._frames(mel, state, last_frame=n_frames(state.n_samples, SAMPLE_RATE, self.config.fps))
+        total = n_frames(state.n_samples, SAMPLE_RATE, state.take.fps)
+        motion = self.deliver_last(native, state, total)
+        motion = motion if before is None else torch.cat([before, motion])
+        return state.take.leave(motion, total - len(motion), total)
+
+    def run(self, samples: np.ndarray, take: Take) -> Iterator[Tensor]:
+        """All (t,N,n_motion) frames of a whole recording (S,), piece by piece."""
+        state = self.start(take)
+        for begin in range(0, len(samples), CHUNK_S * SAMPLE_RATE):
+            motion, state = self.advance(samples[begin : begin + CHUNK_S * SAMPLE_RATE], state)
+            yield motion
+        yield self.finish(state)
+
+    def _frames(self, mel: np.ndarray, state: AnimatorState, last_frame: int | None) -> tuple[Tensor, AnimatorState]:
+        """Mel frames → (t,N,n_motion) at the model's own rate."""
+        network, take, fps = self.network, state.take, self.config.fps
+        encoder = network.audio
+        mel, n_mel = np.concatenate([state.pending_mel, mel]), state.n_mel + len(mel)
+        ready = int(max(Fraction(n_mel - encoder.reach - encoder.lookahead) * fps / HOP_RATE, 0).__ceil__())
+        stop = ready if last_frame is None else min(ready, last_frame)
+        count = max(stop - state.frame, 0)
+        if count == 0:
+            # a small piece costs the networks as much as a larger one: they run once a frame, not once a packet
+            empty = torch.zeros(0, len(take.seeds), network.geometry.n_motion, device=self._device)
+            return empty, replace(state, pending_mel=mel, n_mel=n_mel)
+        new = torch.from_numpy(mel)[None].to(self._device)
+        hops, next_hop = frame_hops(fps, state.frame, count), int((state.frame + count) * HOP_RATE / fps)
+        listens = self._hearing(take)
+        codes, hearing = listens.read(hops, next_hop, listens.push(new, state.hearing))
+        state = replace(state, pending_mel=mel[:0], n_mel=n_mel, hearing=hearing)
+        return self.act(codes[0], codes[-1], state)
+
+    def _hearing(self, take: Take) -> Hearing:
+        """Ears of eq. 3, and of the prior if it has its own and is asked."""
+        return self._both_ears if take.expression is None else self._one_ear
+
+    @cached_property
+    def _one_ear(self) -> Hearing:
+        return Hearing(self.network.extract, [self.network.audio])
+
+    @cached_property
+    def _both_ears(self) -> Hearing:
+        network = self.network
+        if not isinstance(network, MeshTalk) or network.prior_audio is None:
+            return self._one_ear
+        return Hearing(network.extract, [network.audio, network.prior_audio])
+
+    def _silence(self, frames: int) -> np.ndarray:
+        return np.full((frames, self._frontend.n_mels), self._frontend.silence, np.float32)

@@ -1,0 +1,1 @@
+"""Measures of motion: pure functions of arrays and clips, each with its units."""

@@ -1,0 +1,1 @@
+"""Meshes: topology, the packaged head, files, units, surfaces, landmarks."""

@@ -1,0 +1,260 @@
+"""From a data set's units and axes to metres, +Y up, +Z out of the face; and the mesh that its files leave unsaid."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from meshtalk.errors import InputError
+from meshtalk.mesh.files import HEIGHT_M, read_mesh
+from meshtalk.mesh.topology import Topology
+
+UNITS_M = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001}
+_HEAD = f"a head is {HEIGHT_M[0]:.2f}-{HEIGHT_M[1]:.2f} m tall"
+
+
+@dataclass(frozen=True)
+class Space:
+    """How a data set's coordinates become ours."""
+
+    metres: float
+    """In one of its units."""
+    axes: str = "x,y,z"
+    """Its axes that become +X (the face's own left), +Y (up) and +Z (out of the face)."""
+
+    def apply(self, vertices: np.ndarray) -> np.ndarray:
+        """(…,V,3) float32 metres.
+
+        Raises:
+            InputError: `axes` is no right-handed choice of x, y and z.
+        """
+        columns, signs = parse_axes(self.axes)
+        moved = np.asarray(vertices, np.float32)
+        if self.axes == "x,y,z":
+            return moved if self.metres == 1 else moved * np.float32(self.metres)
+        return moved[..., columns] * (signs * self.metres).astype(np.float32)
+
+
+def parse_axes(text: str) -> tuple[list[int], np.ndarray]:
+    """ "x,z,-y" → ([0, 2, 1], [1, 1, -1]).
+
+    Raises:
+        InputError: not the three axes, each once with or without a minus, or a choice that mirrors the face.
+    """
+    words = [word.strip() for word in text.split(",")]
+    columns = ["xyz".find(word.removeprefix("-") or "?") for word in words]
+    if sorted(columns) != [0, 1, 2]:
+        raise InputError(
+            f"axes {text!r} came; x, y and z are needed, each once, such as x,z,-y for a mesh whose up is z"
+        )
+    signs = np.array([-1.0 if word.startswith("-") else 1.0 for word in words])
+    turned = np.eye(3)[columns] * signs[:, None]
+    if np.linalg.det(turned) < 0:
+        raise InputError(f"axes {text!r} would mirror the face : give a turn, such as x,z,-y for a mesh whose up is z")
+    return columns, signs
+
+
+def find_space(neutral: np.ndarray, unit: str | None, axes: str | None, *, default: str | None, kind: str) -> Space:
+    """Units and axes of a data set, checked by the size of a head.
+
+    Args:
+        neutral: (V,3) a neutral face of the data set, as its files have it.
+        unit: what the user says: a name of UNITS_M or metres in a unit.
+        default: the unit in which this kind of data comes; None tries those of UNITS_M.
+
+    Raises:
+        InputError: no such unit or axes, or no head of plausible size.
+    """
+    axes = axes or "x,y,z"
+    if not np.isfinite(neutral).all():
+        raise InputError(f"{kind}: the neutral face holds NaN or infinite vertices : repair it")
+    height = float(np.ptp(Space(1.0, axes).apply(neutral)[:, 1]))
+    fitting = [name for name, metres in UNITS_M.items() if HEIGHT_M[0] <= height * metres <= HEIGHT_M[1]]
+    if unit is None and default is None:
+        if not fitting:
+            raise InputError(
+                f"{kind}: the neutral face is {height:.4g} units tall; {_HEAD} : give --unit, metres in a unit"
+            )
+        return Space(UNITS_M[fitting[0]], axes)
+    name = unit or default or ""
+    metres = UNITS_M.get(name) or _number(name)
+    if not (math.isfinite(metres) and metres > 0):
+        raise InputError(f"unit {name!r} came; {', '.join(UNITS_M)} or a number of metres is needed")
+    if not HEIGHT_M[0] <= height * metres <= HEIGHT_M[1]:
+        advice = f"give --unit {fitting[0]}" if fitting else "give --unit, metres in a unit, or --axes"
+        raise InputError(
+            f"{kind}: in units of {name} the neutral face is {height * metres:.4g} m tall; {_HEAD} : {advice}"
+        )
+    return Space(metres, axes)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def check_axes(neutral: np.ndarray, topology: Topology) -> None:
+    """Where the topology names its regions: the mouth is below the upper face and in front of the head's middle.
+
+    Raises:
+        InputError: it is not, so the axes are others.
+    """
+    if not {"mouth", "upper_face"} <= set(topology.regions):
+        return
+    mouth, upper = (np.average(neutral, axis=0, weights=topology.region(name)) for name in ("mouth", "upper_face"))
+    middle = neutral.mean(0)
+    if mouth[1] >= upper[1] or mouth[2] <= middle[2]:
+        where = "above the upper face" if mouth[1] >= upper[1] else "behind the middle of the head"
+        raise InputError(f"with these axes the mouth is {where} : give --axes, such as x,z,-y for a mesh whose up is z")
+
+
+def find_topology(template: Path | None, topology: Path | None, kind: str) -> tuple[Topology, np.ndarray | None]:
+    """(triangles and regions, vertices of the template as its file has them if there is one).
+
+    Args:
+        template: mesh with the data's vertices in their order.
+        topology: `.npz` of `Topology.save`, whose regions and triangles go before the template's.
+
+    Raises:
+        InputError: neither came, they disagree, or the template has no triangles.
+    """
+    if template is None and topology is None:
+        raise InputError(
+            f"{kind} files carry no triangles : give --template FACE.ply, a mesh with the data's vertices in their order,"
+            " or --topology FACE.npz"
+        )
+    vertices, faces = read_mesh(template) if template is not None else (None, np.zeros((0, 3), np.int32))
+    if topology is not None:
+        found = Topology.load(topology)
+        if vertices is not None and len(vertices) != found.n_vertices:
+            raise InputError(
+                f"{template} has {len(vertices)} vertices, {topology} {found.n_vertices} : give those of one mesh"
+            )
+        return found, vertices
+    assert vertices is not None
+    if not len(faces):
+        raise InputError(f"{template} carries no triangles : give a .ply or .obj mesh")
+    return Topology(faces=np.asarray(faces, np.int32), n_vertices=len(vertices)), vertices
+
+
+# ------------------------------------------------------------------------------------------------ guesses
+
+
+CLEAR = 0.03
+"""Share of the mesh's longest side by which the mouth is clearly on one side of the head's middle."""
+OPEN = 0.3
+"""Length of the mean normal from which a surface looks to one side."""
+UPRIGHT = 0.5
+"""Cosine of the angle up to which a face is upright."""
+SIDEWAYS = 1.5
+"""Speech moves a mouth up and down; so many times more sideways is another axis."""
+LYING = "it may lie on its side"
+NEAR_M, FAR_M = 2e-4, 0.06
+"""The vertex that is furthest from the neutral face is between these distances from it in speech."""
+
+
+def unit_of(size: float, low_m: float, high_m: float) -> str | None:
+    """Name of the unit in which `size` is between two lengths, the first of UNITS_M; None if there is none."""
+    return next((name for name, metres in UNITS_M.items() if low_m <= size * metres <= high_m), None)
+
+
+def wrong_size(neutral: np.ndarray) -> str:
+    """What is wrong with the size of a neutral face (V,3), a guess added; empty if it is that of a head in metres."""
+    sides = np.ptp(neutral, axis=0)
+    if HEIGHT_M[0] <= sides[1] <= HEIGHT_M[1]:
+        return ""
+    unit = unit_of(float(sides.max()), *HEIGHT_M)
+    guess = {None: "", "m": f"; {LYING}"}.get(unit, f"; it looks like {unit}")
+    return f"is {sides[1]:.4g} tall, where a head is {HEIGHT_M[0]:.2f}-{HEIGHT_M[1]:.2f} m{guess}"
+
+
+def wrong_axes(neutral: np.ndarray, topology: Topology, moving: np.ndarray) -> str:
+    """What is wrong with the axes of a neutral face (V,3), with the ones it may have; empty if nothing is.
+
+    With regions, the mouth has to be below the upper face and look out of the face; without them what moves stands for the
+    mouth. Where the mouth is not clearly on one side of the head's middle, because the mesh is a mask, the side to which
+    its triangles look stands for the front.
+
+    Args:
+        moving: (3,) where the face moves, from the middle of its vertices; NaN if nothing does.
+    """
+    named = {"mouth", "upper_face"} <= set(topology.regions)
+    if named and all(np.any(topology.regions[name] > 0) for name in ("mouth", "upper_face")):
+        weights, what = topology.region("mouth"), "the mouth"
+        mouth, upper = (np.average(neutral, axis=0, weights=topology.region(name)) for name in ("mouth", "upper_face"))
+        up, front = upper - mouth, mouth - neutral.mean(0)
+    elif np.isfinite(moving).all():
+        weights, what = np.ones(len(neutral)), "what moves"
+        up, front = -moving, moving
+    else:
+        return ""
+    size = float(np.ptp(neutral, axis=0).max())
+    looks = facing(neutral, topology.faces, weights)
+    ahead = _across(front, up) if what == "the mouth" else front
+    if np.linalg.norm(looks) > OPEN and (what == "what moves" or np.linalg.norm(ahead) < CLEAR * size):
+        front = looks
+        up = up if what == "the mouth" else _across(up, looks)
+    elif what == "what moves":
+        # a closed head says only that its mouth is low and in front: which is which, its longer side tells
+        if front[1] < 0 and front[2] > -CLEAR * size and abs(front[0]) < CLEAR * size:
+            return ""
+        sides = np.ptp(neutral, axis=0)
+        sides[np.argmin(np.abs(moving))] = 0.0
+        up = -np.sign(moving) * (np.arange(3) == np.argmax(sides))
+    front = _across(front, up)
+    up, front = (vector / (np.linalg.norm(vector) + 1e-12) for vector in (up, front))
+    if up[1] > UPRIGHT and front[2] > UPRIGHT:
+        return ""
+    return f"has {what} where it should not be; its left, up and out of the face may be {guess_axes(up, front)}"
+
+
+def facing(vertices: np.ndarray, faces: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(3,) mean normal of triangles, weighted with area and (V,) weights; its length is 1 for a plane, 0 for a closed surface."""
+    if not len(faces):
+        return np.zeros(3)
+    corners = vertices[faces]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) * weights[faces].mean(1)[:, None]
+    area = float(np.linalg.norm(normals, axis=1).sum())
+    return normals.sum(0) / area if area > 0 else np.zeros(3)
+
+
+def _across(vector: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The part of a vector at right angles to another."""
+    return vector - other * (vector @ other) / (other @ other + 1e-18)
+
+
+def guess_axes(up: np.ndarray, front: np.ndarray) -> str:
+    """The axes, as `--axes` of `meshtalk corpus convert` takes them, that turn a face upright.
+
+    Args:
+        up, front: (3,) unit vectors, in the face's own axes.
+    """
+    best, found = -np.inf, ""
+    for order in itertools.permutations(range(3)):
+        for signs in itertools.product((1, -1), repeat=3):
+            turn = np.eye(3)[list(order)] * np.array(signs)[:, None]
+            score = (turn @ up)[1] + (turn @ front)[2]
+            if np.linalg.det(turn) > 0 and score > best:
+                best = score
+                words = zip(order, signs, strict=True)
+                found = ",".join(("-" if sign < 0 else "") + "xyz"[axis] for axis, sign in words)
+    return found
+
+
+def wrong_motion(far_m: float, neutral: np.ndarray) -> str:
+    """What is wrong with the size of a motion, with a guess; empty if it is that of a speaking face in metres.
+
+    Args:
+        far_m: distance of the furthest vertex from the neutral face, in the median frame.
+    """
+    if far_m <= 0.1 or not HEIGHT_M[0] <= np.ptp(neutral[:, 1]) <= HEIGHT_M[1]:
+        return ""
+    unit = unit_of(far_m, NEAR_M, FAR_M)
+    guess = f"; the motion looks like {unit}" if unit else "; another order of vertices, or a head that walks"
+    return f"vertices lie {far_m:.3g} m from the neutral face{guess}"

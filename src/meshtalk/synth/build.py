@@ -1,0 +1,280 @@
+"""The embedded corpus: voices × sentences × people × emotions, planned, spoken, articulated and written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from importlib.resources import files
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from meshtalk.clip import Phone
+from meshtalk.corpus.store import LISTENER, SPLITS, ClipInfo, Corpus, CorpusWriter
+from meshtalk.errors import InputError
+from meshtalk.files import atomic
+from meshtalk.mesh.head import load_head
+from meshtalk.parallel import in_order, pool
+from meshtalk.synth.align import RATE_HZ, SILENCE, align
+from meshtalk.synth.align import VERSION as ALIGNER_VERSION
+from meshtalk.synth.clips import FPS, make_clip
+from meshtalk.synth.clips import VERSION as MOTION_VERSION
+from meshtalk.synth.kokoro import cache_folder
+from meshtalk.synth.sentences import sentences
+from meshtalk.synth.speech import HELD_OUT, VOICES, Utterance, synthesize
+from meshtalk.synth.upper_face import EMOTIONS
+
+SPEECH_VERSION = 1
+"""Raise when voices, sentences' synthesis or alignment change: cached utterances are then made again."""
+
+SHARE = {"train": 1.0, "val": 1 / 15, "test": 1 / 9}
+"""Length of each split relative to the minutes asked for: 60 minutes of training come with 4 and 7."""
+
+HELD_OUT_SENTENCES = {"val": 0.07, "test": 0.12}
+HELD_OUT_PEOPLE = {"val": 3, "test": 5}
+NEUTRAL_SHARE = 0.28
+LISTENING_SHARE = 0.06
+"""Part of the training minutes in which nobody speaks: a face that listens rests its mouth and goes on blinking."""
+LISTENING_S = (8.0, 14.0)
+ROOM_DB = (-90.0, -50.0)
+DIGITAL_SILENCE_SHARE = 0.3
+FLITE_TURNS = 4
+"""flite's voices take this many turns for one of each other's: sharp consonants, and fifteen times as fast."""
+
+LICENCES = (
+    "speech: synthesised with Kokoro-82M (Apache-2.0) and flite (permissive), sentences MIT",
+    "head: CC0 (MakeHuman)",
+    "motion: CC0",
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Who says what, with which face and mood; everything about a clip follows from it."""
+
+    id: str
+    split: str
+    voice: str
+    sentence: str
+    person: str
+    emotion: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a build is; `str()` of it is one line."""
+
+    clips: int
+    done_s: float
+    total_s: float
+    dropped: int
+    eta_s: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.clips} clips, {self.done_s / 60:.1f} of {self.total_s / 60:.1f} min,"
+            f" {self.dropped} dropped, {self.eta_s / 60:.1f} min left"
+        )
+
+
+def rng_of(seed: int, *labels: object) -> np.random.Generator:
+    """Chance that follows from a seed and labels alone."""
+    digest = hashlib.sha256("/".join(map(str, labels)).encode()).digest()
+    return np.random.default_rng([seed, *np.frombuffer(digest[:16], "<u4").tolist()])
+
+
+@cache
+def casts(seed: int) -> dict[str, dict[str, list[str]]]:
+    """split → {"voices", "sentences", "people"}: three disjoint partitions; a voice may have several turns.
+
+    Each sentence is assigned by itself, so that a longer list leaves the others where they were.
+    """
+    held_out = {name for names in HELD_OUT.values() for name in names}
+    turns = {name: FLITE_TURNS if voice.kind == "flite" else 1 for name, voice in VOICES.items()}
+    voices = {"train": [name for name in VOICES if name not in held_out for _ in range(turns[name])]}
+    voices |= {split: list(names) for split, names in HELD_OUT.items()}
+    said: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for text in sentences():
+        chance = rng_of(seed, "sentence", text).random()
+        held = HELD_OUT_SENTENCES["val"], sum(HELD_OUT_SENTENCES.values())
+        said["val" if chance < held[0] else "test" if chance < held[1] else "train"].append(text)
+    order = [load_head().people[k].name for k in rng_of(seed, "people").permutation(len(load_head().people))]
+    n_val, n_held = HELD_OUT_PEOPLE["val"], sum(HELD_OUT_PEOPLE.values())
+    people = {"val": order[:n_val], "test": order[n_val:n_held], "train": order[n_held:]}
+    return {s: {"voices": voices[s], "sentences": said[s], "people": people[s]} for s in SPLITS}
+
+
+def performance(rng: np.random.Generator, people: Sequence[str]) -> tuple[str, str, int]:
+    """(person, emotion, seed of the motion) of a clip, drawn in this order."""
+    person = str(rng.choice(people))
+    others = [name for name in EMOTIONS if name != "neutral"]
+    emotion = "neutral" if rng.random() < NEUTRAL_SHARE else str(rng.choice(others))
+    return person, emotion, int(rng.integers(2**31))
+
+
+def jobs(split: str, seed: int) -> Iterator[Job]:
+    """The endless plan of a split: rounds in which every sentence comes once, in an order of the round's own.
+
+    A job follows from seed, split, round and sentence alone: a longer corpus begins with the clips of a
+    shorter one, and another sentence in the list does not change what the others are.
+    """
+    cast = casts(seed)[split]
+    for nth in count():
+        chances = {text: rng_of(seed, split, nth, text) for text in cast["sentences"]}
+        for text in sorted(chances, key=lambda text: chances[text].random()):
+            rng = chances[text]
+            # a voice for each round: no sentence is said twice by one voice while there are others
+            voice = cast["voices"][(int(rng_of(seed, text).integers(1000)) + 11 * nth) % len(cast["voices"])]
+            person, emotion, draw = performance(rng, cast["people"])
+            yield Job(f"{split}-{key_of(nth, text)[:10]}", split, voice, text, person, emotion, draw)
+
+
+def listening(seed: int) -> Iterator[Job]:
+    """The endless plan of training clips in which nobody speaks."""
+    people = casts(seed)["train"]["people"]
+    for nth in count():
+        rng = rng_of(seed, LISTENER, nth)
+        person, emotion = str(rng.choice(people)), str(rng.choice(list(EMOTIONS)))
+        yield Job(
+            f"train-{key_of(LISTENER, nth)[:10]}", "train", LISTENER, "", person, emotion, int(rng.integers(2**31))
+        )
+
+
+def room(seed: int) -> Utterance:
+    """Some seconds of a quiet room, or of digital silence."""
+    rng = np.random.default_rng(seed)
+    n_samples = round(rng.uniform(*LISTENING_S) * RATE_HZ)
+    level = 0.0 if rng.random() < DIGITAL_SILENCE_SHARE else 10 ** (rng.uniform(*ROOM_DB) / 20)
+    audio = (level * rng.standard_normal(n_samples)).astype(np.float32)
+    return Utterance(audio, (Phone(SILENCE, 0.0, n_samples / RATE_HZ),), "", LISTENER, "")
+
+
+@cache
+def motion_digest() -> str:
+    """Digest of the head and of the versions of the code that motion follows from."""
+    head = (files("meshtalk") / "assets" / "head.npz").read_bytes()
+    return f"{hashlib.sha256(head).hexdigest()} motion {MOTION_VERSION} aligner {ALIGNER_VERSION}"
+
+
+def key_of(*parts: object) -> str:
+    """32 hexadecimal digits that stand for `parts`."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def cached_utterance(job: Job, folder: Path) -> Utterance | None:
+    """The job's speech, from the cache in `folder` or spoken now; None where alignment failed.
+
+    Samples are the 16-bit ones of the cache in both cases, so that a clip does not depend on which it was.
+    Sound that another version of the aligner has seen is aligned again, not spoken again.
+    """
+    key = key_of(SPEECH_VERSION, job.voice, job.sentence, job.seed)
+    sound, facts = folder / f"{key}.flac", folder / f"{key}.json"
+    try:
+        known = json.loads(facts.read_text(encoding="utf-8"))
+        if known["phones"] is None:
+            return None
+        audio, sample_rate = soundfile.read(sound, dtype="float32")
+    except (OSError, ValueError, KeyError, soundfile.SoundFileError):
+        folder.mkdir(parents=True, exist_ok=True)
+        utterance = synthesize(job.voice, job.sentence, job.seed)
+        if utterance is None:
+            _write_facts(facts, None)
+            return None
+        with atomic(sound) as temporary:
+            soundfile.write(temporary, utterance.audio, utterance.sample_rate, format="FLAC", subtype="PCM_16")
+        _write_facts(facts, utterance.phones)
+        return cached_utterance(job, folder)
+    phones = tuple(Phone(str(n), float(a), float(b)) for n, a, b in known["phones"])
+    if known["aligner"] != ALIGNER_VERSION:
+        aligned = align(audio, int(sample_rate), job.sentence)
+        _write_facts(facts, aligned)
+        if aligned is None:
+            return None
+        phones = aligned
+    return Utterance(audio, phones, job.sentence, job.voice, VOICES[job.voice].sex, int(sample_rate))
+
+
+def _write_facts(path: Path, phones: Sequence[Phone] | None) -> None:
+    listed = None if phones is None else [list(phone) for phone in phones]
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps({"aligner": ALIGNER_VERSION, "phones": listed}), encoding="utf-8")
+
+
+def _make(job: Job, writer: CorpusWriter, utterances: Path) -> ClipInfo | None:
+    """One clip, written; runs in a worker process."""
+    recipe = key_of(motion_digest(), SPEECH_VERSION, asdict(job))
+    existing = writer.existing(job.id, recipe)
+    if existing is not None:
+        return existing
+    utterance = room(job.seed) if job.voice == LISTENER else cached_utterance(job, utterances)
+    if utterance is None:
+        return None
+    clip = make_clip(
+        utterance.audio,
+        utterance.sample_rate,
+        utterance.phones,
+        load_head().person(job.person),
+        emotion=job.emotion,
+        sentence=job.sentence,
+        seed=job.seed,
+    )
+    return writer.add(clip, id=job.id, split=job.split, voice=job.voice, recipe=recipe, seed=job.seed)
+
+
+def build_corpus(
+    root: str | Path,
+    *,
+    minutes: float = 60.0,
+    seed: int = 0,
+    workers: int = 2,
+    progress: Callable[[Progress], None] | None = None,
+) -> Corpus:
+    """Make the embedded corpus in folder `root`, or finish one that was interrupted.
+
+    Same seed, same corpus, whatever the number of workers. Utterances are kept in the user's cache folder, so
+    that a change of the articulation does not speak anything again.
+
+    Args:
+        minutes: of training speech; validation, test and listening come on top (SHARE, LISTENING_SHARE).
+        workers: processes, each about one core's work; 1 stays in this one.
+        progress: called after every clip.
+
+    Raises:
+        InputError: nonsense arguments, a folder that cannot be written, a missing voice, package or program.
+    """
+    if not (np.isfinite(minutes) and minutes > 0):
+        raise InputError(f"minutes is {minutes}; a number above 0 is needed")
+    processes = pool(workers)
+    writer = CorpusWriter(root, load_head().topology, FPS, LICENCES)
+    for person in load_head().people:
+        writer.add_subject(person.name, person.template)
+    utterances = cache_folder() / "utterances"
+    parts = [(jobs(split, seed), 60 * minutes * SHARE[split]) for split in ("test", "val", "train")]
+    parts.append((listening(seed), 60 * minutes * LISTENING_SHARE))
+    total_s, started_s = sum(goal_s for _, goal_s in parts), time.monotonic()
+    done: list[ClipInfo] = []
+    done_s, dropped = 0.0, 0
+    with processes as executor:
+        for plan, goal_s in parts:
+            part_s = 0.0
+            make = partial(_make, writer=writer, utterances=utterances)
+            with closing(in_order(make, plan, executor, ahead=2 * workers)) as results:
+                while part_s < goal_s:
+                    info = next(results)
+                    if info is None:
+                        dropped += 1
+                    else:
+                        done.append(info)
+                        part_s, done_s = part_s + info.duration_s, done_s + info.duration_s
+                    if progress is not None:
+                        eta_s = (time.monotonic() - started_s) * max(total_s / max(done_s, 1e-9) - 1, 0.0)
+                        progress(Progress(len(done), done_s, total_s, dropped, eta_s))
+    return writer.finish(sorted(done, key=lambda info: (SPLITS.index(info.split), info.id)))

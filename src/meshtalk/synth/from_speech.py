@@ -1,0 +1,274 @@
+"""Recordings with their words → a corpus to train on: aligned, then performed by the packaged head's people.
+
+Words decide when the mouth does what; faces, moods, blinks and gaze are drawn as the embedded corpus draws them.
+Alignment costs nearly all of the time and is kept in the cache folder, so that an interrupted run goes on, and a
+run with more recordings aligns the new ones only.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from meshtalk.audio.files import read_audio
+from meshtalk.clip import Phone
+from meshtalk.corpus.ownership import Maker
+from meshtalk.corpus.splits import ENOUGH
+from meshtalk.corpus.store import SPLITS, ClipInfo, Corpus, CorpusWriter
+from meshtalk.corpus.summary import some_of
+from meshtalk.errors import InputError
+from meshtalk.files import atomic
+from meshtalk.mesh.head import load_head
+from meshtalk.parallel import in_order, pool
+from meshtalk.synth.align import RATE_HZ, align
+from meshtalk.synth.align import VERSION as ALIGNER_VERSION
+from meshtalk.synth.build import Job, casts, key_of, motion_digest, performance, rng_of
+from meshtalk.synth.clips import FPS, make_clip
+from meshtalk.synth.kokoro import cache_folder
+from meshtalk.synth.recordings import Folder, Spoken, read_folder, splits_of
+
+MAKER = Maker("speech.json")
+NOT_FOUND = "its words were not found in the sound"
+LICENCES = ("audio: as the recordings", "head: CC0 (MakeHuman)", "motion: CC0")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far it is; `str()` of it is one line."""
+
+    doing: str
+    done: int
+    total: int
+    dropped: int
+    eta_s: float
+
+    def __str__(self) -> str:
+        return f"{self.doing} {self.done}/{self.total}, {self.dropped} dropped, {self.eta_s / 60:.1f} min left"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of the recordings; the corpus keeps it as speech.json, and `str()` of it is for reading."""
+
+    clips: int
+    seconds: float
+    splits: dict[str, dict[str, float]]
+    """Split → {"clips", "seconds", "speakers"}."""
+    dropped: dict[str, str]
+    """Recording → why."""
+    unknown_words: dict[str, int]
+    """Word that the dictionary does not have → in how many recordings."""
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.clips} clips, {self.seconds:.1f} s; {len(self.dropped)} recordings dropped"]
+        for name, part in self.splits.items():
+            lines.append(
+                f"  {name:5} {part['clips']:6.0f} clips {part['seconds']:9.1f} s {part['speakers']:4.0f} speakers"
+            )
+        lines += [f"  {note}" for note in self.notes]
+        kinds: dict[str, list[str]] = {}
+        for name, why in self.dropped.items():
+            kinds.setdefault(why.split(":")[0], []).append(name)
+        lines += [f"  dropped {len(names)} ({kind}): {some_of(names)}" for kind, names in kinds.items()]
+        if self.unknown_words:
+            lines.append(f"  unknown words: {some_of([f'{word} ({n})' for word, n in self.unknown_words.items()])}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A recording after alignment."""
+
+    spoken: Spoken
+    content: str
+    """sha256 of the sound file."""
+    why: str = ""
+    """It cannot be used; empty if it can."""
+
+
+def corpus_from_speech(
+    source: str | Path,
+    root: str | Path,
+    *,
+    seed: int = 0,
+    workers: int = 2,
+    progress: Callable[[Progress], None] | None = None,
+) -> tuple[Corpus, Report]:
+    """Make a corpus in folder `root` of the recordings in folder `source`, or go on with an interrupted one.
+
+    Same recordings and seed, same corpus, whatever the number of workers. Splits share no person, and no speaker if
+    there are three; see `splits_of`. Nothing is written in `root` before all recordings are aligned.
+
+    Args:
+        source: see `read_folder`.
+        workers: processes, each about one core's work; 1 stays in this one.
+        progress: called after every recording.
+
+    Raises:
+        InputError: see `read_folder`; a folder that is another corpus or cannot be written, or not one recording
+            that can be used.
+    """
+    source, root = Path(source), Path(root)
+    if seed < 0:
+        raise InputError(f"seed is {seed}; 0 or more is needed")
+    processes = pool(workers)
+    folder = read_folder(source)
+    MAKER.check(root, [source])
+    dropped = dict(folder.dropped)
+    aligned, cache = [], cache_folder() / "alignments"
+    try:
+        with processes as executor:
+            with closing(in_order(partial(_hear, cache=cache), folder.recordings, executor, 2 * workers)) as results:
+                for heard in _followed("aligned", results, len(folder.recordings), dropped, progress):
+                    if heard.why:
+                        dropped[heard.spoken.path.relative_to(source).as_posix()] = heard.why
+                    else:
+                        aligned.append(heard)
+            if not aligned:
+                why, count = Counter(why.split(":")[0] for why in dropped.values()).most_common(1)[0]
+                example = next(f"{name}: {told}" for name, told in dropped.items() if told.startswith(why))
+                raise InputError(f"none of {len(dropped)} recordings can be used; {count} because {why} ({example})")
+            MAKER.begin(root)
+            writer = CorpusWriter(root, load_head().topology, FPS, LICENCES)
+            plan = _planned(aligned, seed)
+            make = partial(_make, writer=writer, cache=cache)
+            with closing(in_order(make, plan, executor, 2 * workers)) as made:
+                infos = list(_followed("performed", made, len(plan), dropped, progress))
+    except BrokenProcessPool:
+        raise InputError(
+            "a worker process was killed, perhaps for want of memory : run again with --workers 1"
+        ) from None
+    corpus = writer.finish(infos)
+    report = _report(corpus, folder, dropped)
+    MAKER.tell(root, asdict(report))
+    return corpus, report
+
+
+def _followed(
+    doing: str, results: Iterable, total: int, dropped: dict[str, str], progress: Callable[[Progress], None] | None
+) -> Iterable:
+    started_s = time.monotonic()
+    for done, result in enumerate(results, 1):
+        yield result
+        if progress is not None:
+            eta_s = (time.monotonic() - started_s) * (total / done - 1)
+            progress(Progress(doing, done, total, len(dropped), eta_s))
+
+
+def _hear(spoken: Spoken, cache: Path) -> Heard:
+    """Align one recording unless the cache knows the answer; runs in a worker process."""
+    try:
+        content = sha256(spoken.path.read_bytes()).hexdigest()
+        phones = _phones(spoken, content, cache)
+    except InputError as error:
+        return Heard(spoken, "", f"unreadable sound: {error}")
+    except OSError as error:
+        return Heard(spoken, "", f"unreadable sound: {error.strerror}")
+    return Heard(spoken, content, "" if phones else NOT_FOUND)
+
+
+def _phones(spoken: Spoken, content: str, cache: Path) -> tuple[Phone, ...]:
+    """Phones of a recording, from the cache or aligned now; none where alignment failed.
+
+    Raises:
+        InputError: unreadable or too short a sound.
+    """
+    facts = cache / f"{key_of(ALIGNER_VERSION, content, spoken.text)}.json"
+    try:
+        return tuple(Phone(str(n), float(a), float(b)) for n, a, b in json.loads(facts.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        pass
+    audio, _ = _sound(spoken.path)
+    found = align(audio, RATE_HZ, spoken.text) or ()
+    cache.mkdir(parents=True, exist_ok=True)
+    with atomic(facts) as temporary:
+        temporary.write_text(json.dumps([list(phone) for phone in found]), encoding="utf-8")
+    return found
+
+
+def _sound(path: Path) -> tuple[np.ndarray, str]:
+    """((S,) float32 mono at 16 kHz, a note if the file is damaged).
+
+    Raises:
+        InputError: see `read_audio`.
+    """
+    with warnings.catch_warnings(record=True) as damage:
+        warnings.simplefilter("always")
+        audio, _ = read_audio(path, RATE_HZ)
+    return audio, "its sound is damaged or cut off" if damage else ""
+
+
+def _planned(aligned: Sequence[Heard], seed: int) -> list[tuple[Job, Heard]]:
+    """Who performs what, in the manifest's order; a job follows from seed, name and split alone."""
+    splits = splits_of([heard.spoken for heard in aligned])
+    plan = []
+    for heard in aligned:
+        spoken, split = heard.spoken, splits[heard.spoken.id]
+        drawn = performance(rng_of(seed, "from-speech", spoken.id), casts(seed)[split]["people"])
+        plan.append((Job(spoken.id, split, spoken.speaker, spoken.text, *drawn), heard))
+    return sorted(plan, key=lambda pair: (SPLITS.index(pair[0].split), pair[0].id))
+
+
+def _make(planned: tuple[Job, Heard], writer: CorpusWriter, cache: Path) -> ClipInfo:
+    """One clip, written unless it is there; runs in a worker process.
+
+    Raises:
+        InputError: the corpus cannot be written, or the sound has gone since it was aligned.
+    """
+    job, heard = planned
+    recipe = key_of(motion_digest(), heard.content, asdict(job))
+    existing = writer.existing(job.id, recipe)
+    if existing is not None:
+        return existing
+    audio, note = _sound(heard.spoken.path)
+    clip = make_clip(
+        audio,
+        RATE_HZ,
+        _phones(heard.spoken, heard.content, cache),
+        load_head().person(job.person),
+        emotion=job.emotion,
+        sentence=job.sentence,
+        seed=job.seed,
+    )
+    try:
+        return writer.add(clip, id=job.id, split=job.split, voice=job.voice, recipe=recipe, seed=job.seed, note=note)
+    except OSError as error:
+        raise InputError(f"cannot write into {writer.root} ({error.strerror}) : make room and run again") from None
+
+
+def _report(corpus: Corpus, folder: Folder, dropped: dict[str, str]) -> Report:
+    parts = {}
+    for split in SPLITS:
+        infos = corpus.split(split)
+        seconds = round(sum(info.duration_s for info in infos), 3)
+        parts[split] = {"clips": len(infos), "seconds": seconds, "speakers": len({info.voice for info in infos})}
+    notes = []
+    if len(corpus.clips) < ENOUGH:
+        notes.append(f"training needs val clips too, which it gets from {ENOUGH} usable recordings on")
+    elif len({info.voice for info in corpus.clips}) < ENOUGH:
+        notes.append(f"fewer than {ENOUGH} speakers: splits are by recording and share voices")
+    trained = {info.sentence for info in corpus.split("train")}
+    shared = sum(info.sentence in trained for info in corpus.clips if info.split != "train")
+    if shared:
+        notes.append(f"{shared} clips of val and test have words that training has too")
+    notes += [f"{info.id}: {info.note}" for info in corpus.clips if info.note]
+    return Report(
+        clips=len(corpus.clips),
+        seconds=round(sum(info.duration_s for info in corpus.clips), 3),
+        splits=parts,
+        dropped=dropped,
+        unknown_words=dict(folder.unknown_words),
+        notes=tuple(notes),
+    )

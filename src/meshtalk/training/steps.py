@@ -1,0 +1,273 @@
+"""The three steps of training as step functions: audio regression, stage 1 (eqs. 1-5), stage 2 (eq. 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from meshtalk.config import LossConfig, TrainConfig
+from meshtalk.model.networks import MeshTalk, Regressor, gumbel_softmax
+from meshtalk.training import losses
+from meshtalk.training.data import Batch, WindowData
+from meshtalk.training.loop import Step
+from meshtalk.training.rng import WholeDraws
+from meshtalk.training.validation import clip_labels
+
+if TYPE_CHECKING:
+    from lightning_fabric.fabric import Fabric
+
+EVENT_MM = 0.25
+"""Lids that move so far in a frame (root mean square) are blinking; beside a blink they stay under a third of it."""
+
+
+class Losses:
+    """The terms of `losses` bound to a geometry and their weights."""
+
+    def __init__(self, model: MeshTalk | Regressor, config: LossConfig) -> None:
+        self.geometry, self.config = model.geometry, config
+
+    def region(self, error: Tensor, region: str) -> Tensor:
+        weight = self.config.upper_face if region == "upper_face" else 1.0
+        return weight * self.geometry.region_error(error, region, self.config.norm)
+
+    def details(
+        self, output: Tensor, truth: Tensor, regions: tuple[str, ...] = ("mouth", "upper_face")
+    ) -> dict[str, Tensor]:
+        """The weighted small terms that any output of the true mouth should satisfy."""
+        terms = {}
+        if self.config.opening and self.geometry.has_opening:
+            terms["opening"] = self.config.opening * losses.opening(output, truth, self.geometry.opening)
+        if self.config.velocity:
+            terms["velocity"] = self.config.velocity * losses.velocity(output, truth, self.region, regions)
+        return terms
+
+
+class Regression:
+    """Audio → motion: the mouth follows; the upper face, which audio does not tell, ends at its mean."""
+
+    def __init__(self, model: Regressor, data: WindowData, train: TrainConfig) -> None:
+        self.model, self.data, self.train = model, data, train
+
+    def read(self, step: Step) -> Batch:
+        """A part of a batch."""
+        size, frames = self.train.regression.batch, self.train.regression.frames
+        return self.data.take(self.data.draw(step.rng, size, frames), step.part.rows(size))
+
+    def __call__(self, step: Step, read: Batch) -> dict[str, Tensor]:
+        model, size = self.model, self.train.regression.batch
+        batch = to_device(read, model.output.weight)
+        with WholeDraws(step.part.rows(size), size):
+            output = model(batch.features, batch.hops, batch.template)
+        with full_precision(output):
+            bound = Losses(model, self.train.loss)
+            terms = {"reconstruction": losses.reconstruction(output, batch.motion, bound.region)}
+            terms |= bound.details(output, batch.motion)
+            return {"loss": total(terms), **terms}
+
+
+@dataclass
+class Swapped:
+    """A part of a batch, and the windows that its rows are swapped with."""
+
+    read: np.ndarray
+    """(R,) which rows of the whole batch were read, in order: `rows` and `partners`."""
+    rows: np.ndarray
+    """(B,) which rows are this part's: some in sequence."""
+    partners: np.ndarray
+    """(B,) with which row each of them is swapped."""
+    batch: Batch
+    """Of R windows."""
+
+
+class Stage1:
+    """Autoencoder with cross-modality (eqs. 1-5): a batch decoded with true, other and true signals, and with what it will meet.
+
+    Where inference gives the encoder expressions whose mouth is silenced (`PriorConfig.imagines_expression`), a fourth decoding
+    has to make the true mouth and the foreign upper face of such a one: nothing else asks for either.
+    """
+
+    def __init__(self, model: MeshTalk, data: WindowData, train: TrainConfig) -> None:
+        self.model, self.data, self.train = model, data, train
+
+    def read(self, step: Step) -> Swapped:
+        """A part of a batch; it also holds, and encodes, the windows that its rows are swapped with."""
+        size = self.train.stage1.batch
+        draw = self.data.draw(step.rng, size, self.train.stage1.frames)
+        partners = losses.swap_partners(torch.from_numpy(draw.clips), int(step.rng.integers(size))).numpy()
+        rows = step.part.rows(size)
+        read = np.union1d(rows, partners[rows])
+        return Swapped(read, rows, partners[rows], self.data.take(draw, read))
+
+    def __call__(self, step: Step, read: Swapped) -> dict[str, Tensor]:
+        model, train, size = self.model, self.train, self.train.stage1.batch
+        batch = to_device(read.batch, model.decoder.vertex_bias)
+        first = int(read.read.searchsorted(read.rows[0]))
+        mine = slice(first, first + len(read.rows))
+        other = torch.from_numpy(read.read.searchsorted(read.partners)).to(batch.motion.device)
+        with WholeDraws(read.read, size):
+            audio = model.audio.at(batch.features, batch.hops)
+        truth, foreign, own = batch.motion[mine], batch.motion[other], audio[mine]
+        signals, sounds = [batch.motion], [own, own, audio[other]]
+        if model.imagines:
+            with full_precision(truth):
+                signals.append(model.geometry.silence_mouth(foreign))  # type: ignore[operator]
+            sounds.append(own)
+        encoded = model.expression(model.geometry.normalise(torch.cat(signals)))[0]
+        expressions, imagined = encoded[: len(read.read)], encoded[len(read.read) :]
+        expression = expressions[mine]
+        mixed = torch.cat([expression, expressions[other], expression, imagined])
+        tau = train.tau_start * (train.tau_end / train.tau_start) ** step.progress
+        with WholeDraws(read.rows, size, blocks=len(sounds)):
+            codes, _ = gumbel_softmax(model.fusion(mixed, torch.cat(sounds)), tau)
+        decoded = model.decode(batch.template[mine].repeat(len(sounds), 1), codes)
+        with full_precision(truth):
+            terms = stage1_terms(Losses(model, train.loss), decoded.split(len(read.rows)), truth, foreign)
+            return {"loss": total(terms), **terms}
+
+
+def stage1_terms(bound: Losses, decoded: Sequence[Tensor], truth: Tensor, foreign: Tensor) -> dict[str, Tensor]:
+    """Weighted terms of stage 1.
+
+    Args:
+        decoded: (B,T,n_motion) with both true signals, with true audio and another expression, with true expression and
+            another audio and, where the model imagines, with true audio and the other's expression of a silenced mouth; mm.
+        truth: (B,T,n_motion) what is to come out, and `foreign`: the other's.
+
+    Returns:
+        name → scalar, mm²
+    """
+    output, from_audio, from_expression, *from_imagined = decoded
+    weights = bound.config
+    terms = {
+        "cross_modality": weights.cross_modality
+        * losses.cross_modality(from_expression, from_audio, truth, bound.region),
+        "eyelid": weights.eyelid * losses.eyelid(from_expression, truth, bound.region),
+    }
+    if weights.reconstruction:
+        terms["reconstruction"] = weights.reconstruction * losses.reconstruction(output, truth, bound.region)
+    for name, weight, region in (
+        ("whole_face", weights.whole_face, "face"), ("eyelid_points", weights.eyelid_points, "eyelids")
+    ):  # fmt: skip
+        if weight:
+            terms[name] = weight * bound.region(output - truth, region)
+    terms |= bound.details(output, truth)
+    for made in from_imagined:
+        terms["imagined"] = weights.cross_modality * (
+            bound.region(made - truth, "mouth") + bound.region(made - foreign, "upper_face")
+        )
+        terms["imagined_eyelid"] = weights.eyelid * losses.eyelid(made, foreign, bound.region)
+        terms |= {f"imagined_{name}": term for name, term in bound.details(made, truth, ("mouth",)).items()}
+    return terms
+
+
+@dataclass
+class Labelled:
+    """A part of a batch with its codes."""
+
+    batch: Batch
+    labels: Tensor
+    """(B,T,H)"""
+    usual_weight: Tensor
+    """() mean weight of a frame in the whole batch."""
+
+
+class Stage2:
+    """The prior: teacher-forced likelihood of the frozen encoder's codes, and the mouth of decoded samples."""
+
+    def __init__(self, model: MeshTalk, data: WindowData, train: TrainConfig, fabric: Fabric | None = None) -> None:
+        self.model, self.data, self.train = model, data, train
+        self.labels = all_labels(model, data, fabric)
+
+    def read(self, step: Step) -> Labelled:
+        """A part of a batch and, to weigh its events, the motion of all of it."""
+        size, frames = self.train.stage2.batch, self.train.stage2.frames
+        draw, rows = self.data.draw(step.rng, size, frames), step.part.rows(size)
+        batch = self.data.take(draw, rows)
+        windows = zip(batch.clip_ids.tolist(), batch.starts.tolist(), strict=True)
+        labels = torch.stack([self.labels[clip][start : start + frames] for clip, start in windows]).long()
+        whole = batch.motion
+        if self.train.event_weight and len(rows) < size:
+            whole = self.data.draw_motion(draw, np.arange(size))
+        device = self.model.decoder.vertex_bias.device
+        return Labelled(batch, labels, self._event_weight(whole.to(device)).mean())
+
+    def __call__(self, step: Step, read: Labelled) -> dict[str, Tensor]:
+        model, train = self.model, self.train
+        model.eval()  # the encoders and the decoder stay as stage 1 left them; only the prior's side has dropout
+        model.prior_audio_encoder.train(model.prior_audio is not None)
+        rows, size = step.part.rows(train.stage2.batch), train.stage2.batch
+        batch = to_device(read.batch, model.decoder.vertex_bias)
+        codes = model.one_hot(read.labels.to(batch.motion.device))
+        with WholeDraws(rows, size):
+            audio = model.prior_audio_encoder.at(batch.features, batch.hops)
+            context = self._corrupt(codes, audio, step.rng, rows) if train.context_corruption else codes
+            log_probs = model.prior(context, audio)
+            sampled = gumbel_softmax(log_probs)[0] if train.mouth_weight else None
+        output = None if sampled is None else model.decode(batch.template, sampled)
+        with full_precision(batch.motion):
+            likelihood = (codes * log_probs.float()).sum((-2, -1))
+            terms = {"nll": -(self._event_weight(batch.motion) * likelihood).mean() / read.usual_weight}
+            if output is not None:
+                bound = Losses(model, train.loss)
+                mouth = bound.region(output - batch.motion, "mouth")
+                details = bound.details(output, batch.motion, ("mouth",)).values()
+                terms["mouth"] = train.mouth_weight * (mouth + sum(details))
+            return {"loss": total(terms), **terms}
+
+    def _event_weight(self, motion: Tensor) -> Tensor:
+        """(B,T) how much each frame's likelihood counts: more while lids move."""
+        if not self.train.event_weight:
+            return motion.new_ones(motion.shape[:2])
+        energy = self.model.geometry.region_energy(motion.diff(dim=1), "eyelids")
+        moving = F.pad((energy.clamp(min=0).sqrt() / EVENT_MM).clamp(max=1), (1, 0))
+        return 1 + self.train.event_weight * moving
+
+    def _corrupt(self, codes: Tensor, audio: Tensor, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
+        """Replace some codes of the context by the prior's own samples: the mistakes it will meet when it runs free."""
+        with torch.no_grad():
+            own, _ = gumbel_softmax(self.model.prior(codes, audio))
+        size = self.train.stage2.batch
+        share = torch.from_numpy(rng.random((size, 1, 1))[rows] * 2 * self.train.context_corruption).to(codes)
+        replaced = torch.from_numpy(rng.random((size, *codes.shape[1:3]))[rows]).to(codes) < share
+        return torch.where(replaced[..., None], own, codes)
+
+
+def full_precision(like: Tensor) -> AbstractContextManager[Any]:
+    """Single precision where training is mixed: millimetres are measured, not approximated."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def total(terms: dict[str, Tensor]) -> Tensor:
+    """Sum of the weighted terms."""
+    return torch.stack(list(terms.values())).sum()
+
+
+def to_device(batch: Batch, like: Tensor) -> Batch:
+    """The batch on the device of a parameter."""
+    device = like.device
+    return Batch(
+        features=batch.features.to(device),
+        hops=batch.hops,
+        motion=batch.motion.to(device),
+        template=batch.template.to(device),
+        clip_ids=batch.clip_ids.to(device),
+        starts=batch.starts,
+    )
+
+
+def all_labels(model: MeshTalk, data: WindowData, fabric: Fabric | None) -> list[Tensor]:
+    """`clip_labels` of all clips, shared out among processes, in as few bytes as the classes need."""
+    rank, count = (fabric.global_rank, fabric.world_size) if fabric else (0, 1)
+    kind = torch.uint8 if model.config.classes <= 256 else torch.int32
+    parts: list[Any] = [[found.to(kind) for found in clip_labels(model, data, range(rank, len(data.infos), count))]]
+    if count > 1:
+        parts = parts * count
+        torch.distributed.all_gather_object(parts, parts[rank])
+    return [parts[index % count][index // count] for index in range(len(data.infos))]

@@ -1,1 +1,0 @@
-"""The verbs of the command line that perform and edit, and the options they share."""
