@@ -299,9 +299,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="run folder of `meshtalk train`")
     parser.add_argument("corpus", type=Path)
     parser.add_argument(
-        "--strict",
-        type=Path,
-        help="run folder with the strict prior mask (of `make reproduce`: runs/reproduce/strict-0), for the likelihoods",
+        "--strict", type=Path, help="run folder with the strict prior mask, such as runs/reproduce/strict-0"
     )
     parser.add_argument("--samples", type=int, default=3, help="animations a clip (default %(default)s)")
     parser.add_argument("--limit", type=int, help="measure only so many clips of the split")

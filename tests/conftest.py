@@ -7,18 +7,17 @@ import sys
 
 # the suite runs beside other work: idle OpenMP threads must not spin
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# and several processes share the cores
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
-
-if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(1)  # the processes share the cores
 
 # every shape in these signatures is checked, for whatever is imported from here on; in production none of them is
 SHAPED = [

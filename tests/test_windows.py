@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from meshtalk.corpus import rows as clip_rows
-from meshtalk.corpus.buffers import KEPT, Rooms
-from meshtalk.corpus.rows import ClipRows
+from meshtalk.corpus.rows import KEPT, Buffers, ClipRows
 from meshtalk.corpus.store import CorpusWriter
 from meshtalk.errors import InputError
 from meshtalk.training.shards import Rows, RowStore, plan, write_shard
@@ -105,7 +104,7 @@ def test_a_file_that_is_cut_short_is_told(stored, dense_corpus):
 
 
 def test_memory_is_used_again_only_when_nobody_holds_it():
-    rooms = Rooms()
+    rooms = Buffers()
     first = rooms(2, 3)
     first.fill_(1)
     view = first[1, 1:].unsqueeze(0)

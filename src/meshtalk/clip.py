@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -202,9 +203,8 @@ class Clip:
         Args:
             look: a `meshtalk.render.Look`, camera and light of pictures and films.
         """
-        from meshtalk.export import export
-
-        return export(self, path, look)
+        # looked up when it is used, for convenience alone: a clip does not depend on what can be made of it
+        return import_module("meshtalk.export").export(self, path, look)
 
     def save_npz(self, path: str | Path) -> None:
         """Write everything into one `.npz`, without pickle; `Clip.load` is the inverse.

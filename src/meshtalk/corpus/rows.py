@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
@@ -15,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meshtalk.corpus.buffers import Rooms
 from meshtalk.corpus.store import DENSE, LINEAR, ClipInfo, Corpus
 from meshtalk.errors import InputError
 
@@ -147,7 +148,7 @@ class ClipRows:
         shapes = corpus.topology.shapes
         self._basis = None if shapes is None else shapes.reshape(len(shapes), -1)
         self._opened = lru_cache(OPEN_FILES)(self._open)
-        self._rooms = Rooms()
+        self._rooms = Buffers()
 
     def _open(self, clip_id: str, linear: bool, n_frames: int) -> tuple[OpenFile, np.dtype, int, int]:
         """(file, type, numbers a frame, where they begin)."""
@@ -222,3 +223,32 @@ class Projection:
             return clip.project(self.fields)
         assert self._of_shapes is not None
         return clip.weights.astype(np.float32) @ self._of_shapes
+
+
+# ------------------------------------------------------------------------------------------------ buffers
+
+
+KEPT = 4
+"""Buffers that are kept: for the batch that is computed, and those that are prepared meanwhile."""
+
+
+class Buffers:
+    """Hands out uninitialised float32 tensors. A large one of fresh memory costs several times what filling it does: the
+    system has to find and clear it page by page."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._rooms: list[tuple[Tensor, weakref.ref[np.ndarray]]] = []
+        """Memory, and the last view of it that was handed out, which lives as long as any tensor of it."""
+
+    def __call__(self, *shape: int) -> Tensor:
+        """A tensor that shares its memory with no other that is still there."""
+        size = math.prod(shape)
+        with self._lock:
+            fits = [place for place, (room, view) in enumerate(self._rooms) if view() is None and len(room) >= size]
+            room = self._rooms.pop(min(fits, key=lambda place: len(self._rooms[place][0])))[0] if fits else None
+            if room is None:
+                room = torch.empty(size)  # torch's memory, always aligned alike, as products may need
+            view = room.numpy()[:size]
+            self._rooms = [*self._rooms, (room, weakref.ref(view))][-KEPT:]
+            return torch.from_numpy(view).view(shape)

@@ -1,4 +1,4 @@
-"""A neutral face to animate, read from any mesh file of the model's topology."""
+"""Mesh files: a template of the model's topology, or any face in any unit and axes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.mesh.topology import Topology
 
@@ -32,10 +31,21 @@ def read_template(path: str | Path, topology: Topology) -> np.ndarray:
     """
     path = Path(path)
     if path.suffix.lower() == ".npz" and path.is_file():
-        clip = Clip.load(path)
-        topology.require(clip.topology, str(path))
-        return clip.template
+        template, own = _face_of_clip(path)
+        topology.require(own, str(path))
+        return check_template(template, topology, str(path))
     return check_template(read_mesh(path)[0], topology, str(path))
+
+
+def _face_of_clip(path: Path) -> tuple[np.ndarray, Topology]:
+    """(template, topology) of a clip; its motion and sound are not read."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = [name for name in archive.files if name.startswith("topology/")]
+            own = Topology.from_arrays({name.removeprefix("topology/"): archive[name] for name in names})
+            return archive["template"], own
+    except Exception as error:  # a damaged archive fails in many ways, and all of them mean one thing here
+        raise InputError(f"{path} is not a meshtalk clip ({type(error).__name__}: {error})") from None
 
 
 def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -76,8 +86,8 @@ def check_template(vertices: np.ndarray, topology: Topology, name: str) -> np.nd
 
 def _read(path: Path, suffix: str) -> tuple[np.ndarray, np.ndarray]:
     if suffix == ".npz":
-        clip = Clip.load(path)
-        return clip.template, clip.topology.faces
+        template, topology = _face_of_clip(path)
+        return template, topology.faces
     if suffix == ".npy":
         return np.asarray(np.load(path, allow_pickle=False)), np.zeros((0, 3), np.int32)
     if suffix == ".obj":
