@@ -60,6 +60,16 @@ def inline_features(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meshtalk.training.data.ProcessPoolExecutor", InlineExecutor)
 
 
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes fork from a server that has imported torch: each that is spawned does so for seconds."""
+    import training_rig
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # the server finds what to import by it alone
+    for module in ("meshtalk.parallel", "meshtalk.training.data"):
+        monkeypatch.setattr(f"{module}.get_context", lambda _: training_rig.FORKS)
+
+
 @pytest.fixture(scope="session")
 def rig_corpus(tmp_path_factory: pytest.TempPathFactory):
     import rig

@@ -50,6 +50,7 @@ def straight(source) -> Corpus:
     return converted("vocaset", source / "v", source / "straight", options(source))[0]
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_two_workers_make_the_same_corpus(source, straight):
     converted("vocaset", source / "v", source / "two", options(source), workers=2)
     assert contents(source / "two") == contents(straight.root)
@@ -325,7 +326,6 @@ def test_own_splits_hold_out_people_and_do_not_depend_on_order():
 # ------------------------------------------------------------------------------------------------ training
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("inline_features")
 def test_training_says_which_regions_are_missing(source, tmp_path):
     corpus, _, _ = converted("vocaset", source / "v", tmp_path / "c", replace(options(source), topology=None))
