@@ -7,8 +7,7 @@ import sys
 
 # the suite runs beside other work: idle OpenMP threads must not spin
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# and several processes share the cores
-if "PYTEST_XDIST_WORKER" in os.environ:
+if "PYTEST_XDIST_WORKER" in os.environ:  # and several processes share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +17,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
+from threadpoolctl import threadpool_limits
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    threadpool_limits(int(os.environ["OMP_NUM_THREADS"]))  # a plugin has loaded NumPy already
 
 # every shape in these signatures is checked, for whatever is imported from here on; in production none of them is
 SHAPED = [
