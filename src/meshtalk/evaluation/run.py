@@ -32,6 +32,7 @@ from meshtalk.model.checkpoint import load_checkpoint
 from meshtalk.model.phonetic_trunk import HOPS, PhoneticTrunk
 from meshtalk.parallel import WorkerDied, check_workers, one_thread
 from meshtalk.render import Look, Renderer
+from meshtalk.report_page import check_plots
 from meshtalk.resample import at_rate
 from meshtalk.synth.clips import clip_from_recording
 
@@ -249,6 +250,7 @@ def _check_drawing() -> None:
         import PIL  # noqa: F401
     except ImportError:
         raise InputError("a page with pictures needs Pillow (not installed) : pip install 'meshtalk[media]'") from None
+    check_plots()
 
 
 def _check_topology(name: str, system: Animator, corpus: Corpus) -> None:
