@@ -10,6 +10,7 @@ from evaluation_rig import TOPOLOGY, Info, LittleCorpus, LoudnessAnimator, Page,
 
 from meshtalk import evaluation as ev
 from meshtalk.audio.mel import MelFrontend
+from meshtalk.config import EvaluationConfig
 from meshtalk.errors import InputError
 from meshtalk.evaluation.page import APART_S, BESIDE, Strip, page, ranked, telling_frames
 from meshtalk.evaluation.plots import clip_plot
@@ -26,7 +27,7 @@ def reports():
         "encoder's codes": ev.Oracle(model),
         "model": model,
     }
-    found = ev.evaluate_all(systems, corpus, seed=5, data="little")
+    found = ev.evaluate_all(systems, corpus, EvaluationConfig(seed=5), data="little")
     return [replace(report, model_hash="0123456789abcdef") if report.system == "model" else report for report in found]
 
 
