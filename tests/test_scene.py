@@ -267,6 +267,16 @@ def test_pictures_of_several_materials_become_one(tmp_path):
     np.testing.assert_array_equal(topology.uv_faces, topology.faces)
 
 
+def test_plain_colours_are_no_picture(tmp_path):
+    """Who has none is drawn as ever, though a part of the scene could be mapped."""
+    made = Glb()
+    for attributes in ({"TEXCOORD_0": made.array(FACE[:, :2])}, {}):
+        made.node(mesh=made.mesh(made.array(FACE), FACES, attributes=attributes))
+    topology = read_face(made.write(tmp_path / "a.glb"), fewest=4)[1]
+    assert topology.texture_png is None
+    assert topology.uvs is None
+
+
 def test_one_picture_stays_as_it_is_and_integers_map_into_it(tmp_path):
     """gltfpack holds texture coordinates as integers, with a scale for the picture."""
     made, held = Glb(), io.BytesIO()
