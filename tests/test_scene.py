@@ -300,6 +300,21 @@ def test_painted_glbs(tmp_path):
     np.testing.assert_allclose(colours_of(made.write(tmp_path / "a.glb"), len(FACE)), colours[:, :3] / 255)
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("f 1/1 2/2 3/9", "names a texture coordinate that is not among its 2"),
+        ("vt nan 0\nf 1/1 2/2 3/3", "NaN or infinite values, first in texture coordinate 2"),
+        ("v 1 1e999 0\nf 1 2 3", "NaN or infinite values, first in vertex 3"),
+        ("f 1 2 7", "names a vertex that is not among its 3"),
+    ],
+)
+def test_objs_that_point_nowhere(tmp_path, line, says):
+    (tmp_path / "a.obj").write_text(f"v 0 0 0\nv 1 0 0\nv 0 1 1\nvt 0 0\nvt 1 0\n{line}\n")
+    with pytest.raises(InputError, match=says):
+        read_face(tmp_path / "a.obj", fewest=3)
+
+
 def test_obj_lines_of_many_hands(tmp_path):
     """A byte order mark, lines that go on, comments after numbers, and a material file without a name."""
     lines = [

@@ -166,8 +166,6 @@ class _Glb:
             uvs = self._values(attributes[name]) * moved.get("scale", (1, 1)) + moved.get("offset", (0, 0))
             uvs = np.stack([uvs[:, 0], 1 - uvs[:, 1]], 1).astype(np.float32)
             fields |= {"uvs": uvs, "uv_faces": part.faces, "picture": self._picture(info)}
-        if any(len(fields.get(rows, part.vertices)) != len(part.vertices) for rows in ("colours", "uvs")):
-            raise ValueError("it has more or fewer colours or texture coordinates than vertices")
         return fields
 
     def _picture(self, info: Mapping[str, Any]) -> bytes | None:
