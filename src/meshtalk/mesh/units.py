@@ -233,7 +233,8 @@ def guess_axes(up: np.ndarray, front: np.ndarray) -> str:
     """The axes, as `--axes` of `meshtalk corpus convert` takes them, that turn a face upright.
 
     Args:
-        up, front: (3,) unit vectors, in the face's own axes.
+        up: (3,) unit vector, in the face's own axes.
+        front: (3,) unit vector out of the face, in the same axes.
     """
     best, found = -np.inf, ""
     for order in itertools.permutations(range(3)):
