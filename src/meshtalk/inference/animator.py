@@ -21,8 +21,8 @@ from meshtalk.config import SAMPLE_RATE
 from meshtalk.errors import InputError
 from meshtalk.files import spooled
 from meshtalk.inference.direction import Direction, Director, check_strength, region_scale, rest_motion
-from meshtalk.inference.official import OfficialGenerator
 from meshtalk.inference.generator import AnimatorState, SamplingSpec, StreamingGenerator, check_sampling, frame_rate
+from meshtalk.inference.official import OfficialGenerator
 from meshtalk.mesh.files import check_template, read_template
 from meshtalk.mesh.head import Person, load_head
 from meshtalk.model.checkpoint import Checkpoint, load_checkpoint

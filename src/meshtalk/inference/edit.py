@@ -18,8 +18,8 @@ from meshtalk.config import SAMPLE_RATE
 from meshtalk.errors import InputError
 from meshtalk.inference.animator import Animator
 from meshtalk.inference.direction import Direction, Director, check_strength, region_scale, region_share, rest_motion
-from meshtalk.inference.latents import LatentAnimator
 from meshtalk.inference.generator import ping_pong
+from meshtalk.inference.latents import LatentAnimator
 from meshtalk.measures import tracks
 from meshtalk.mesh.topology import lip_opening_m
 from meshtalk.model.geometry import MM
