@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 
 @contextmanager
-def one_line() -> Iterator[Callable[[object], None]]:
+def one_line() -> Generator[Callable[[object], None]]:
     """Shows progress, each over the one before, and ends the line whatever happens."""
     width = 0
 

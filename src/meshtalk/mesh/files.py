@@ -106,7 +106,9 @@ def load_trimesh(path: Path) -> Any:
         import trimesh
     except ImportError:
         raise InputError(f'{path.name} needs trimesh : pip install "meshtalk[media]"') from None
-    return trimesh.load(path, process=False, force="mesh", maintain_order=True)
+    return trimesh.load(  # pyright: ignore[reportUnknownMemberType]
+        path, process=False, force="mesh", maintain_order=True
+    )
 
 
 def obj_fan(numbers: list[str], count: int) -> list[list[int]]:
@@ -130,7 +132,8 @@ def read_obj(text: str) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError, IndexError: a line that is no OBJ.
     """
-    vertices, faces = [], []
+    vertices: list[list[float]] = []
+    faces: list[list[int]] = []
     for fields in (line.split() for line in text.splitlines()):
         if fields and fields[0] == "v":
             vertices.append([float(x) for x in fields[1:4]])
