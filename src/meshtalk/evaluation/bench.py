@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from meshtalk.clip import Clip
+from meshtalk.config import EvaluationConfig
 from meshtalk.errors import InputError
 from meshtalk.evaluation import baselines, score
 from meshtalk.evaluation.aggregate import MEASURES, Estimate, Part, estimates, mean_part
@@ -20,6 +21,7 @@ from meshtalk.mesh.topology import ADVICE, Topology
 Progress = Callable[[int, int], None]
 """Called with (clips done, clips in all)."""
 TRAIN = "train"
+_TEST_SPLIT = EvaluationConfig()
 
 
 def references(
@@ -45,10 +47,16 @@ def references(
     return systems
 
 
-def evaluate(system: object, corpus: baselines.ClipSource, split: str = "test", **options: Any) -> Report:
-    """Measure one system; see `evaluate_all`, whose options it takes, and `name` for the table."""
-    name = options.pop("name", type(system).__name__)
-    return evaluate_all({name: system}, corpus, split, **options)[0]
+def evaluate(
+    system: object,
+    corpus: baselines.ClipSource,
+    config: EvaluationConfig = _TEST_SPLIT,
+    *,
+    name: str = "",
+    **options: Any,
+) -> Report:
+    """Measure one system, called `name` in the table; see `evaluate_all`, whose other options it takes."""
+    return evaluate_all({name or type(system).__name__: system}, corpus, config, **options)[0]
 
 
 class Measured(NamedTuple):
@@ -68,18 +76,15 @@ class Bench:
     """Systems over the clips of a split, one piece of work at a time: clips and pairs of them, in any order and process.
 
     Args:
-        systems, corpus, split, seed, samples, limit: as for `evaluate_all`.
+        systems, corpus, config: as for `evaluate_all`.
 
     Raises:
         InputError: the split is empty, or a system cannot animate.
     """
 
-    def __init__(
-        self, systems: Mapping[str, object], corpus: baselines.ClipSource, split: str, seed: int, samples: int,
-        limit: int | None,
-    ) -> None:  # fmt: skip
-        self.systems, self.corpus, self.seed, self.samples = systems, corpus, seed, samples
-        self.infos = spread(baselines.split_of(corpus, split), limit)
+    def __init__(self, systems: Mapping[str, object], corpus: baselines.ClipSource, config: EvaluationConfig) -> None:
+        self.systems, self.corpus, self.seed, self.samples = systems, corpus, config.seed, config.samples
+        self.infos = spread(baselines.split_of(corpus, config.split), config.limit)
         self._predict = {name: baselines.predictor(system) for name, system in systems.items()}
         swapping = {name: system for name, system in systems.items() if isinstance(system, baselines.Swaps)}
         self._swapping = Swapping(swapping, corpus, self.infos)
@@ -117,12 +122,9 @@ def here(bench: Bench, jobs: Sequence[Any]) -> Iterator[tuple[int, Any]]:
 def evaluate_all(
     systems: Mapping[str, object],
     corpus: baselines.ClipSource,
-    split: str = "test",
+    config: EvaluationConfig = _TEST_SPLIT,
     *,
     data: str = "corpus",
-    seed: int = 0,
-    samples: int = 1,
-    limit: int | None = None,
     progress: Progress | None = None,
     share: Share = here,
 ) -> list[Report]:
@@ -134,10 +136,8 @@ def evaluate_all(
     Args:
         systems: name for the table → system.
         corpus: anything with `.topology`, `.clips` and `.load(info)`; see `baselines.ClipSource`.
+        config: split, seed, samples and limit of it count here.
         data: the corpus's name, for the table.
-        seed: every clip and sample draws its own seed from this one.
-        samples: with 2 or more, the measures of samplers are added, from that many animations a clip.
-        limit: measure only so many clips, spread evenly over the split.
         share: who does the work, clip by clip; the reports do not depend on it.
 
     Raises:
@@ -145,7 +145,7 @@ def evaluate_all(
             or length.
     """
     check_measurable(corpus.topology)
-    bench = Bench(systems, corpus, split, seed, samples, limit)
+    bench = Bench(systems, corpus, config)
     infos, jobs = bench.infos, bench.jobs
     results: list[Any] = [None] * len(jobs)
     clips = 0
@@ -163,8 +163,8 @@ def evaluate_all(
         Report(
             system=name,
             data=data,
-            split=split,
-            seed=seed,
+            split=config.split,
+            seed=config.seed,
             n_clips=len(infos),
             seconds=seconds,
             topology_hash=corpus.topology.hash,
