@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from meshtalk.corpus.store import LINEAR, RECORD, SPLITS, ClipInfo, Corpus, Corp
 from meshtalk.corpus.summary import shared_with_train, some_of
 from meshtalk.errors import InputError
 from meshtalk.files import replaced_folder, write_json
+from meshtalk.progress import Show, followed
 
 MAKER = Maker("merge.json")
 
@@ -50,20 +51,7 @@ class Report:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far it is; `str()` of it is one line."""
-
-    done: int
-    total: int
-
-    def __str__(self) -> str:
-        return f"merged {self.done}/{self.total} clips"
-
-
-def merge(
-    sources: Sequence[str | Path], root: str | Path, *, progress: Callable[[Progress], None] | None = None
-) -> tuple[Corpus, Report]:
+def merge(sources: Sequence[str | Path], root: str | Path, *, progress: Show | None = None) -> tuple[Corpus, Report]:
     """Make one corpus in folder `root` of all clips of `sources`, or go on with an interrupted merge.
 
     Clips keep their ids, splits and labels; the id of a later source that an earlier one has gets the source's name in front,
@@ -91,10 +79,8 @@ def merge(
         MAKER.begin(root)
         writer = CorpusWriter(root, corpora[0].topology, corpora[0].fps, licences)
         copied = 0
-        for done, (corpus, was, info) in enumerate(plan.clips, 1):
+        for corpus, was, info in followed(plan.clips, len(plan.clips), "clips", progress, "merged"):
             copied += _place(corpus, was, info, writer)
-            if progress is not None:
-                progress(Progress(done, len(plan.clips)))
         infos = [info for _, _, info in plan.clips]
         merged = writer.finish(sorted(infos, key=lambda info: SPLITS.index(info.split)))
     except OSError as error:
@@ -118,7 +104,8 @@ def _fitting(corpora: Sequence[Corpus]) -> list[str]:
     Raises:
         InputError: meshes, rates or blendshapes differ.
     """
-    first, notes = corpora[0], []
+    first = corpora[0]
+    notes: list[str] = []
     for corpus in corpora[1:]:
         if corpus.topology.hash != first.topology.hash:
             raise InputError(
@@ -167,9 +154,9 @@ def _planned(corpora: Sequence[Corpus]) -> Plan:
     subjects = {name for corpus in corpora for name in corpus.subjects}
     faces: dict[str, np.ndarray] = {}
     used: dict[str, str] = {}  # id here → its source
-    clip_of: dict[tuple, str] = {}
+    clip_of: dict[tuple[str | tuple[str, str], ...], str] = {}
     for corpus in corpora:
-        name_of = {}
+        name_of: dict[str, str] = {}
         for subject in sorted({info.subject for info in corpus.clips}):
             face, name = corpus.template(subject), subject
             if subject in faces and not np.array_equal(faces[subject], face):
@@ -237,7 +224,8 @@ def _share(source: Path, target: Path) -> bool:
 
 def _overlaps(corpora: Sequence[Corpus], merged: Corpus, people: dict[str, str]) -> list[str]:
     """What the sources have in common, which a reader may not expect."""
-    notes, renamed = [], set(people)
+    notes: list[str] = []
+    renamed = set(people)
     for kind in ("subject", "voice"):
         owners = Counter(
             name

@@ -314,7 +314,8 @@ def guess_axes(up: np.ndarray, front: np.ndarray) -> str:
     """The axes, as `--axes` of `meshtalk corpus convert` takes them, that turn a face upright.
 
     Args:
-        up, front: (3,) unit vectors, in the face's own axes.
+        up: (3,) unit vector, in the face's own axes.
+        front: (3,) unit vector out of the face, in the same axes.
     """
     columns = {axes: parse_axes(axes) for axes in TURNS}
     score = {axes: signs[1] * up[rows[1]] + signs[2] * front[rows[2]] for axes, (rows, signs) in columns.items()}
