@@ -6,6 +6,7 @@ import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -113,14 +114,15 @@ def find_like(vertices: np.ndarray, reference: np.ndarray, *, numbered: bool) ->
     """
     rows = np.linspace(0, len(reference) - 1, min(len(reference), 300)).astype(int)
     wanted = np.asarray(reference[rows], np.float64)
+    tree: Any = None
+    own = vertices[rows] - vertices[rows].mean(0)
     if numbered:
-        own = vertices[rows] - vertices[rows].mean(0)
         wanted = wanted - wanted.mean(0)
     else:
-        from scipy.spatial import KDTree
+        from scipy.spatial import KDTree  # pyright: ignore[reportMissingTypeStubs]
 
         tree = KDTree(vertices)
-    far_m = {}
+    far_m: dict[Space, float] = {}
     for metres, axes in itertools.product(UNITS_M.values(), TURNS):
         columns, signs = parse_axes(axes)
         back = np.empty_like(wanted)  # where the reference lies in the file's space
