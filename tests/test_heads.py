@@ -198,7 +198,7 @@ def test_swap_by_number_and_by_region(capsys, here, tiny_model):
         (["heads", "one.npz", "-o", "map.jpg"], "ends in .png"),
         (["heads", "no.npz", "-o", "map.png"], "no clip at no.npz"),
         (["heads", "-o", "no/map.png"], "no folder"),
-        (["swap", "one.npz", "other.npz", "-o", "n.npz"], "give --heads or --region"),
+        (["swap", "one.npz", "other.npz", "-o", "n.npz"], "either --heads or --region"),
         (["swap", "one.npz", "other.npz", "-o", "n.npz", "--heads", "1", "--region", "mouth"], "one of them"),
         (["swap", "one.npz", "other.npz", "-o", "n.npz", "--heads", "7"], "0 to 2"),
         (["swap", "one.npz", "other.npz", "-o", "n.npz", "--region", "nose"], "no region 'nose'"),

@@ -120,7 +120,7 @@ def test_landmarks_are_written_drawn_and_offered_to_click(folder, tmp_path, caps
     told = json.loads(re.search(r"const data = (.*);\n", page)[1])  # type: ignore[index]
     assert told["found"] == numbers
     assert "http" not in page
-    assert "cannot write landmarks" in refused(capsys, *marks, "-o", tmp_path / "all.txt")
+    assert "landmarks must be written to" in refused(capsys, *marks, "-o", tmp_path / "all.txt")
 
 
 BAD = {
@@ -180,13 +180,13 @@ def test_what_is_no_face_gets_one_sentence(name, folder, tmp_path, capsys):
 
 def test_options_that_contradict_each_other(folder, tmp_path, capsys):
     clip, out = folder / "clip.npz", tmp_path / "out.npz"
-    assert "no mesh came" in refused(capsys, "retarget", clip, "-o", out)
-    assert "no mesh came" in refused(capsys, "retarget", clip, "--map", tmp_path / "none.map", "-o", out)
+    assert "needs a target mesh" in refused(capsys, "retarget", clip, "-o", out)
+    assert "needs a target mesh" in refused(capsys, "retarget", clip, "--map", tmp_path / "none.map", "-o", out)
     (tmp_path / "other.obj").write_text((folder / "face.obj").read_text().replace("f ", "f ", 1) + "f 1 2 3\n")
     assert "another mesh" in refused(
         capsys, "retarget", clip, "--to", tmp_path / "other.obj", "--map", folder / "face.map", "-o", out
     )
     animate = ("animate", folder / "speech.wav", "--model", folder / "model", "-o", out)
-    assert "--landmarks came without" in refused(capsys, *animate, "--landmarks", folder / "marks.json")
+    assert "--landmarks needs a --template" in refused(capsys, *animate, "--landmarks", folder / "marks.json")
     assert "no map" in refused(capsys, *animate, "--map", tmp_path / "none.map")
     assert not out.exists()

@@ -207,7 +207,7 @@ def test_the_command_makes_them(capsys, here, tiny_model):
         (["-o", "full"], "something is there already"),
         (["-o", "line.wav"], "something is there already"),
         (["-o", "nowhere/takes"], "nowhere is no folder"),
-        (["--strength", "1"], "--strength came without --expression"),
+        (["--strength", "1"], "--strength scales an expression and needs --expression"),
     ],
 )
 def test_what_is_refused_is_refused_before_the_work(capsys, here, tiny_model, monkeypatch, args, words):

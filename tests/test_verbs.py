@@ -283,7 +283,7 @@ def test_again_gives_the_same_bytes_and_says_when_not(capsys, tiny_model):
     clip = Clip.load("a.npz")
     replace(clip, weights=clip.weights + np.float32(1e-6)).save("touched.npz")
     main(["again", "touched.npz", "-o", "c.npz", "--model", str(tiny_model)])
-    assert "differs in its last digits" in capsys.readouterr().err
+    assert "differs by rounding" in capsys.readouterr().err
     assert Path("a.npz").read_bytes() == Path("c.npz").read_bytes()
     np.testing.assert_array_equal(again(load_model(tiny_model), clip).weights, clip.weights)
 
@@ -291,7 +291,7 @@ def test_again_gives_the_same_bytes_and_says_when_not(capsys, tiny_model):
 # --- what is refused ---------------------------------------------------------------------------------------------
 
 BAD_DIRECTION = {
-    "blinks and none": (["--no-blinks", "--blinks", "3"], "--no-blinks and --blinks 3 came : give one of them"),
+    "blinks and none": (["--no-blinks", "--blinks", "3"], "--no-blinks excludes --blinks, got --blinks 3. Give one of them"),
     "frozen and moved": (["--freeze", "mouth", "--intensity", "mouth=1"], "--freeze and --intensity came for mouth"),
     "no number": (["--intensity", "mouth"], "--intensity mouth came; REGION=NUMBER is needed"),
     "no region": (["--intensity", "=2"], "REGION=NUMBER"),
@@ -338,7 +338,7 @@ BAD: Mapping[str, tuple[list[str], str]] = {
     "no sound": (["redub", "acted.npz", "no.wav", "-o", "x.npz"], "no audio file"),
     "no format": (["redub", "acted.npz", "line.wav", "-o", "x.avi"], ".mp4, .glb"),
     "no device": (["redub", "acted.npz", "line.wav", "-o", "x.npz", "--device", "quantum"], "quantum"),
-    "strength of nothing": (["animate", "line.wav", "-o", "x.npz", "--strength", "1"], "came without --expression"),
+    "strength of nothing": (["animate", "line.wav", "-o", "x.npz", "--strength", "1"], "--strength scales an expression and needs --expression"),
     "no take": (["again", "no.npz", "-o", "x.npz"], "no clip at no.npz"),
     "no recipe": (["again", "acted.npz", "-o", "x.npz"], "does not tell how it was made"),
     "no format again": (["again", "acted.npz", "-o", "x"], "no suffix"),

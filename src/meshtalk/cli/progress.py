@@ -1,4 +1,4 @@
-"""Progress of long work on standard error."""
+"""A progress line on standard error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def one_line() -> Iterator[Callable[[object], None]]:
-    """Shows progress, each over the one before, and ends the line whatever happens."""
+    """A function that shows progress in one line that it overwrites; the line is ended whatever happens."""
     width = 0
 
     def show(progress: object) -> None:

@@ -1,4 +1,4 @@
-"""The verb that trains."""
+"""`meshtalk train`, `evaluate` and `import-official`: models."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def train(
     precision: str = "32",
     accumulate: int = 1,
 ) -> None:
-    """Train a model on a corpus; run the same command again to continue an interrupted training.
+    """Train a model on a corpus. Interruptible and resumable: run the same command again.
 
     With several GPUs or machines: `torchrun --nproc-per-node 4 -m meshtalk train …`, or `srun` in a SLURM script.
 
@@ -35,11 +35,11 @@ def train(
         output: run folder; the finished model is its `model` subfolder.
         preset: compact, official or paper.
         steps_factor: multiplies the steps of every stage.
-        learning_rate_factor: multiplies every learning rate: below 1 where training diverged.
-        seed: of weights and batches.
-        device: auto (cuda where there is one, else cpu), cpu, cuda or mps.
+        learning_rate_factor: multiplies every learning rate; use less than 1 after a divergence.
+        seed: of weight initialisation and batches.
+        device: auto (cuda if available, else cpu), cpu, cuda or mps.
         precision: 32, bf16-mixed, or 16-mixed (with a GPU).
-        accumulate: compute every batch in so many pieces, one after the other: less memory, the same training.
+        accumulate: gradient accumulation: split every batch into so many micro-batches; less memory, the same training.
     """
     from meshtalk.config import PRESETS
     from meshtalk.corpus.store import Corpus
@@ -50,10 +50,10 @@ def train(
     from meshtalk.training.signals import Stopped
 
     if preset not in PRESETS:
-        raise InputError(f"there is no preset {preset!r} : choose one of {', '.join(PRESETS)}")
+        raise InputError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
     for name, factor in (("steps", steps_factor), ("learning rate", learning_rate_factor)):
         if not (math.isfinite(factor) and factor > 0):
-            raise InputError(f"{name} factor {factor} came; a positive number is needed")
+            raise InputError(f"{name} factor must be positive, got {factor}. Try 0.5.")
     model_config, train_config = PRESETS[preset]
     train_config = replace(slower(quick(train_config, steps_factor), learning_rate_factor), seed=seed)
     device = device if device == "auto" else check_device(device)
@@ -86,21 +86,21 @@ def evaluate(
     workers: int = 1,
     ray: Annotated[bool, FlagCreatePairsOff] = False,
 ) -> None:
-    """Measure a model on a corpus: one table, with the truth and simple baselines beside it.
+    """Evaluate a model on a corpus, beside the ground truth and simple baselines.
 
     Args:
         model: model folder, or "-" for the packaged one.
         corpus: corpus folder.
         split: train, val or test.
-        baseline: regressor folder of a training run, to stand beside the model.
-        real: folder of real recordings with transcripts.tsv, to be measured against forced alignment too.
-        json: write all numbers to this file.
-        html: write a page to this file: the table, curves and pictures of clips, use of codes; it needs no other file.
-        samples: animations per clip; 2 or more add the measures of samplers.
-        limit: measure only so many clips, spread over the split.
-        seed: of the sampling.
-        workers: processes; the numbers do not depend on it.
-        ray: share the clips through Ray Data: on the cluster named by RAY_ADDRESS, or else on processes here.
+        baseline: regressor folder of a training run, evaluated beside the model.
+        real: folder of real recordings with transcripts.tsv, also evaluated against forced alignment.
+        json: write all results to this file.
+        html: write a self-contained page with the table, curves and pictures of clips, and code usage to this file.
+        samples: animations per clip; 2 or more add diversity measures.
+        limit: evaluate at most so many clips, spread over the split.
+        seed: random seed of the sampling.
+        workers: number of processes; results do not depend on it.
+        ray: distribute the clips with Ray Data: on the cluster of RAY_ADDRESS, or else on local processes.
     """
     from meshtalk.corpus.store import Corpus
     from meshtalk.evaluation.run import evaluate_model
@@ -112,14 +112,14 @@ def evaluate(
 
 
 def import_official(folder: Positional[Path], /, output: Output, template: Path, topology: Path | None = None) -> None:
-    """Make a model folder of the official MeshTalk weights, which you downloaded: encoder.pkl, vertex_unet.pkl, context_model.pkl.
+    """Convert the official MeshTalk weights, which you downloaded, to a model folder.
 
     Args:
-        folder: the three files' folder. Nothing in them is run.
-        output: model folder to make, for --model.
-        template: neutral mesh with the weights' vertices in their order, in millimetres or metres (.obj, .ply, .glb, .npy, .npz).
+        folder: folder of encoder.pkl, vertex_unet.pkl and context_model.pkl. No code in them is run.
+        output: model folder to create, for --model.
+        template: neutral mesh in the weights' vertex order, in millimetres or metres (.obj, .ply, .glb, .npy, .npz).
         topology: triangles and regions (.npz of Topology.save). Default: the template's triangles and no regions, which only
-            evaluate asks for.
+            evaluate needs.
     """
     from meshtalk.official.importer import import_official as run
 
