@@ -222,8 +222,8 @@ def test_rigs_that_do_not_fit(tmp_path):
     cut = folder_of(tmp_path / "cut", clip)
     (cut / "jawOpen.obj").write_text("v 0 0 0\n")
     for path, words in (
-        ("head.npz", "retarget the clip"),
-        ("head.glb", "retarget the clip"),
+        ("head.npz", "Retarget the clip"),
+        ("head.glb", "Retarget the clip"),
         ("bare.npz", "without blendshapes"),
         ("damaged.glb", "cannot be read"),
         ("empty", "0 neutral meshes"),

@@ -65,11 +65,11 @@ def test_axes_may_begin_with_a_minus(capsys, here):
     [
         (["vocalset", "voca", "c"], "choose one of vocaset, biwi, multiface, mead3d, beat"),
         (["vocaset", "nowhere", "c"], "no folder"),
-        (["vocaset", "voca", "voca/c"], "another one for the corpus"),
+        (["vocaset", "voca", "voca/c"], "must be outside its source"),
         (["biwi", "voca", "c"], "templates of"),
         (["multiface", "voca", "c"], "is no Multiface"),
         (["beat", "voca", "c"], "has no clips of kind beat"),
-        (["folder", "voca", "c"], "give --fps"),
+        (["folder", "voca", "c"], "Give --fps"),
         (["vocaset", "voca", "face.ply"], "choose another folder"),
         (["vocaset", "voca", "c", "--unit", "cm"], "0.00222 m tall"),
         (["vocaset", "voca", "c", "--fps", "1/0"], "no frame rate"),
@@ -91,7 +91,7 @@ def test_not_one_usable_clip(capsys, here):
     out, err = capsys.readouterr()
     assert (end.value.code, out) == (2, "")
     assert err.splitlines()[-1].startswith(
-        "meshtalk: none of 4 clips could be used, most often because its motion lasts"
+        "meshtalk: none of 4 clips could be used. Most frequent reason: its motion lasts"
     )
     assert files(here) == before
 

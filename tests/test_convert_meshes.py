@@ -220,7 +220,7 @@ def test_a_folder_has_to_be_told_what_it_does_not_say(tmp_path):
     root.mkdir()
     given = options(tmp_path)
     for changes, words in (
-        ({}, "give --fps"),
+        ({}, "Give --fps"),
         ({"fps": "25"}, "has no sound"),
         ({"fps": "fast"}, "no frame rate"),
         ({"fps": "25", "template": None, "topology": None}, "carry no triangles"),

@@ -126,7 +126,7 @@ def test_multiface_on_meshtalks_vertices(tmp_path, whole_mesh):
     session.segment("SEN_x", range(10, 16))
     session.finish()
     with pytest.raises(
-        InputError, match="7306 vertices, the given mesh 6172 : give the data's own mesh, or with --rows"
+        InputError, match=r"7306 vertices, the given mesh 6172\. Give the data's own mesh, or with --rows"
     ):
         convert("multiface", tmp_path / "m", tmp_path / "c", Options(template=folder / "6172.ply"), workers=1)
     given = Options(template=folder / "6172.ply", rows=folder / "rows.txt")

@@ -165,7 +165,7 @@ def test_timecodes_become_frame_numbers(folder, nominal, broadcast, first, steps
     text = "\n".join(["Timecode," + ",".join(NAMES), rows[0], *rest])
     (folder / "t.csv").write_text(text)
     if len(steps) >= 10 and np.median(steps) >= 2:
-        with pytest.raises(InputError, match="give --fps"):
+        with pytest.raises(InputError, match="Give --fps"):
             read_csv(folder / "t.csv", fps)
         return
     names, weights, index = read_csv(folder / "t.csv", fps)

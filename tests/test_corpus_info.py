@@ -47,7 +47,7 @@ def row(text: str, split: str) -> list[str]:
 
 def test_it_tells_what_is_there(here, capsys, pristine):
     out = run(capsys, "corpus", "info", "made", "--verify")
-    assert "4 clips, 0.1 minutes, 29.97 (30000/1001) frames a second" in out
+    assert "4 clips, 0.1 minutes, 29.97 (30000/1001) frames per second" in out
     assert f"{rig.TOPOLOGY.n_vertices} vertices, {len(rig.TOPOLOGY.faces)} triangles" in out
     assert rig.TOPOLOGY.hash in out
     for name in rig.TOPOLOGY.regions:

@@ -23,9 +23,9 @@ from meshtalk.evaluation import evaluate
 from meshtalk.inference import official
 from meshtalk.inference.animator import Animator
 from meshtalk.inference.direction import Direction
+from meshtalk.inference.generator import MotionGenerator
 from meshtalk.inference.latents import LatentAnimator
 from meshtalk.inference.official import OfficialGenerator
-from meshtalk.inference.generator import MotionGenerator
 from meshtalk.model.checkpoint import load_checkpoint
 from meshtalk.model.networks import gumbel_noise
 from meshtalk.official.importer import import_official

@@ -161,7 +161,7 @@ def test_the_title_is_text_and_nothing_else(page, tmp_path):
             "no frames",
         ),
         ([replace(rig.make_clip(0), valid=np.zeros(60, bool))], None, "no frames"),
-        ([replace(rig.make_clip(0), fps=Fraction(60))], None, "may differ by one frame"),
+        ([replace(rig.make_clip(0), fps=Fraction(60))], None, "must differ by at most one frame"),
     ],
 )
 def test_refusals(page, tmp_path, clips, names, words):
@@ -172,7 +172,7 @@ def test_refusals(page, tmp_path, clips, names, words):
 
 def test_a_page_too_large_for_browsers_is_refused(page, tmp_path, monkeypatch):
     monkeypatch.setattr(html_payload, "MOST_BYTES", 20_000)
-    with pytest.raises(InputError, match="write a shorter part"):
+    with pytest.raises(InputError, match="Write a shorter part"):
         write_player(tmp_path / "x.html", [rig.make_clip(0)])
     assert not (tmp_path / "x.html").exists()
 

@@ -298,13 +298,13 @@ BAD = {
     "no list": ("painted plain.ply --lips none.txt -o x.npz", "no list of vertices at none.txt"),
     "another kind": ("painted plain.ply --lips good.json -o x.npz", "good.json is no lips"),
     "another mesh": ("painted face.obj --lips all.ply -o x.npz", "96 coloured vertices of 6322"),
-    "bad axes": ("painted all.ply --axes x,y -o x.npz", "axes 'x,y' came"),
+    "bad axes": ("painted all.ply --axes x,y -o x.npz", "axes must be x, y and z, each once, got 'x,y'"),
     "nowhere": ("show none -o x.png", "no topology, clip, model or corpus at none"),
-    "no place": ("show rig.npz -o x.png", "give --mesh"),
+    "no place": ("show rig.npz -o x.png", "Give --mesh"),
     "another place": ("show rig.npz --mesh face.obj -o x.png", "face.obj has 6322 vertices, rig.npz 96"),
     "an empty folder": ("show . -o x.png", "neither a model nor a corpus"),
     "no topology": ("show words.txt -o x.png", "words.txt is not a meshtalk topology"),
-    "no picture": ("show rig.npz -o x.jpg", "ends in .png"),
+    "no picture": ("show rig.npz -o x.jpg", "must be written to .png, got x.jpg"),
 }
 
 

@@ -263,5 +263,5 @@ def test_a_damaged_map_is_said(tmp_path):
     with pytest.raises(InputError, match="there is no map"):
         load_map(tmp_path / "c.map")
     np.savez(tmp_path / "d.npz", format=np.array("meshtalk-map-1"))
-    with pytest.raises(InputError, match="another version of meshtalk : make the map again"):
+    with pytest.raises(InputError, match=r"another version of meshtalk\. Make the map again"):
         load_map((tmp_path / "d.npz").rename(tmp_path / "d.map"))

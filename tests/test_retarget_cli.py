@@ -124,23 +124,23 @@ def test_landmarks_are_written_drawn_and_offered_to_click(folder, tmp_path, caps
 
 
 BAD = {
-    "empty.obj": ("", "has nothing in it"),
+    "empty.obj": ("", "is empty"),
     "points.obj": ("v 0 0 0\nv 1 0 0\n" * 200, "points and no triangles"),
-    "few.obj": ("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "has 3 vertices on its surface"),
+    "few.obj": ("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "vertices on its surface, got 3"),
     "nan.obj": ("v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "NaN or infinite"),
     "beyond.obj": ("v 0 0 0\nf 1 2 9\n", "names a vertex that is not among"),
     "text.obj": ("v a b c\n", "cannot be read as a mesh"),
     "broken.glb": ("glTF nothing", "cannot be read as a mesh"),
     "huge.ply": (f"ply\nformat ascii 1.0\nelement vertex {10**7}\nend_header\n", f"at most {MOST:,}"),
     "points.ply": ("ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nend_header\n1\n2\n3\n", "no triangles"),
-    "empty.ply": ("", "has nothing in it"),
-    "empty.stl": ("", "has nothing in it"),
-    "empty.glb": ("", "has nothing in it"),
+    "empty.ply": ("", "is empty"),
+    "empty.stl": ("", "is empty"),
+    "empty.glb": ("", "is empty"),
     "nan.stl": (
         "solid a\nfacet normal 0 0 1\nouter loop\nvertex 0 0 nan\nvertex 1 0 0\nvertex 0 1 0\nendloop\nendfacet\nendsolid a\n",
         "NaN or infinite",
     ),
-    "face.fbx": ("", "give one of .obj"),
+    "face.fbx": ("", "must be one of .obj"),
 }
 
 

@@ -201,12 +201,12 @@ def test_the_command_makes_them(capsys, here, tiny_model):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["-n", "0"], "0 takes came; at least one and up to 64"),
-        (["-n", "65"], "65 takes came"),
-        (["-n", "-1"], "-1 takes came"),
-        (["-o", "full"], "something is there already"),
-        (["-o", "line.wav"], "something is there already"),
-        (["-o", "nowhere/takes"], "nowhere is no folder"),
+        (["-n", "0"], "n must be 1 to 64 takes, got 0"),
+        (["-n", "65"], "n must be 1 to 64 takes, got 65"),
+        (["-n", "-1"], "n must be 1 to 64 takes, got -1"),
+        (["-o", "full"], "it exists"),
+        (["-o", "line.wav"], "it exists"),
+        (["-o", "nowhere/takes"], "nowhere is not a writable folder"),
         (["--strength", "1"], "--strength scales an expression and needs --expression"),
     ],
 )

@@ -49,7 +49,7 @@ def load_rig(path: str | Path, clip: Clip) -> Topology:
     if path.suffix.lower() == ".npz" and path.is_file():
         rig = Topology.load(path)
         if rig.shapes is None:
-            raise InputError(f"{path} is a topology without blendshapes : give one with shapes, or a GLB")
+            raise InputError(f"{path} is a topology without blendshapes. Give one with shapes, or a GLB.")
         if rig.hash != clip.topology.hash:
             raise _other_mesh(path, rig.n_vertices, clip)
         return replace(clip.topology, shape_names=rig.shape_names, shapes=rig.shapes)
@@ -58,7 +58,7 @@ def load_rig(path: str | Path, clip: Clip) -> Topology:
     elif path.suffix.lower() == ".glb":
         found = _read_glb(path)
     else:
-        raise InputError(f"{path} is no rig : give a .glb with morph targets, a topology (.npz) or a folder of meshes")
+        raise InputError(f"{path} is no rig. Give a .glb with morph targets, a topology (.npz) or a folder of meshes.")
     found = _in_metres(found, path)
     rows = _rows(found, clip, path)
     shapes = np.ascontiguousarray(found.shapes[:, rows], np.float32)
@@ -67,8 +67,8 @@ def load_rig(path: str | Path, clip: Clip) -> Topology:
 
 def _other_mesh(path: Path, n_vertices: int, clip: Clip) -> InputError:
     return InputError(
-        f"{path} is a rig of another mesh ({n_vertices} vertices, the clip has {clip.topology.n_vertices}) : retarget the"
-        " clip to the rig's mesh first, or give the shapes on the clip's mesh"
+        f"{path} is a rig of another mesh ({n_vertices} vertices, the clip has {clip.topology.n_vertices}). Retarget the"
+        " clip to the rig's mesh first, or give the shapes on the clip's mesh."
     )
 
 
@@ -103,8 +103,8 @@ def _read_folder(path: Path) -> _Found:
     shapes = [file for file in meshes if file not in neutral]
     if len(neutral) != 1 or not shapes:
         raise InputError(
-            f"{path} has {len(neutral)} neutral meshes and {len(shapes)} shapes : put neutral.obj there and a mesh for each shape"
-            " under its name, such as jawOpen.obj"
+            f"{path} has {len(neutral)} neutral meshes and {len(shapes)} shapes. Put neutral.obj there and a mesh for each shape"
+            " under its name, such as jawOpen.obj."
         )
     vertices, faces = read_mesh(neutral[0])
     moves = []
@@ -112,7 +112,7 @@ def _read_folder(path: Path) -> _Found:
         moved = read_mesh(file)[0]
         if moved.shape != vertices.shape:
             raise InputError(
-                f"{file} has {len(moved)} vertices, {neutral[0].name} has {len(vertices)} : export both alike"
+                f"{file} has {len(moved)} vertices, {neutral[0].name} has {len(vertices)}. Export both alike."
             )
         moves.append(moved - vertices)
     return _Found(vertices, faces, tuple(file.stem for file in shapes), np.stack(moves))
@@ -123,7 +123,7 @@ def _read_glb(path: Path) -> _Found:
     try:
         import pygltflib
     except ImportError:
-        raise InputError(f'{path.name} needs pygltflib : pip install "meshtalk[media]"') from None
+        raise InputError(f'{path.name} needs pygltflib. Run pip install "meshtalk[media]".') from None
     if not path.is_file():
         raise InputError(f"no rig at {path}")
     try:
@@ -135,7 +135,7 @@ def _read_glb(path: Path) -> _Found:
     except Exception as error:  # a damaged file fails in many ways, and all of them mean one thing here
         raise InputError(f"{path} cannot be read as GLB ({type(error).__name__}: {error})") from None
     if not rigs:
-        raise InputError(f"{path} has no mesh with named morph targets : export it with its shape keys")
+        raise InputError(f"{path} has no mesh with named morph targets. Export it with its shape keys.")
     return max(rigs, key=lambda rig: len(rig.neutral))
 
 

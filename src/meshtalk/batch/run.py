@@ -1,4 +1,4 @@
-"""Animate recordings into a folder, in parallel; what is there already is left as it is."""
+"""Batch animation of recordings into a folder, in parallel; finished outputs are not made again."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from meshtalk.parallel import WorkerDied, check_workers, one_thread
 REPORT, LOCK = "batch.json", ".batch.lock"
 BAR = 24
 TOLD = 20
-"""Failures that the printed report tells; the file has all."""
+"""Failures that the printed report lists; the file has all."""
 MADE, KEPT, FAILED = "made", "kept", "failed"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a batch is; `str()` of it is one line."""
+    """Progress of a batch; `str()` gives one line."""
 
     done: int
     total: int
@@ -55,28 +55,28 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one recording."""
+    """Outcome of one recording."""
 
     recording: str
     status: str
-    """made, kept (it was there already) or failed."""
+    """made, kept (an output of an earlier run) or failed."""
     output: str = ""
     duration_s: float = 0.0
     """Of the animation."""
     took_s: float = 0.0
     note: str = ""
-    """Why it failed, or what was odd about it."""
+    """Reason of the failure, or note on defects."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What became of all recordings, in their order; the output folder keeps it as batch.json, and `str()` of it is for reading."""
+    """Outcomes of all recordings, in order, saved in the output folder as batch.json; `str()` formats them for people."""
 
     folder: Path
     outcomes: tuple[Outcome, ...]
     took_s: float
     settings: Mapping[str, Any]
-    """What the outputs were made with, as JSON."""
+    """Settings of the outputs, as JSON."""
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
@@ -123,11 +123,11 @@ def animate_all(
     ray: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Report:
-    """Animate every recording into `folder`, or go on with an interrupted run.
+    """Animate every recording into `folder`, or resume an interrupted run.
 
     Each output has the bytes that `Animator.animate` and `Clip.save` give with these options on one thread, whatever the number of
-    workers. It is made anew if the recording, the model, an option or the version is another than it was made with, or
-    if it is no longer there. A recording that cannot be animated is told in the report, and the others go on.
+    workers. It is made again if the recording, the model, an option or the version has changed, or if it is missing.
+    A recording that cannot be animated is listed in the report and does not stop the others.
 
     Args:
         inputs: see `find_recordings`.
@@ -137,7 +137,7 @@ def animate_all(
         options: of `Animator.animate`.
         look: camera and light of pictures and films.
         n_workers: processes, each with its own model and about one core's work.
-        ray: give the work to Ray Data, see `parallel.as_done_on_ray`.
+        ray: distribute the work with Ray Data, see `parallel.as_done_on_ray`.
         progress: called after every recording.
 
     Raises:
@@ -149,7 +149,7 @@ def animate_all(
     task = Animate(folder.resolve(), suffix, model and model.resolve(), device, seed, _absolute(options or {}), look)
     names = [output_of(recording, suffix) for recording in recordings]
     if REPORT in names:
-        raise InputError(f"{recordings[names.index(REPORT)].path} would be written to {REPORT}, the report : rename it")
+        raise InputError(f"{recordings[names.index(REPORT)].path} would be written to {REPORT}, the report. Rename it.")
     settings = _tried(task)
     made_with = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
     try:
@@ -157,9 +157,9 @@ def animate_all(
         lock = FileLock(folder / LOCK)
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(f"another batch is at work in {folder} : wait for its end, or choose another folder") from None
+        raise InputError(f"another batch is at work in {folder}. Wait for its end, or choose another folder.") from None
     except OSError as error:
-        raise InputError(f"cannot write into {folder}: {error.strerror} : choose another output") from None
+        raise InputError(f"cannot write into {folder}: {error.strerror}. Choose another output.") from None
     with lock:
         _sweep(folder)
         with closing(Ledger(folder)) as ledger:
@@ -212,7 +212,7 @@ def _absolute(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tried(task: Animate) -> dict[str, Any]:
-    """What the outputs are made with, after a moment of silence was animated and written: no option is found wrong later."""
+    """Settings of the outputs, verified by animating and writing a moment of silence, so that no option fails later."""
     animator = load_model(task.model, device=task.device)
     with tempfile.TemporaryDirectory(prefix="meshtalk-") as folder, one_thread():
         clip = animator.animate(np.zeros(1600, np.float32), 16000, seed=task.seed, **task.options)
@@ -242,11 +242,11 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot make {folder}: {error.strerror} : choose another output") from None
+        raise InputError(f"cannot create {folder}: {error.strerror}. Choose another output.") from None
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a killed run was writing; nobody else writes here now."""
+    """Remove partial files of a killed run; no other process writes here now."""
     for path in list(folder.rglob(".meshtalk-*")):
         if path.is_dir():
             shutil.rmtree(path)

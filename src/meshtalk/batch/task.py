@@ -1,4 +1,4 @@
-"""One recording → one output, in whatever process."""
+"""Animation of one recording, in any process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Made:
-    """An output is there."""
+    """A finished output."""
 
     recording_bytes: int
     recording_mtime_ns: int
@@ -43,12 +43,12 @@ class Made:
 
 
 def output_of(recording: Recording, suffix: str) -> str:
-    """Where its output is, below the output folder; a folder, of formats with a file for each frame."""
+    """Path of a recording's output in the output folder; a folder for formats with a file per frame."""
     return recording.name + suffix
 
 
 def write(clip: Clip, output: Path, look: Any) -> None:
-    """Write a clip to an `output_of`, in the place of one that was there."""
+    """Write a clip to an `output_of`, replacing an existing one."""
     if output.suffix.lower() in SEQUENCES:
         shutil.rmtree(output, ignore_errors=True)
         output = output / f"%05d{output.suffix}"
@@ -69,7 +69,7 @@ class Animate:
     look: Any
 
     def __call__(self, recording: Recording) -> Made | Failed:
-        """Write the output, whole or not at all.
+        """Write the output atomically.
 
         Raises:
             InputError: the disk is full.
@@ -88,7 +88,7 @@ class Animate:
         except Exception as error:  # files are damaged in many ways; the other recordings are none the worse for it
             if isinstance(error, OSError) and error.errno in FULL:
                 raise InputError(
-                    f"the disk of {self.folder} is full : make room, and the same command continues"
+                    f"the disk of {self.folder} is full. Free some space and run the same command again."
                 ) from None
             return Failed(f"it cannot be animated ({type(error).__name__}: {error})")
         assert stat is not None

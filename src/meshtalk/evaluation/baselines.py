@@ -103,7 +103,7 @@ def predictor(system: object) -> Predict:
     if own is not None:
         return own
     if not isinstance(system, Animator):
-        raise InputError(f"{type(system).__name__} has neither animate() nor predict() : pass an animator")
+        raise InputError(f"{type(system).__name__} has neither animate() nor predict(). Pass an animator.")
 
     def animate(_: Any, clip: Clip, seed: int) -> Clip:
         return system.animate(clip.audio, clip.sample_rate, template=clip.template, seed=seed)
@@ -232,7 +232,7 @@ def mixed(corpus: ClipSource, speech: Any, expression: Any, face: Any) -> Clip:
     said, felt = corpus.load(speech), corpus.load(expression)
     if said.weights is None or felt.weights is None or not said.basis_names:
         raise InputError(
-            f"clip {speech.id} has no named blendshape weights : this measure needs a corpus of linear clips"
+            f"clip {speech.id} has no named blendshape weights. This measure needs a corpus of linear clips."
         )
     spoken = np.array([name.startswith(SPEECH_SHAPES) for name in said.basis_names])
     ping_pong = np.concatenate([felt.weights, felt.weights[::-1]])

@@ -189,7 +189,7 @@ def check_measurable(topology: Topology) -> None:
     lacking = topology.lacks(("mouth", "upper_face", "lips"))
     if lacking or not topology.names_inner_lips:
         names = ", ".join(lacking or ["inner lips"])
-        raise InputError(f"the corpus's mesh names no {names}, which are measured : {ADVICE}")
+        raise InputError(f"the corpus's mesh names no {names}, which are measured. {ADVICE}.")
 
 
 def score_clip(samples: Sequence[Clip], true: score.Tracked, name: str) -> score.Row:

@@ -164,7 +164,7 @@ class _Measure:
 def _all_there(results: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
     for place, result in results:
         if isinstance(result, WorkerDied):
-            raise InputError(f"a clip could not be measured: {result.why} : run again with --workers 1")
+            raise InputError(f"a clip could not be measured: {result.why}. Run again with --workers 1.")
         yield place, result
 
 
@@ -248,7 +248,9 @@ def _check_drawing() -> None:
     try:
         import PIL  # noqa: F401
     except ImportError:
-        raise InputError("a page with pictures needs Pillow (not installed) : pip install 'meshtalk[media]'") from None
+        raise InputError(
+            "a page with pictures needs Pillow (not installed). Run pip install 'meshtalk[media]'."
+        ) from None
 
 
 def _check_topology(name: str, system: Animator, corpus: Corpus) -> None:
@@ -256,7 +258,7 @@ def _check_topology(name: str, system: Animator, corpus: Corpus) -> None:
     if has.hash != needed.hash:
         raise InputError(
             f"{name} moves topology {has.hash} ({has.n_vertices} vertices) and the corpus has {needed.hash} "
-            f"({needed.n_vertices} vertices) : measure a model on a corpus of its own topology"
+            f"({needed.n_vertices} vertices). Measure a model on a corpus of its own topology."
         )
 
 

@@ -58,11 +58,11 @@ def check_output(path: str | Path, look: Look | None = None) -> Path:
     path = Path(path)
     if path.suffix.lower() not in EXPORTERS:
         raise InputError(
-            f"cannot write {path}: {path.suffix or 'no suffix'} is no known format : use {', '.join(EXPORTERS)}"
+            f"cannot write {path}: {path.suffix or 'no suffix'} is no known format. Use {', '.join(EXPORTERS)}."
         )
     if look is not None and path.suffix.lower() not in DRAWN:
         raise InputError(
-            f"a camera or a light came for {path.name}; only pictures have them : leave them out, or write {', '.join(DRAWN)}"
+            f"a camera or a light came for {path.name}; only pictures have them. Leave them out, or write {', '.join(DRAWN)}."
         )
     if path.suffix.lower() in SEQUENCES:
         check_pattern(path)

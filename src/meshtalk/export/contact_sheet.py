@@ -63,7 +63,7 @@ def contact_sheet(
     try:
         from PIL import Image, ImageDraw, ImageFont
     except ImportError:
-        raise InputError("a contact sheet needs Pillow (not installed) : pip install 'meshtalk[media]'") from None
+        raise InputError("a contact sheet needs Pillow (not installed). Run pip install 'meshtalk[media]'.") from None
     if not clips or any(clip.n_frames == 0 for clip in clips.values()):
         raise InputError("a contact sheet needs at least one clip, and every clip at least one frame")
     if columns < 1:

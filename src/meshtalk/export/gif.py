@@ -42,7 +42,9 @@ def write_gif(clip: Clip, path: Path, look: Look | None = None, *, progress: Pro
         import av
         from PIL import Image
     except ImportError:
-        raise InputError("GIF needs PyAV and Pillow, which are not installed : pip install 'meshtalk[media]'") from None
+        raise InputError(
+            "GIF needs PyAV and Pillow, which are not installed. Run pip install 'meshtalk[media]'."
+        ) from None
     keys(clip)
     every = math.ceil(clip.fps / FASTEST_FPS)
     times = [round(k / clip.fps / _TICK) for k in (*range(0, clip.n_frames, every), clip.n_frames)]

@@ -40,7 +40,7 @@ def write_glb(clip: Clip, path: Path) -> None:
     try:
         import pygltflib as gltf
     except ImportError:
-        raise InputError("GLB needs pygltflib, which is not installed : pip install 'meshtalk[media]'") from None
+        raise InputError("GLB needs pygltflib, which is not installed. Run pip install 'meshtalk[media]'.") from None
     kept = keys(clip)
     with outputs(path, sound_of(clip)) as [temporary, *sound]:
         found = targets(clip)

@@ -66,7 +66,7 @@ def write_player(path: str | Path, clips: Sequence[Clip], names: Sequence[str] |
     if not PAGE.is_file():
         raise InputError(
             "the player page is not in this installation, because npm's packages could not be had when it was installed"
-            " : run `pip install` for meshtalk's folder again, with access to the npm registry"
+            ". Run `pip install` for meshtalk's folder again, with access to the npm registry."
         )
     page = PAGE.read_text(encoding="utf-8")
     sentence = clips[0].sentence if len({clip.sentence for clip in clips}) == 1 else ""
@@ -103,7 +103,7 @@ def _face(clip: Clip, payload: Payload) -> dict[str, Any]:
         # the same colours, and the same shadows that the neutral face throws on itself, as in pictures and films
         renderer = Renderer(topology, clip.template, 1000, 1000, tint=clip.tint, subject=clip.subject)
     except ImportError:
-        raise InputError("a player needs Pillow, which is not installed : pip install 'meshtalk[media]'") from None
+        raise InputError("a player needs Pillow, which is not installed. Run pip install 'meshtalk[media]'.") from None
     return {
         "topology": topology.hash,
         "nVertices": topology.n_vertices,

@@ -94,7 +94,7 @@ def _frames(clip: Clip, keys: np.ndarray, shown: np.ndarray, payload: Payload) -
     if clip.n_frames * clip.template.size * 2 > MOST_BYTES:
         raise InputError(
             f"{clip.n_frames} frames of {len(clip.template)} vertices are more than a page can hold"
-            " : write a shorter part of the clip, or an .mp4"
+            ". Write a shorter part of the clip, or an .mp4."
         )
     moves = np.zeros((clip.n_frames, *clip.template.shape), np.int16)
     scales = np.ones(clip.n_frames, np.float32)
@@ -139,7 +139,7 @@ class Payload:
             if self._size + len(data) > MOST_BYTES:
                 raise InputError(
                     f"the page would hold more than {MOST_BYTES >> 20} MB, which browsers do not open"
-                    " : write a shorter part of the clip, or an .mp4"
+                    ". Write a shorter part of the clip, or an .mp4."
                 )
             self._known[key] = {"type": kind, "at": self._size, "length": values.size}
             self._parts.append(data + bytes(-len(data) % 4))

@@ -45,7 +45,7 @@ def write_mp4(
     try:
         import av
     except ImportError:
-        raise InputError("MP4 needs PyAV, which is not installed : pip install 'meshtalk[media]'") from None
+        raise InputError("MP4 needs PyAV, which is not installed. Run pip install 'meshtalk[media]'.") from None
     width, height = size
     if width % 2 or height % 2:
         raise InputError(f"a film of {width}x{height} pixels cannot be written; both numbers have to be even")

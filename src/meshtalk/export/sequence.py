@@ -24,7 +24,7 @@ def check_pattern(path: Path) -> None:
         folder = path.stem.partition("%")[0] or "face"
         raise InputError(
             f"cannot write {path}: {path.suffix} holds one mesh, so a clip needs a file for each frame"
-            f" : give a folder to make and a place for the number, such as {folder}/%05d{path.suffix}"
+            f". Give a folder to make and a place for the number, such as {folder}/%05d{path.suffix}."
         )
 
 

@@ -50,7 +50,7 @@ def write_usd(clip: Clip, path: Path, *, progress: Progress | None = None) -> No
     try:
         from pxr import Sdf, Usd, UsdGeom, UsdMedia, UsdSkel
     except ImportError:
-        raise InputError("USD needs usd-core, which is not installed : pip install 'meshtalk[usd]'") from None
+        raise InputError("USD needs usd-core, which is not installed. Run pip install 'meshtalk[usd]'.") from None
     keys(clip)
     texture = [TEXTURE] if clip.topology.texture_png is not None else []
     sound = sound_of(clip)

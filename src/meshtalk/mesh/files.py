@@ -1,4 +1,4 @@
-"""Mesh files: a template of the model's topology, or any face in any unit and axes."""
+"""Mesh files: templates of a given topology, or any face mesh in any unit and axes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEIGHT_M = (0.15, 0.40)
 def read_template(path: str | Path, topology: Topology) -> np.ndarray:
     """Read the vertex positions of a mesh in file order.
 
-    OBJ, PLY and GLB meshes; `.npy` holds (V,3); `.npz` is a clip, whose template is taken. Metres, +Y up.
+    OBJ, PLY and GLB meshes; `.npy` holds (V,3); `.npz` is a clip, whose template is read. Metres, +Y up.
 
     Returns:
         (V,3) float32
@@ -49,16 +49,16 @@ def _face_of_clip(path: Path) -> tuple[np.ndarray, Topology]:
 
 
 def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Any of SUFFIXES as it is: ((V,3) vertices in file order, (F,3) triangles, none of an `.npy`).
+    """Read any of SUFFIXES unchanged: ((V,3) vertices in file order, (F,3) triangles, none from `.npy`).
 
     Raises:
         InputError: missing, unreadable or no mesh.
     """
     if not path.is_file():
-        raise InputError(f"no template mesh at {path}")
+        raise InputError(f"there is no template mesh at {path}")
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise InputError(f"{path.name} is no template : give one of {', '.join(SUFFIXES)}")
+        raise InputError(f"a template must be one of {', '.join(SUFFIXES)}, got {path.name}")
     try:
         return _read(path, suffix)
     except InputError:
@@ -68,19 +68,19 @@ def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_template(vertices: np.ndarray, topology: Topology, name: str) -> np.ndarray:
-    """(V,3) float32 of a template that fits the topology, or InputError saying what does not."""
+    """Check a template against a topology; returns (V,3) float32 or raises InputError."""
     vertices = np.asarray(vertices, np.float32)
     if vertices.shape != (topology.n_vertices, 3):
         count = vertices.shape[0] if vertices.ndim else 0
         raise InputError(
-            f"{name} has {count} vertices; the model's topology has {topology.n_vertices}"
-            " : export the model's own head, or train a model on that mesh"
+            f"{name} must have the {topology.n_vertices} vertices of the model's topology, got {count}"
+            ". Export the model's own head, or train a model on that mesh."
         )
     if not np.isfinite(vertices).all():
-        raise InputError(f"{name} holds NaN or infinite vertices : repair the mesh")
+        raise InputError(f"{name} holds NaN or infinite vertices. Repair the mesh.")
     height_m = float(np.ptp(vertices[:, 1]))
     if not HEIGHT_M[0] <= height_m <= HEIGHT_M[1]:
-        raise InputError(f"{name} is {height_m:.4g} units tall; a head is 0.15-0.40 m : scale it to metres, +Y up")
+        raise InputError(f"{name} must be 0.15 to 0.40 m tall, got {height_m:.4g}. Scale it to metres, +Y up.")
     return vertices
 
 
@@ -105,22 +105,22 @@ def load_trimesh(path: Path) -> Any:
     try:
         import trimesh
     except ImportError:
-        raise InputError(f'{path.name} needs trimesh : pip install "meshtalk[media]"') from None
+        raise InputError(f'{path.name} needs trimesh. Run pip install "meshtalk[media]".') from None
     return trimesh.load(path, process=False, force="mesh", maintain_order=True)
 
 
 def obj_fan(numbers: list[str], count: int) -> list[list[int]]:
-    """Triangles, as a fan, of an OBJ polygon whose corners are counted from 1, or backwards from the last of `count` so far.
+    """Fan triangulation of an OBJ polygon; corners are indexed from 1, or backwards from the last of `count` so far.
 
     Raises:
-        ValueError, IndexError: no numbers.
+        ValueError, IndexError: the corners are not numbers.
     """
     corners = [number - 1 if number > 0 else count + number for number in map(int, numbers)]
     return [[corners[0], *pair] for pair in pairwise(corners[1:])]
 
 
 def read_obj(text: str) -> tuple[np.ndarray, np.ndarray]:
-    """Plain positions in file order and triangles; larger polygons become fans.
+    """Parse an OBJ: positions in file order and triangles; larger polygons become fans.
 
     A mesh library would split vertices at texture seams.
 
@@ -128,7 +128,7 @@ def read_obj(text: str) -> tuple[np.ndarray, np.ndarray]:
         ((V,3) float64, (F,3) int32)
 
     Raises:
-        ValueError, IndexError: a line that is no OBJ.
+        ValueError, IndexError: a line is not valid OBJ.
     """
     vertices, faces = [], []
     for fields in (line.split() for line in text.splitlines()):
@@ -144,7 +144,7 @@ def read_obj(text: str) -> tuple[np.ndarray, np.ndarray]:
 
 FACE_SUFFIXES = (".obj", ".ply", ".stl", ".glb")
 FEWEST, MOST = 300, 1_000_000
-"""Vertices of a mesh that can be made to speak."""
+"""Limits on the number of vertices of a face mesh."""
 MOST_BYTES = 2 << 30
 
 
@@ -158,9 +158,9 @@ def read_face(path: str | Path) -> tuple[np.ndarray, Topology]:
     if not path.is_file():
         raise InputError(f"there is no mesh at {path}")
     if path.suffix.lower() not in FACE_SUFFIXES:
-        raise InputError(f"{path.name} is no mesh that can be read : give one of {', '.join(FACE_SUFFIXES)}")
+        raise InputError(f"a mesh must be one of {', '.join(FACE_SUFFIXES)}, got {path.name}")
     if path.stat().st_size == 0:
-        raise InputError(f"{path} has nothing in it : export the face again")
+        raise InputError(f"{path} is empty. Export the face again.")
     if path.stat().st_size > MOST_BYTES:
         raise _too_many(path, "too many")
     try:
@@ -176,31 +176,29 @@ def read_face(path: str | Path) -> tuple[np.ndarray, Topology]:
 
 
 def check_face(vertices: np.ndarray, faces: np.ndarray, name: str) -> None:
-    """InputError unless (V,3) vertices and (F,3) faces are a surface that may hold a face."""
+    """Raise InputError unless (V,3) vertices and (F,3) faces are a surface that may be a face."""
     if len(vertices) > MOST:
         raise _too_many(Path(name), f"{len(vertices):,}")
     if len(faces) == 0:
         what = f"{len(vertices):,} points and no triangles" if len(vertices) else "nothing in it"
-        raise InputError(f"{name} has {what} : a surface is needed, export the face as a mesh")
+        raise InputError(f"{name} must be a surface, got {what}. Export the face as a mesh.")
     used = np.unique(faces)
     if not np.isfinite(vertices).all():
         count = int((~np.isfinite(vertices).all(1)).sum())
-        raise InputError(f"{name} holds NaN or infinite values in {count:,} vertices : repair the mesh")
+        raise InputError(f"{name} holds NaN or infinite values in {count:,} vertices. Repair the mesh.")
     if len(used) < FEWEST:
-        raise InputError(
-            f"{name} has {len(used)} vertices on its surface; at least {FEWEST} are needed for a face that speaks"
-        )
+        raise InputError(f"{name} must have at least {FEWEST} vertices on its surface, got {len(used)}")
     size = np.ptp(vertices[used], axis=0)
     if not np.sort(size)[1] > 1e-9 * max(1e-12, float(np.abs(vertices[used]).max())):
-        raise InputError(f"{name} is no surface: all of its vertices lie on a point or a line")
+        raise InputError(f"{name} must be a surface, got vertices on a point or a line")
 
 
 def _too_many(path: Path, count: str) -> InputError:
-    return InputError(f"{path} has {count} vertices; at most {MOST:,} can be made to speak : decimate the mesh")
+    return InputError(f"{path} must have at most {MOST:,} vertices, got {count}. Decimate the mesh.")
 
 
 def _read_obj(path: Path) -> tuple[np.ndarray, Topology]:
-    """A mesh library would split vertices at texture seams; here they stay as the file numbers them."""
+    """Read an OBJ with vertices in file order, which a mesh library would split at texture seams."""
     vertices: list[list[float]] = []
     uvs: list[list[float]] = []
     faces: list[list[int]] = []
@@ -239,7 +237,7 @@ def _read_obj(path: Path) -> tuple[np.ndarray, Topology]:
 
 
 def _material_picture(path: Path) -> bytes | None:
-    """The first colour picture that an OBJ's material file names, if both are there."""
+    """The first colour texture of an OBJ's material file, if both exist."""
     try:
         named = re.search(r"^\s*map_Kd\s+(?:-\S+\s+\S+\s+)*(.+?)\s*$", path.read_text(errors="replace"), re.M)
         return (path.parent / named[1]).read_bytes() if named else None
@@ -270,7 +268,7 @@ def _read_other(path: Path) -> tuple[np.ndarray, Topology]:
 
 
 def _joined(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An STL has three vertices of its own for each triangle: places that are the same become one vertex, in file order."""
+    """Merge vertices at equal positions, in file order: an STL has three of its own for each triangle."""
     _, first, number = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int32)
     rank[np.argsort(first)] = np.arange(len(first))

@@ -1,4 +1,4 @@
-"""A triangle mesh as geometry: welded vertices, pieces, samples, distances. Units are the caller's."""
+"""Geometry of a triangle mesh: welding, connected pieces, sampling, distances. Units are the caller's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEAST_COTANGENT = 0.02
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """V vertices and F triangles, of which several may be one welded point: files split vertices along texture seams."""
+    """V vertices and F triangles; several vertices may be one welded point, as files split them along texture seams."""
 
     vertices: np.ndarray
     """(V,3) float64."""

@@ -76,7 +76,7 @@ def to_checkpoint(weights: OfficialWeights, template: np.ndarray, topology: Topo
     off_mm = float(np.linalg.norm(template * MM - mean, axis=1).mean())
     if off_mm > FAR_MM:
         warnings.warn(
-            f"the template's vertices lie {off_mm:.0f} mm from the weights' mean face : are they in its order and place?",
+            f"the template's vertices lie {off_mm:.0f} mm from the weights' mean face. Are they in its order and place?",
             stacklevel=3,
         )
     regions = region_arrays(topology) if topology.regions else {}
@@ -179,18 +179,18 @@ def _read_face(path: Path, topology: Topology | None, sizes: Sizes) -> tuple[np.
     for name, count in ((path, len(vertices)), *([] if topology is None else [("the topology", topology.n_vertices)])):
         if count != sizes.vertices:
             raise InputError(
-                f"{name} has {count} vertices; the weights move {sizes.vertices} : give a mesh of their topology"
+                f"{name} has {count} vertices; the weights move {sizes.vertices}. Give a mesh of their topology."
             )
     if topology is None and len(faces) == 0:
-        raise InputError(f"{path.name} holds no triangles : give an .obj, .ply or .glb, or a topology beside it")
+        raise InputError(f"{path.name} holds no triangles. Give an .obj, .ply or .glb, or a topology beside it.")
     if not np.isfinite(vertices).all():
-        raise InputError(f"{path} holds NaN or infinite vertices : repair the mesh")
+        raise InputError(f"{path} holds NaN or infinite vertices. Repair the mesh.")
     height, (low, high) = float(np.ptp(vertices[:, 1])), HEIGHT_M
     unit = "m" if low <= height <= high else "mm" if low <= height / MM <= high else None
     if unit is None:
         raise InputError(
             f"{path} is {height:.4g} units tall; a head is {low:.2f}-{high:.2f} m or {low * MM:.0f}-{high * MM:.0f} mm"
-            " : scale it, +Y up"
+            ". Scale it, +Y up."
         )
     shape = Topology(faces, n_vertices=len(vertices)) if topology is None else topology
     return vertices / (MM if unit == "mm" else 1), shape, unit

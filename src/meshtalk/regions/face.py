@@ -36,9 +36,9 @@ def read_mesh_face(path: Path, axes: str | None = None) -> Face:
     if vertices.ndim != 2 or vertices.shape[1:] != (3,) or len(vertices) < 4:
         raise InputError(f"{path} has vertices of shape {vertices.shape}; a face (V,3) is needed")
     if not len(faces):
-        raise InputError(f"{path} carries no triangles, and regions lie on a surface : give a .ply, .obj or .glb mesh")
+        raise InputError(f"{path} carries no triangles, and regions lie on a surface. Give a .ply, .obj or .glb mesh.")
     if not np.isfinite(vertices).all():
-        raise InputError(f"{path} holds NaN or infinite vertices : repair the mesh")
+        raise InputError(f"{path} holds NaN or infinite vertices. Repair the mesh.")
     if not np.ptp(vertices, axis=0).min() > 1e-6 * np.ptp(vertices, axis=0).max():
         raise InputError(f"{path} is flat or a point; a face has width, height and depth")
     if axes is not None:
@@ -71,12 +71,12 @@ def read_face(path: Path, mesh: Path | None = None, axes: str | None = None) -> 
         vertices = read_mesh_face(mesh, axes).vertices
         if len(vertices) != topology.n_vertices:
             raise InputError(
-                f"{mesh} has {len(vertices)} vertices, {path} {topology.n_vertices} : give the mesh it was made for"
+                f"{mesh} has {len(vertices)} vertices, {path} {topology.n_vertices}. Give the mesh it was made for."
             )
         return Face(topology, vertices)
     head = load_head()
     if topology.hash != head.topology.hash:
-        raise InputError(f"{path} says which vertices, but not where they are : give --mesh FACE.ply, its mesh at rest")
+        raise InputError(f"{path} says which vertices, but not where they are. Give --mesh FACE.ply, its mesh at rest.")
     return Face(topology, np.asarray(head.neutral, np.float64))
 
 
@@ -93,7 +93,7 @@ def _of_folder(path: Path) -> Face:
         if not corpus.subjects:
             raise InputError(f"the corpus {path} has no people, so no face to draw on")
         return Face(corpus.topology, np.stack([corpus.template(name) for name in corpus.subjects]).mean(0, np.float64))
-    raise InputError(f"{path} is neither a model nor a corpus : it must hold config.json or manifest.json")
+    raise InputError(f"{path} is neither a model nor a corpus. It must hold config.json or manifest.json.")
 
 
 def _holds_template(path: Path) -> bool:

@@ -11,7 +11,7 @@ try:
     from scipy.sparse.csgraph import connected_components, dijkstra
     from scipy.spatial import KDTree
 except ImportError:
-    raise InputError('regions need scipy (not installed) : pip install "meshtalk[convert]"') from None
+    raise InputError('regions need scipy (not installed). Run pip install "meshtalk[convert]".') from None
 
 __all__ = ["KDTree", "distances", "edges_of", "pieces", "separations", "smoothed"]
 

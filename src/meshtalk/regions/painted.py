@@ -42,12 +42,12 @@ def regions_from_paint(face: Face, path: Path, files: Mapping[str, Path]) -> Fac
         found = {name: weights for name, weights in by_colour(colours_of(path, count)).items() if weights.any()}
         if not found:
             raise InputError(
-                f"nothing is painted on {path}: all colours are grey : paint red for the mouth, magenta for the lips, green for"
-                " the upper face, cyan for the eyelids"
+                f"nothing is painted on {path}: all colours are grey. Paint red for the mouth, magenta for the lips, green for"
+                " the upper face, cyan for the eyelids."
             )
     for name, weights in found.items():
         if np.all(weights > 0.5):
-            raise InputError(f"{name} is painted on every vertex : leave what is not {name} grey")
+            raise InputError(f"{name} is painted on every vertex. Leave what is not {name} grey.")
     topology = replace(face.topology, regions={name: w.astype(np.float32) for name, w in found.items()}, landmarks={})
     if "lips" in found:
         upper, lower = inner_lips(face.vertices, edges_of(topology.faces), found["lips"])
@@ -75,7 +75,7 @@ def colours_of(path: Path, count: int) -> np.ndarray:
         InputError: another kind of file, unreadable, no colours, or colours of another number of vertices.
     """
     if path.suffix.lower() not in MESHES:
-        raise InputError(f"{path} has no vertex colours that can be read : give a .ply, or an .obj with v x y z r g b")
+        raise InputError(f"{path} has no vertex colours that can be read. Give a .ply, or an .obj with v x y z r g b.")
     if not path.is_file():
         raise InputError(f"no painted mesh at {path}")
     try:
@@ -86,12 +86,12 @@ def colours_of(path: Path, count: int) -> np.ndarray:
         raise InputError(f"{path} cannot be read as a mesh ({type(error).__name__}: {error})") from None
     if not len(colours):
         raise InputError(
-            f"{path} has no vertex colours : export them (a .ply does by default), or give lists of vertices"
+            f"{path} has no vertex colours. Export them (a .ply does by default), or give lists of vertices."
         )
     if colours.shape != (count, 3):
-        raise InputError(f"{path} has {len(colours)} coloured vertices of {count} : paint the mesh that you give")
+        raise InputError(f"{path} has {len(colours)} coloured vertices of {count}. Paint the mesh that you give.")
     if not np.isfinite(colours).all() or colours.min() < 0 or colours.max() > 1:
-        raise InputError(f"{path} has colours outside 0 to 1 (0 to 255 in whole numbers of a .ply) : export them again")
+        raise InputError(f"{path} has colours outside 0 to 1 (0 to 255 in whole numbers of a .ply). Export them again.")
     return colours
 
 
@@ -119,10 +119,10 @@ def _of_file(name: str, path: Path, count: int) -> np.ndarray:
         weights = parse_list(_numbers(path), count, str(path))
     else:
         raise InputError(
-            f"{path} is no {name} : give a painted mesh ({', '.join(MESHES)}) or a list ({', '.join(LISTS)})"
+            f"{path} is no {name}. Give a painted mesh ({', '.join(MESHES)}) or a list ({', '.join(LISTS)})."
         )
     if not weights.any():
-        raise InputError(f"{path} paints nothing : give {name} at least one vertex, in any colour that is not grey")
+        raise InputError(f"{path} paints nothing. Give {name} at least one vertex, in any colour that is not grey.")
     return weights
 
 
@@ -148,7 +148,7 @@ def parse_list(numbers: np.ndarray, count: int, name: str) -> np.ndarray:
     """
     flat = np.asarray(numbers).reshape(-1)
     if flat.dtype.kind not in "biuf" or not np.isfinite(flat).all():
-        raise InputError(f"{name} holds no plain numbers : give vertex numbers, or {count} weights from 0 to 1")
+        raise InputError(f"{name} holds no plain numbers. Give vertex numbers, or {count} weights from 0 to 1.")
     if len(flat) == count and (count > 2) and flat.min() >= 0 and flat.max() <= 1:
         return flat.astype(np.float64)
     if not np.array_equal(flat, np.round(flat)):

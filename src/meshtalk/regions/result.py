@@ -23,7 +23,7 @@ def check_output(path: str | Path) -> Path:
     """
     path = Path(path)
     if path.suffix.lower() != ".npz":
-        raise InputError(f"cannot write {path}: regions are kept with their mesh : use a name that ends in .npz")
+        raise InputError(f"cannot write {path}: regions are kept with their mesh. Use a name that ends in .npz.")
     check_writable(path)
     check_picture(path.with_suffix(".png"))
     return path
@@ -50,7 +50,7 @@ def apply(root: str | Path, path: str | Path) -> Corpus:
     corpus, given = Corpus.open(root), Topology.load(path)
     corpus.topology.require(given, str(path))
     if not given.regions:
-        raise InputError(f"{path} names no regions : {ADVICE}")
+        raise InputError(f"{path} names no regions. {ADVICE}.")
     topology = replace(corpus.topology, regions=given.regions, landmarks=given.landmarks)
     return CorpusWriter(corpus.root, topology, corpus.fps, corpus.licences).finish(corpus.clips)
 

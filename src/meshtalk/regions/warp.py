@@ -77,13 +77,13 @@ def similarity(here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndar
     u, size, vt = np.linalg.svd(b.T @ a)
     spread = np.linalg.svd(a, compute_uv=False)
     if not spread[1] > 0.02 * spread[0] or not spread[0] > 0:
-        raise InputError("the landmarks lie in one line or at one place : mark them on the face again")
+        raise InputError("the landmarks lie in one line or at one place. Mark them on the face again.")
     straight = np.sign(np.linalg.det(u @ vt))
     flat = spread[2] < 0.02 * spread[0]  # a flat face fits mirrored as well
     if straight < 0 and not flat and size[2] > 0.02 * size[0]:
         raise InputError(
-            "the landmarks fit a face only mirrored : exchange left and right, left being the person's own left, or"
-            " un-mirror the mesh"
+            "the landmarks fit a face only mirrored. Exchange left and right, left being the person's own left, or"
+            " un-mirror the mesh."
         )
     sign = np.array([1.0, 1.0, straight])
     turn = (u * sign) @ vt * float((size * sign).sum() / (a**2).sum())

@@ -57,7 +57,9 @@ class Renderer:
         try:
             from meshtalk.render import kernels, mouth, occlusion, shading
         except ImportError as error:
-            raise InputError(f"drawing needs {error.name} (not installed) : pip install 'meshtalk[media]'") from None
+            raise InputError(
+                f"drawing needs {error.name} (not installed). Run pip install 'meshtalk[media]'."
+            ) from None
         if width < 16 or height < 16:
             raise InputError(f"a picture of {width}x{height} pixels is too small; at least 16x16 is needed")
         look = look or Look()
@@ -284,5 +286,5 @@ class Renderer:
         if vertices.shape != needed:
             raise InputError(f"vertices have shape {vertices.shape}; the topology needs {needed}")
         if not np.isfinite(vertices).all():
-            raise InputError("vertices hold NaN or infinite values and cannot be drawn : repair or drop that frame")
+            raise InputError("vertices hold NaN or infinite values and cannot be drawn. Repair or drop that frame.")
         return vertices

@@ -95,7 +95,7 @@ class Look:
     def __post_init__(self) -> None:
         for what, given, known in (("camera", self.camera, CAMERAS), ("light", self.light, LIGHTS)):
             if isinstance(given, str) and given not in known:
-                raise InputError(f"there is no {what} {given!r} : choose one of {', '.join(known)}")
+                raise InputError(f"there is no {what} {given!r}. Choose one of {', '.join(known)}.")
 
     @property
     def view(self) -> View:

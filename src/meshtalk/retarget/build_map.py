@@ -70,11 +70,11 @@ def fit_face(
     if best is None or best.found < FOUND:
         if landmarks:
             raise InputError(
-                f"the landmarks of {name} do not lie on a face : check them, left being the person's own left"
+                f"the landmarks of {name} do not lie on a face. Check them, left being the person's own left."
             )
         raise InputError(
-            f"no face was found on {name} : mark it (meshtalk landmarks {name} -o marks.html, then --landmarks), or turn it"
-            " so that it looks along an axis"
+            f"no face was found on {name}. Mark it (meshtalk landmarks {name} -o marks.html, then --landmarks), or turn it"
+            " so that it looks along an axis."
         )
     return best
 
@@ -227,7 +227,7 @@ def _notes(slits: Mapping[str, Slit], kind: np.ndarray, metres: float, rotation:
     )
     told = [f"one unit is {metres:.4g} m; its axes left, up and forward are {axes}"]
     if not slits["lips"].open:
-        told.append("its lips are one surface: the mouth stretches and cannot open : cut it along the lips")
+        told.append("its lips are one surface: the mouth stretches and cannot open. Cut it along the lips.")
     if not (slits["lids_left"].open and slits["lids_right"].open):
         told.append("its lids are one surface: the eyes cannot close")
     parts = [
@@ -263,17 +263,19 @@ def find_map(mesh: Path | None, kept: Path | None, landmarks: Path | None) -> An
     try:
         pass
     except ImportError as error:
-        raise InputError(f"retargeting needs {error.name} (not installed) : pip install 'meshtalk[media]'") from None
+        raise InputError(
+            f"retargeting needs {error.name} (not installed). Run pip install 'meshtalk[media]'."
+        ) from None
     from meshtalk.mesh.files import read_face
     from meshtalk.retarget.map import load_map
 
     if kept is not None and kept.exists():
         made = load_map(kept)
         if mesh is not None and read_face(mesh)[1].hash != made.mesh:
-            raise InputError(f"{kept} is a map to another mesh than {mesh} : name another file, and it is made")
+            raise InputError(f"{kept} is a map to another mesh than {mesh}. Name another file, and it is made.")
         if landmarks is not None:
             raise InputError(
-                f"{kept} is there already, so that --landmarks has no say : name another file, or leave one out"
+                f"{kept} is there already, so that --landmarks has no say. Name another file, or leave one out."
             )
         return made
     if mesh is None:

@@ -1,8 +1,7 @@
-"""Recordings with their words → a corpus to train on: aligned, then performed by the packaged head's people.
+"""Corpora from recordings and transcripts: aligned, then animated on the packaged head's people.
 
-Words decide when the mouth does what; faces, moods, blinks and gaze are drawn as the embedded corpus draws them.
-Alignment costs nearly all of the time and is kept in the cache folder, so that an interrupted run goes on, and a
-run with more recordings aligns the new ones only.
+Phones determine the mouth; faces, emotions, blinks and gaze are sampled as in the embedded corpus. Alignment takes nearly all
+of the time and is cached, so that an interrupted run resumes, and a run with more recordings aligns only the new ones.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ LICENCES = ("audio: as the recordings", "head: CC0 (MakeHuman)", "motion: CC0")
 
 @dataclass(frozen=True)
 class Progress:
-    """How far it is; `str()` of it is one line."""
+    """Progress of a run; `str()` gives one line."""
 
     doing: str
     done: int
@@ -59,7 +58,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of the recordings; the corpus keeps it as speech.json, and `str()` of it is for reading."""
+    """Outcome of the recordings, saved in the corpus as speech.json; `str()` formats it for people."""
 
     clips: int
     seconds: float
@@ -68,7 +67,7 @@ class Report:
     dropped: dict[str, str]
     """Recording → why."""
     unknown_words: dict[str, int]
-    """Word that the dictionary does not have → in how many recordings."""
+    """Word missing in the dictionary → number of recordings with it."""
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -95,7 +94,7 @@ class AlignedRecording:
     content: str
     """sha256 of the sound file."""
     why: str = ""
-    """It cannot be used; empty if it can."""
+    """Reason why it cannot be used; empty if it can."""
 
 
 def corpus_from_speech(
@@ -106,7 +105,7 @@ def corpus_from_speech(
     workers: int = 2,
     progress: Callable[[Progress], None] | None = None,
 ) -> tuple[Corpus, Report]:
-    """Make a corpus in folder `root` of the recordings in folder `source`, or go on with an interrupted one.
+    """Make a corpus in folder `root` of the recordings in folder `source`, or resume an interrupted run.
 
     Same recordings and seed, same corpus, whatever the number of workers. Splits share no person, and no speaker if
     there are three; see `splits_of`. Nothing is written in `root` before all recordings are aligned.
@@ -122,7 +121,7 @@ def corpus_from_speech(
     """
     source, root = Path(source), Path(root)
     if seed < 0:
-        raise InputError(f"seed is {seed}; 0 or more is needed")
+        raise InputError(f"seed must be 0 or more, got {seed}")
     processes = pool(workers)
     folder = read_folder(source)
     MAKER.check(root, [source])
@@ -139,7 +138,9 @@ def corpus_from_speech(
             if not aligned:
                 why, count = Counter(why.split(":")[0] for why in dropped.values()).most_common(1)[0]
                 example = next(f"{name}: {told}" for name, told in dropped.items() if told.startswith(why))
-                raise InputError(f"none of {len(dropped)} recordings can be used; {count} because {why} ({example})")
+                raise InputError(
+                    f"none of {len(dropped)} recordings can be used. Most frequent reason ({count}, e.g. {example}): {why}"
+                )
             MAKER.begin(root)
             writer = CorpusWriter(root, load_head().topology, FPS, LICENCES)
             plan = _planned(aligned, seed)
@@ -148,7 +149,7 @@ def corpus_from_speech(
                 infos = list(_followed("performed", made, len(plan), dropped, progress))
     except BrokenProcessPool:
         raise InputError(
-            "a worker process was killed, perhaps for want of memory : run again with --workers 1"
+            "a worker process was killed, perhaps for want of memory. Run again with --workers 1."
         ) from None
     corpus = writer.finish(infos)
     report = _report(corpus, folder, dropped)
@@ -168,7 +169,7 @@ def _followed(
 
 
 def _hear(spoken: TranscribedRecording, cache: Path) -> AlignedRecording:
-    """Align one recording unless the cache knows the answer; runs in a worker process."""
+    """Align one recording unless it is cached; runs in a worker process."""
     try:
         content = sha256(spoken.path.read_bytes()).hexdigest()
         phones = _phones(spoken, content, cache)
@@ -211,7 +212,7 @@ def _sound(path: Path) -> tuple[np.ndarray, str]:
 
 
 def _planned(aligned: Sequence[AlignedRecording], seed: int) -> list[tuple[Job, AlignedRecording]]:
-    """Who performs what, in the manifest's order; a job follows from seed, name and split alone."""
+    """Jobs in manifest order; a job is a function of seed, name and split."""
     splits = splits_of([heard.spoken for heard in aligned])
     plan = []
     for heard in aligned:
@@ -245,7 +246,9 @@ def _make(planned: tuple[Job, AlignedRecording], writer: CorpusWriter, cache: Pa
     try:
         return writer.add(clip, id=job.id, split=job.split, voice=job.voice, recipe=recipe, seed=job.seed, note=note)
     except OSError as error:
-        raise InputError(f"cannot write into {writer.root} ({error.strerror}) : make room and run again") from None
+        raise InputError(
+            f"cannot write into {writer.root} ({error.strerror}). Free some space and run the command again."
+        ) from None
 
 
 def _report(corpus: Corpus, folder: Folder, dropped: dict[str, str]) -> Report:
@@ -262,7 +265,7 @@ def _report(corpus: Corpus, folder: Folder, dropped: dict[str, str]) -> Report:
     trained = {info.sentence for info in corpus.split("train")}
     shared = sum(info.sentence in trained for info in corpus.clips if info.split != "train")
     if shared:
-        notes.append(f"{shared} clips of val and test have words that training has too")
+        notes.append(f"{shared} clips of val and test have words that are also in train")
     notes += [f"{info.id}: {info.note}" for info in corpus.clips if info.note]
     return Report(
         clips=len(corpus.clips),

@@ -1,4 +1,4 @@
-"""How training tells what it does: one line rewritten on a terminal, lines now and then in a file, TensorBoard for the curves."""
+"""Training logs: a progress line on a terminal, occasional lines in a file, TensorBoard curves."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ GRADIENT = "gradient"
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast training goes."""
+    """Training speed."""
 
     step_s: float
     wait_share: float
-    """Of the time, spent waiting for data."""
+    """Share of the time spent waiting for data."""
 
     def numbers(self) -> dict[str, float]:
-        """For TensorBoard."""
+        """Scalars for TensorBoard."""
         return {"ms_per_step": self.step_s * 1e3, "data_wait_share": self.wait_share}
 
     def told(self, steps_left: int) -> str:
@@ -37,7 +37,7 @@ class Pace:
 
 
 class Terminal:
-    """Progress on a terminal: messages stay, the current step is rewritten below them."""
+    """Progress on a terminal: messages scroll, the current step is rewritten below them."""
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:
         self.stream, self.last_s, self.width = stream, 0.0, 0
@@ -84,14 +84,14 @@ def time_left(seconds: float) -> str:
 
 
 class Curves:
-    """TensorBoard scalars, a folder a stage; without TensorBoard installed the progress lines are all there is."""
+    """TensorBoard scalars, one folder per stage; does nothing if TensorBoard is not installed."""
 
     def __init__(self, folder: Path, *, write: bool) -> None:
         self.folder, self.write = folder, write
         self.writer = None
 
     def open(self, name: str, step: int) -> None:
-        """Begin or go on with a stage after `step`: what was logged later, by a run that was interrupted, no longer counts."""
+        """Start or resume a stage after `step`: later scalars of an interrupted run are purged."""
         self.close()
         if not self.write:
             return
