@@ -12,6 +12,7 @@ from _claims import Experiment
 
 from meshtalk import evaluation
 from meshtalk.clip import Clip
+from meshtalk.config import EvaluationConfig
 from meshtalk.corpus.store import Corpus
 from meshtalk.evaluation.bench import seed_of, spread
 from meshtalk.evaluation.disentangle import common_length
@@ -56,7 +57,7 @@ def measure(folder: Path, experiment: Experiment, corpus: Corpus) -> dict[str, A
 
 def _figures(systems: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
     found = {}
-    for report in evaluation.evaluate_all(systems, corpus, SPLIT, limit=CLIPS):
+    for report in evaluation.evaluate_all(systems, corpus, EvaluationConfig(SPLIT, limit=CLIPS)):
         told = report.to_dict()
         found[report.system] = {
             "measures": {key: figure["value"] for key, figure in told["measures"].items()},

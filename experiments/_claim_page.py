@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from _claims import LOOKAHEADS_MS, SEEDS, experiments
 
-from meshtalk.evaluation import plots as svg
 from meshtalk.files import atomic
+from meshtalk.report_page import axes, palette, svg_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Told = Mapping[str, Any]
 """measures.json of one experiment."""
@@ -19,12 +22,6 @@ COMMAND = (
     "    make train        # corpus/, if there is none yet\n"
     "    make reproduce    # hours on two cores; interrupt and run again to continue"
 )
-STYLE = (
-    "<style>svg{background:#fff;font:12px system-ui,sans-serif}text{fill:#1a1f24}.tick,.label{fill:#5a6570}"
-    ".name{font-weight:600}.panel{fill:#f7f8f9}.grid{stroke:#dfe3e7;fill:none}.line{fill:none;stroke-width:2}"
-    ".one{stroke:#1f6bb8}.two{stroke:#b3741a}</style>"
-)
-NAMESPACE = 'xmlns="http://www.w3.org/2000/svg"'
 
 
 def figure(system: str, key: str, scale: float = 1.0) -> Pick:
@@ -88,29 +85,22 @@ def plot(
 ) -> None:
     """An SVG of one or two curves over measured points."""
     places = np.log2(np.array(x, float)) if log else np.array(x, float)
-    values = np.array(list(curves.values()), float)
     room = 0.08 * (np.ptp(places) or 1)
-    panel = svg.Panel(
-        64, 30, 520, 230, (places.min() - room, places.max() + room), (0.0, float(np.nanmax(values)) * 1.15)
-    )
-    parts = [STYLE, *panel.axes(y_label, "" if log else x_label, [] if log else list(x))]
-    if log:
-        parts += [
-            svg.text(panel.x(at), 275, f"{value:g}", "tick", "middle") for at, value in zip(places, x, strict=True)
-        ]
-        parts.append(svg.text(64 + 260, 292, x_label, "label", "middle"))
-    for index, (name, curve) in enumerate(curves.items()):
-        kind = ("one", "two")[index]
-        parts.append(panel.line(places, np.array(curve, float), f"line {kind}"))
-        parts.append(svg.text(70 + 250 * index, 18, name, "name"))
-        parts.append(f'<path d="M{56 + 250 * index} 14h10" class="line {kind}"/>')
-        parts += [
-            f'<circle cx="{panel.x(a):.1f}" cy="{panel.y(b):.1f}" r="3.5" class="{kind}" fill="#fff" stroke-width="2"/>'
-            for a, b in zip(places, curve, strict=True) if np.isfinite(b)
-        ]  # fmt: skip
-    drawn = svg.drawing(620, 300, parts, f"{y_label} against {x_label}").replace("<svg ", f"<svg {NAMESPACE} ", 1)
+    most = 1.15 * float(np.nanmax(np.array(list(curves.values()), float)))
+
+    def draw(figure: Figure) -> None:
+        colours = palette()
+        figure.set_facecolor(colours["paper"])
+        panel = axes(
+            figure, (64, 30, 540, 216), (places.min() - room, places.max() + room), (0.0, most), y_label, x_label
+        )
+        panel.set_xticks(places, [f"{value:g}" for value in x])
+        for (name, curve), colour in zip(curves.items(), ("ours", "nearest"), strict=False):
+            panel.plot(places, curve, "o-", lw=2, ms=6, mfc=colours["paper"], color=colours[colour], label=name)
+        figure.legend(loc=(0.1, 0.92), ncols=2, frameon=False)
+
     with atomic(path) as temporary:
-        temporary.write_text(drawn + "\n", encoding="utf-8")
+        temporary.write_text(svg_file(draw, 620, 300), encoding="utf-8")
 
 
 SWAP_ROWS = {

@@ -25,7 +25,7 @@ from meshtalk.assets import asset
 from meshtalk.audio.files import read_audio
 from meshtalk.cli.demo import expression_clip
 from meshtalk.clip import Clip
-from meshtalk.config import to_json
+from meshtalk.config import EvaluationConfig, to_json
 from meshtalk.corpus.store import ClipInfo, Corpus
 from meshtalk.errors import InputError
 from meshtalk.evaluation import Report
@@ -307,10 +307,10 @@ def main() -> None:
     corpus = Corpus.open(options.corpus)
     measured = load_measured(model)
     strict = load_measured(options.strict / "model") if options.strict is not None else None  # missing: said at once
-    reports = evaluate_model(
-        model, corpus, split=SPLIT, baseline=baseline if baseline.is_dir() else None, real=asset("speech"),
-        samples=options.samples, limit=options.limit,
-    )  # fmt: skip
+    config = EvaluationConfig(
+        SPLIT, baseline if baseline.is_dir() else None, asset("speech"), samples=options.samples, limit=options.limit
+    )
+    reports = evaluate_model(model, corpus, config)
     on_corpus = [report for report in reports if report.split == SPLIT]
     on_real = [report for report in reports if report.split != SPLIT]
     print("silence, mixing …", flush=True)

@@ -178,11 +178,16 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self._words: list[str] = []
         self._in_style = False
+        self.paths: list[tuple[str, dict[str, str | None]]] = []
+        """(class of the group that it is in, attributes) of each path."""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
         self._in_style = tag == "style"
+        if tag == "path":
+            groups = (a.get("class") for t, a in reversed(self.elements) if t == "g")
+            self.paths.append((next(groups, None) or "", dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
         self._in_style = False
@@ -197,5 +202,9 @@ class Page(HTMLParser):
 
     def lines(self, kind: str) -> list[np.ndarray]:
         """(n,2) pixels of each curve of a CSS class, without its gaps."""
-        paths = [a["d"] for tag, a in self.elements if tag == "path" and a.get("class") == f"line {kind}"]
-        return [np.array(re.findall(r"[ML]([\d.]+) ([\d.]+)", path or ""), float) for path in paths]
+        return [points(attributes) for group, attributes in self.paths if group == f"line {kind}"]
+
+
+def points(path: dict[str, str | None]) -> np.ndarray:
+    """(n,2) pixels of the corners of a path."""
+    return np.array(re.findall(r"[ML]([-\d.]+) ([-\d.]+)", path["d"] or ""), float)

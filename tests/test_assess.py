@@ -8,6 +8,7 @@ import rig
 from evaluation_rig import Page
 
 from meshtalk import parallel
+from meshtalk.config import EvaluationConfig
 from meshtalk.errors import InputError
 from meshtalk.evaluation import run as assess
 from meshtalk.model.checkpoint import load_checkpoint, save_checkpoint
@@ -24,7 +25,9 @@ def regressor(tmp_path_factory):
 def written(tiny_model, regressor, rig_corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("written")
     page, numbers = folder / "page.html", folder / "numbers.json"
-    reports = assess.evaluate_model(tiny_model, rig_corpus, baseline=regressor, html=page, json=numbers)
+    reports = assess.evaluate_model(
+        tiny_model, rig_corpus, EvaluationConfig(baseline=regressor, html=page, json=numbers)
+    )
     return reports, page.read_text(encoding="utf-8"), json.loads(numbers.read_text(encoding="utf-8"))
 
 
@@ -38,16 +41,17 @@ def test_every_system_stands_in_every_output(written):
         assert name in seen.text
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_two_processes_measure_the_same(written, tiny_model, regressor, rig_corpus, tmp_path):
     numbers = tmp_path / "numbers.json"
-    assess.evaluate_model(tiny_model, rig_corpus, baseline=regressor, json=numbers, n_workers=2)
+    assess.evaluate_model(tiny_model, rig_corpus, EvaluationConfig(baseline=regressor, json=numbers, workers=2))
     assert json.loads(numbers.read_text(encoding="utf-8")) == written[2]
 
 
 def test_a_clip_whose_process_was_killed(tiny_model, rig_corpus, monkeypatch):
     monkeypatch.setattr(parallel, "as_done", lambda *_: iter([(0, parallel.WorkerDied())]))
     with pytest.raises(InputError, match=r"killed, perhaps for want of memory\. Run again with --workers 1"):
-        assess.evaluate_model(tiny_model, rig_corpus, n_workers=2)
+        assess.evaluate_model(tiny_model, rig_corpus, EvaluationConfig(workers=2))
 
 
 def test_models_are_named_by_their_hashes(written, tiny_model, regressor):
@@ -106,18 +110,18 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_loaded(
 ):
     monkeypatch.setattr(assess, "load_measured", lambda model: pytest.fail("the work began"))
     with pytest.raises(InputError, match="there is no folder"):
-        assess.evaluate_model(None, rig_corpus, **{output: tmp_path / "nowhere" / "file"})
+        assess.evaluate_model(None, rig_corpus, EvaluationConfig(**{output: tmp_path / "nowhere" / "file"}))
     with pytest.raises(InputError, match="it is a folder"):
-        assess.evaluate_model(None, rig_corpus, **{output: tmp_path})
+        assess.evaluate_model(None, rig_corpus, EvaluationConfig(**{output: tmp_path}))
     with pytest.raises(InputError, match="limit is 0"):
-        assess.evaluate_model(None, rig_corpus, limit=0)
+        assess.evaluate_model(None, rig_corpus, EvaluationConfig(limit=0))
 
 
 def test_a_page_needs_pillow_and_says_so_at_once(tmp_path, rig_corpus, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "PIL", None)
     monkeypatch.setattr(assess, "load_measured", lambda model: pytest.fail("the work began"))
     with pytest.raises(InputError, match=r"Pillow .*\. Run pip install 'meshtalk\[media\]'"):
-        assess.evaluate_model(None, rig_corpus, html=tmp_path / "page.html")
+        assess.evaluate_model(None, rig_corpus, EvaluationConfig(html=tmp_path / "page.html"))
 
 
 def test_a_model_or_baseline_of_another_topology_is_refused_before_the_corpus_is_heard(
@@ -128,9 +132,9 @@ def test_a_model_or_baseline_of_another_topology_is_refused_before_the_corpus_is
     with pytest.raises(InputError, match=r"meshtalk moves topology .* and the corpus has .*\(96 vertices\)"):
         assess.evaluate_model(tmp_path / "head", rig_corpus)
     with pytest.raises(InputError, match="regressor moves topology"):
-        assess.evaluate_model(tiny_model, rig_corpus, baseline=tmp_path / "head")
+        assess.evaluate_model(tiny_model, rig_corpus, EvaluationConfig(baseline=tmp_path / "head"))
     with pytest.raises(InputError, match="another topology"):
-        assess.evaluate_model(tiny_model, rig_corpus, real=tmp_path)
+        assess.evaluate_model(tiny_model, rig_corpus, EvaluationConfig(real=tmp_path))
 
 
 def test_the_command_takes_html_and_refuses_a_bad_path_with_one_sentence(tmp_path, tiny_model, rig_corpus, capsys):

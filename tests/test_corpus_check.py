@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -326,7 +327,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_needs_nothing_else_and_shows_the_worst_first(faulty, monkeypatch):
-    text = page.page_text(faulty)
+    text = page.page(faulty)
     found = Page(text)
     assert all(link.startswith("#") and link[1:] in found.ids for link in found.links)
     assert "url(" not in text
@@ -336,13 +337,22 @@ def test_the_page_needs_nothing_else_and_shows_the_worst_first(faulty, monkeypat
     assert found.sections == text.count("<svg") == len(with_findings)
     problems = [any(one.where == id and one.problem for one in faulty.findings) for id in found.ids]
     assert problems == sorted(problems, reverse=True)
+    assert text == page.page(faulty)
     monkeypatch.setattr(page, "STRIPS", 3)
-    assert Page(page.page_text(faulty)).ids == found.ids[:3]
-    assert "3 of 42 clips (at most 3)" in page.page_text(faulty)
+    assert Page(page.page(faulty)).ids == found.ids[:3]
+    assert "3 of 42 clips (at most 3)" in page.page(faulty)
+
+
+def test_a_page_needs_matplotlib_and_says_so_at_once(rig_corpus, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit) as end:
+        main(["corpus", "check", str(rig_corpus.root), "--html", str(tmp_path / "f.html")])
+    assert end.value.code == 2
+    assert "pip install 'meshtalk[report]'" in capsys.readouterr().err
 
 
 def test_the_page_of_a_sound_corpus_shows_examples(rig_corpus):
-    text = page.page_text(check(rig_corpus.root, workers=1))
+    text = page.page(check(rig_corpus.root, workers=1))
     assert "<p>None.</p>" in text
     assert Page(text).sections == page.EXAMPLES
 

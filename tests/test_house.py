@@ -15,7 +15,7 @@ FLOORS = (
     ("errors", "jit", "assets"),
     ("config", "files", "parallel"),
     ("mesh", "audio"),
-    ("clip", "model", "render"),
+    ("clip", "model", "render", "report_page"),
     ("resample", "corpus", "measures", "arkit", "retarget", "official"),
     ("training", "synth", "convert", "regions", "export"),
     ("inference", "check"),
@@ -30,7 +30,7 @@ MOST_LINES, MOST_FUNCTION_LINES = 600, 80
 FEWEST_LINES = 40
 """A shorter module that one other alone imports belongs into that one."""
 
-EXCEPTIONS: frozenset[str] = frozenset({"evaluation.page", "evaluation.plots"})
+EXCEPTIONS: frozenset[str] = frozenset()
 """Violations that are known: this list may only shrink."""
 
 

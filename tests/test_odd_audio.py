@@ -82,6 +82,28 @@ def test_any_rate_and_any_channels(tmp_path, rate, channels):
     np.testing.assert_allclose(samples[500:-500], gains.mean() * tone(RATE)[500:-500], atol=1e-3)
 
 
+ENCODED = {
+    "cbr.mp3": {"format": "MP3", "bitrate_mode": "CONSTANT", "compression_level": 0.8},
+    "vbr.mp3": {"format": "MP3", "bitrate_mode": "VARIABLE", "compression_level": 0.5},
+    "vorbis.ogg": {"format": "OGG", "subtype": "VORBIS"},
+    "opus.ogg": {"format": "OGG", "subtype": "OPUS"},
+    "plain.flac": {"format": "FLAC"},
+    "adpcm.wav": {"format": "WAV", "subtype": "IMA_ADPCM"},
+    "ulaw.wav": {"format": "WAV", "subtype": "ULAW"},
+}
+
+
+@pytest.mark.parametrize("name", ENCODED)
+def test_a_file_read_in_blocks_is_the_file_read_whole(tmp_path, name):
+    rate = 48000
+    rng, t_s = np.random.default_rng(0), np.arange(3 * rate) / rate
+    speech = 0.2 * np.sin(2 * np.pi * (180 * t_s + 40 * np.sin(3 * t_s))) + 0.1 * rng.standard_normal(len(t_s))
+    speech *= np.abs(np.sin(2 * t_s))  # loud and quiet by turns, so that variable bit rates vary
+    soundfile.write(tmp_path / name, speech, rate, **ENCODED[name])
+    whole, _ = soundfile.read(tmp_path / name, dtype="float32")
+    assert np.array_equal(audio_files.read_audio(tmp_path / name, rate)[0], whole)
+
+
 @pytest.mark.parametrize(("layout", "channels"), [("mono", 1), ("stereo", 2), ("5.1", 6)])
 def test_compressed_channels_are_averaged_too(tmp_path, layout, channels):
     """FFmpeg's own downmix is no average: stereo comes out 3 dB louder, and 5.1 beyond full scale."""

@@ -10,6 +10,7 @@ import pytest
 from evaluation_rig import TEMPLATE, TOPOLOGY, LittleCorpus, LoudnessAnimator, make_clip
 
 from meshtalk import evaluation as ev
+from meshtalk.config import EvaluationConfig
 from meshtalk.errors import InputError
 from meshtalk.evaluation import aggregate, score
 from meshtalk.evaluation.bench import score_clip, spread
@@ -26,7 +27,7 @@ def corpus():
 def reports(corpus):
     model = LoudnessAnimator()
     systems = ev.references(corpus) | {"oracle": ev.Oracle(model), "model": model}
-    return {r.system: r for r in ev.evaluate_all(systems, corpus, samples=3, seed=5)}
+    return {r.system: r for r in ev.evaluate_all(systems, corpus, EvaluationConfig(samples=3, seed=5))}
 
 
 # --------------------------------------------------------------------------------------------- systems
@@ -104,7 +105,7 @@ def test_dense_clips_give_the_same_figures(corpus, reports):
     assert "sampler's floor" not in ev.references(dense)
     model = LoudnessAnimator()
     model.swap = None  # the stand-in swaps weights, which dense clips have not
-    report = ev.evaluate(ev.MeanFace(dense), dense, name="mean face", seed=5)
+    report = ev.evaluate(ev.MeanFace(dense), dense, EvaluationConfig(seed=5), name="mean face")
     assert report["mve_mm"] == pytest.approx(reports["mean face"]["mve_mm"], rel=1e-4)
     assert report["eve_mm"] == pytest.approx(reports["mean face"]["eve_mm"], rel=1e-4)
     with pytest.raises(InputError, match="linear clips"):
@@ -131,7 +132,7 @@ def test_a_late_shaky_popping_animator_is_found_out(corpus):
 
 
 def test_the_same_seed_gives_the_same_report_and_another_does_not(corpus):
-    first, again, other = (ev.evaluate(LoudnessAnimator(), corpus, seed=s) for s in (1, 1, 2))
+    first, again, other = (ev.evaluate(LoudnessAnimator(), corpus, EvaluationConfig(seed=s)) for s in (1, 1, 2))
     assert first.to_dict() == again.to_dict()
     assert first["eve_mm"] != other["eve_mm"]
     assert first.system == "LoudnessAnimator"
@@ -158,11 +159,11 @@ def test_wrong_rate_length_topology_and_split_are_one_sentence(corpus):
         with pytest.raises(InputError, match=said):
             ev.evaluate(Other(**changes), corpus)
     with pytest.raises(InputError, match="no clips in split 'val'"):
-        ev.evaluate(LoudnessAnimator(), corpus, "val")
+        ev.evaluate(LoudnessAnimator(), corpus, EvaluationConfig("val"))
     with pytest.raises(InputError, match="neither"):
         ev.evaluate(object(), corpus)
     with pytest.raises(InputError, match="limit is 0"):
-        ev.evaluate(LoudnessAnimator(), corpus, limit=0)
+        ev.evaluate(LoudnessAnimator(), corpus, EvaluationConfig(limit=0))
     with pytest.raises(InputError, match="two at least"):
         ev.Floor(LittleCorpus(2))
 
@@ -174,7 +175,9 @@ def test_one_frame_more_or_less_is_fine_and_progress_is_told(corpus):
             return tracks.crop(clip, clip.n_frames - 1)
 
     told = []
-    report = ev.evaluate(Short(), corpus, limit=2, samples=2, progress=lambda a, b: told.append((a, b)))
+    report = ev.evaluate(
+        Short(), corpus, EvaluationConfig(limit=2, samples=2), progress=lambda a, b: told.append((a, b))
+    )
     assert told == [(1, 2), (2, 2)]
     assert report.n_clips == 2
     assert spread(range(10), 3) == [0, 3, 6]
@@ -333,7 +336,7 @@ def test_json_is_strict_complete_and_atomic(reports, tmp_path):
 
 
 def test_unlike_reports_do_not_share_a_table(reports, corpus):
-    other = ev.evaluate(ev.Truth(), corpus, "train", name="truth")
+    other = ev.evaluate(ev.Truth(), corpus, EvaluationConfig("train"), name="truth")
     with pytest.raises(InputError, match="different clips"):
         ev.table([reports["truth"], other])
     with pytest.raises(InputError, match="no reports"):

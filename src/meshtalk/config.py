@@ -7,6 +7,7 @@ import types
 import typing
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Literal
 
 from meshtalk.errors import InputError
@@ -263,6 +264,42 @@ PRESETS: dict[str, tuple[ModelConfig, TrainConfig]] = {
     ),
 }
 """name → (model, training). What differs between them, and why, stands in docs/equations.md."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What an evaluation measures, what stands beside it, and where the numbers go: the options of `meshtalk evaluate`.
+
+    Raises:
+        InputError: fewer than one sample, or a limit below one.
+    """
+
+    split: str = "test"
+    """train, val or test."""
+    baseline: Path | None = None
+    """regressor folder of a training run, to stand beside the model."""
+    real: Path | None = None
+    """folder of real recordings with transcripts.tsv, to be measured against forced alignment too."""
+    json: Path | None = None
+    """write all numbers to this file."""
+    html: Path | None = None
+    """write a page to this file: the table, curves and pictures of clips, use of codes; it needs no other file."""
+    samples: int = 1
+    """animations per clip; 2 or more add the measures of samplers."""
+    limit: int | None = None
+    """measure only so many clips, spread over the split."""
+    seed: int = 0
+    """of the sampling; every clip and sample draws its own from this one."""
+    workers: int = 1
+    """processes; the numbers do not depend on it."""
+    ray: bool = False
+    """share the clips through Ray Data: on the cluster named by RAY_ADDRESS, or else on processes here."""
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise InputError(f"{self.samples} samples came; measure one animation of each clip at least")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"limit is {self.limit}; measure one clip at least")
 
 
 def to_json(config: Any) -> Any:

@@ -169,12 +169,6 @@ def _mix(block: np.ndarray) -> np.ndarray:
         return block.astype(np.float32) if block.ndim == 1 else block.mean(1, dtype=np.float32)
 
 
-# --- level ---------------------------------------------------------------------------------------------------
-
-
-# --- mel -----------------------------------------------------------------------------------------------------
-
-
 # ------------------------------------------------------------------------------------------------ decoding
 
 
@@ -198,8 +192,14 @@ def soundfile_blocks(path: Path, fate: DecodeStatus) -> Iterator[tuple[int, np.n
     """(rate, (n, channels) float32) of what libsndfile decodes; nothing if it does not know the format."""
     import soundfile
 
+    class Sequential(soundfile.SoundFile):
+        # python-soundfile (0.14) seeks after each read of a file that can seek, and an MP3 decoder has lost its bit reservoir
+        # then: in blocks, a file of 48 kHz came out with a signal-to-noise ratio of 6 to 16 dB
+        def seekable(self) -> bool:
+            return False
+
     try:
-        with soundfile.SoundFile(path) as file:
+        with Sequential(path) as file:
             fate.opened, count = True, 0
             while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
                 count += len(block)

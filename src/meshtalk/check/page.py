@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from functools import partial
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from meshtalk.check.check import Report, counted, no_lips
 from meshtalk.check.findings import KINDS, Finding
-from meshtalk.evaluation import page
-from meshtalk.evaluation import plots as svg
 from meshtalk.files import atomic
+from meshtalk.report_page import axes, drawing, facts, legend, note, page_text, palette, wide
 
-STYLE = Path(__file__).with_name("page.css")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 STRIPS = 40
 """Clips that are drawn, the worst first."""
 EXAMPLES = 6
 """At least so many are drawn, also of a corpus without findings: those whose sound and motion go together least."""
 LISTED = 200
 """Findings that are listed."""
-WIDTH, LEFT, TALL = 1060.0, 64.0, 96.0
+WIDTH_PX, LEFT_PX, TALL_PX = 1060.0, 64.0, 96.0
 LONGEST_S = 20.0
 """Of longer clips so much is drawn, around the worst frame."""
 
@@ -34,35 +37,24 @@ def write_page(path: str | Path, report: Report) -> None:
         InputError: `path` cannot be written.
     """
     with atomic(path) as temporary:
-        temporary.write_text(page_text(report), encoding="utf-8")
+        temporary.write_text(page(report), encoding="utf-8")
 
 
-def page_text(report: Report) -> str:
+def page(report: Report) -> str:
     """The page's text; see `write_page`."""
     title = f"Check of {report.corpus.root.resolve().name}"
     remarks = len(report.findings) - report.problems
-    facts = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in report.facts().items()
-    )
     body = [
-        f"<h1>{escape(title)}</h1>",
         f"<p>{counted(report.problems, 'problem')}, {counted(remarks, 'remark')}.</p>",
-        f'<dl class="about check">{facts}</dl>',
-        f'<p class="note">{escape(no_lips(report.curve))}</p>' if report.curve != "lip opening" else "",
+        facts(report.facts()),
+        note(no_lips(report.curve)) if report.curve != "lip opening" else "",
         "<h2>Findings</h2>",
         _table(report),
         "<h2>Clips</h2>",
         *_strips(report),
         "<footer>Written by <code>meshtalk corpus check --html</code>.</footer>",
     ]
-    style = page.STYLE.read_text(encoding="utf-8") + STYLE.read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body>\n</html>\n"
-    )
+    return page_text(title, body)
 
 
 def _table(report: Report) -> str:
@@ -83,7 +75,7 @@ def _table(report: Report) -> str:
             f'<tr class="{mark}"><td>{where}</td><td>{escape(finding.kind)}</td><td class="said">{escape(finding.told)}</td></tr>'
         )
     more = len(report.findings) - LISTED
-    rest = f'<p class="note">{more} more are in the file of --json.</p>' if more > 0 else ""
+    rest = note(f"{more} more are in the file of --json.") if more > 0 else ""
     head = "<tr><th>where</th><th>kind</th><th>what</th></tr>"
     return (
         f'<ul class="kinds">{summary}</ul><div class="wide"><table class="findings"><thead>{head}</thead>'
@@ -117,35 +109,39 @@ def _drawn(report: Report) -> list[int]:
 def _strips(report: Report) -> list[str]:
     drawn, found = _drawn(report), _by_clip(report)
     could = sum(not clip.broken for clip in report.clips)
-    note = (
+    told = (
         f"{len(drawn)} of {could} clips (at most {STRIPS}), the worst first; without findings, those whose sound and motion go "
         "together least. Where the sound leads or trails, its hills stand beside those of the mouth."
     )
-    legend = [("truth", report.curve), ("loud", "loudness of the sound, dB below its loud parts")]
+    marks = [("truth", report.curve), ("loud", "loudness of the sound, dB below its loud parts")]
     if math.isfinite(report.usual.model.r):
-        legend.append(("ours", "opening predicted from the sound, by a regressor trained on the other clips"))
-    legend += [("spike", "frame that jumps"), ("still", "stands still"), ("gap", "not captured")]
-    marks = "".join(f'<span><i class="{kind}"></i>{escape(words)}</span>' for kind, words in legend)
-    parts = [f'<p class="note">{escape(note)}</p>', f'<div class="legend">{marks}</div>']
+        marks.append(("ours", "what the sound says, by a regressor that the other clips taught"))
+    marks += [("spike", "frame that jumps"), ("still", "stands still"), ("gap", "not captured")]
+    parts = [note(told), legend(marks)]
     for k in drawn:
         info = report.infos[k]
         labels = [label for label in (info.split, info.subject, info.voice, info.emotion) if label]
         labels.append(f"{info.duration_s:.2f} s")
-        told = "".join(
+        findings = "".join(
             f'<li class="{"problem" if one.problem else "remark"}">{escape(one.told)}</li>'
             for one in found.get(info.id, [])
         )
         said = f" “{escape(info.sentence)}”" if info.sentence else ""
         parts.append(
-            f'<section id="{escape(info.id)}"><h3>{escape(info.id)}{said}</h3><p class="note">{escape(" · ".join(labels))}</p>'
-            f'<ul class="kinds">{told}</ul><figure class="wide">{_drawing(report, k)}</figure></section>'
+            f'<section id="{escape(info.id)}"><h3>{escape(info.id)}{said}</h3>{note(" · ".join(labels))}'
+            f'<ul class="kinds">{findings}</ul>{wide(_strip(report, k))}</section>'
         )
     return parts
 
 
-def _drawing(report: Report, k: int) -> str:
+def _strip(report: Report, k: int) -> str:
+    label = f"{report.curve} and loudness of {report.clips[k].id} over time"
+    return drawing(partial(_draw, report=report, k=k), WIDTH_PX, 8 + TALL_PX + 8 + 0.55 * TALL_PX + 40, label)
+
+
+def _draw(figure: Figure, report: Report, k: int) -> None:
     clip, timing, fps = report.clips[k], report.timings[k], float(report.corpus.fps)
-    n = len(clip.opening_mm)
+    n, colours = len(clip.opening_mm), palette()
     most = round(LONGEST_S * fps)
     centre = int(clip.spikes[0, 0]) if len(clip.spikes) else clip.still_from
     first = min(max(centre - most // 2, 0), max(n - most, 0))
@@ -156,41 +152,33 @@ def _drawing(report: Report, k: int) -> str:
     low, high = (float(f(opening[known])) for f in (np.min, np.max)) if known.any() else (0.0, 1.0)
     margin = 0.06 * (high - low) + 0.05
     ends = (float(time_s[0]), float(time_s[-1]) + 1 / fps)
-    above = svg.Panel(LEFT, 8, WIDTH - LEFT - 8, TALL, ends, (low - margin, high + margin))
-    below = svg.Panel(LEFT, 8 + TALL + 8, WIDTH - LEFT - 8, TALL * 0.55, ends, (-40.0, 6.0))
-    ticks = svg.ticks(*ends, 12)
-    parts = above.axes("mm", "", ticks, 4) + below.axes("dB", "seconds", ticks, 3)
+    width, mm = WIDTH_PX - LEFT_PX - 8, (low - margin, high + margin)
+    above = axes(figure, (LEFT_PX, 8, width, TALL_PX), ends, mm, "mm", x_ticks=12, y_ticks=4)
+    below = axes(
+        figure, (LEFT_PX, 16 + TALL_PX, width, 0.55 * TALL_PX), ends, (-40, 6), "dB", "seconds", x_ticks=12, y_ticks=3
+    )
     for start, stop in _runs(~known):
-        parts.append(above.band(time_s[start], min(time_s[stop - 1] + 1 / fps, ends[1]), "gap"))
+        above.axvspan(time_s[start], min(time_s[stop - 1] + 1 / fps, ends[1]), color=colours["mean"], alpha=0.25, lw=0)
     if any(one.kind == "frozen" for one in _by_clip(report).get(clip.id, [])) and clip.still_s > 0:
-        start_s = clip.still_from / fps
-        parts.append(above.band(max(start_s, ends[0]), min(start_s + clip.still_s, ends[1]), "still"))
-    decibels = clip.loudness[shown].astype(float) * 20 / math.log(10)
-    parts.append(_area(below, time_s, decibels))
+        start_s = max(clip.still_from / fps, ends[0])
+        stop_s = min(start_s + clip.still_s, ends[1])
+        above.axvspan(start_s, stop_s, color=colours["still"], alpha=0.25, lw=0)
+    decibels = np.clip(clip.loudness[shown].astype(float) * 20 / math.log(10), -40, 6)
+    foot_s = [time_s[0], *time_s, time_s[-1]]
+    below.fill(foot_s, [-40, *decibels, -40], color=colours["mean"], alpha=0.55, lw=0)
     if timing.predicted is not None and known.any():
         # as far up and down as the mouth goes: the regressor tells when, not how far
         predicted = timing.predicted[shown].astype(float)
         scale = opening[known].std() / max(float(predicted.std()), 1e-9)
-        parts.append(above.line(time_s, (predicted - predicted.mean()) * scale + opening[known].mean(), "ours"))
-    parts.append(above.line(time_s, opening, "truth"))
+        predicted = np.clip((predicted - predicted.mean()) * scale + opening[known].mean(), *mm)
+        above.plot(time_s, predicted, lw=2, color=colours["ours"])
+    above.plot(time_s, opening, lw=2, color=colours["ink"])
     for frame, _ in clip.spikes:
         if shown.start <= frame < shown.stop:
-            x = above.x(frame / fps)
-            parts.append(f'<path d="M{x:.1f} {above.top:.1f}V{above.top + above.height:.1f}" class="spike"/>')
-    label = f"{report.curve} and loudness of {clip.id} over time"
-    return svg.drawing(WIDTH, below.top + below.height + 40, parts, label)
+            above.plot([frame / fps] * 2, mm, lw=1.5, dashes=(2, 1.3), color=colours["closure"])
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
     """(start, stop) of each run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-
-
-def _area(panel: svg.Panel, x: np.ndarray, y: np.ndarray) -> str:
-    low, high = panel.y_range
-    points = "".join(
-        f"L{panel.x(a):.1f} {panel.y(min(max(b, low), high)):.1f}" for a, b in zip(x.tolist(), y.tolist(), strict=True)
-    )
-    foot = panel.top + panel.height
-    return f'<path d="M{panel.x(x[0]):.1f} {foot:.1f}{points}V{foot:.1f}Z" class="loud"/>'

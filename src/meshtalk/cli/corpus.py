@@ -118,7 +118,10 @@ def check(corpus: Positional[Path], /, html: Path | None = None, json: Path | No
     from meshtalk.check.check import check as run
     from meshtalk.check.page import write_page
     from meshtalk.files import check_writable
+    from meshtalk.report_page import check_plots
 
+    if html is not None:
+        check_plots()
     for path in (html, json):
         if path is not None:
             check_writable(path)

@@ -8,10 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import FlagCreatePairsOff, Positional
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from meshtalk.cli.options import Output, check_device
+from meshtalk.config import PRESETS, EvaluationConfig
 from meshtalk.errors import InputError
+
+_TEST_SPLIT = EvaluationConfig()
 
 
 def train(
@@ -41,7 +44,6 @@ def train(
         precision: 32, bf16-mixed, or 16-mixed (with a GPU).
         accumulate: gradient accumulation: split every batch into so many micro-batches; less memory, the same training.
     """
-    from meshtalk.config import PRESETS
     from meshtalk.corpus.store import Corpus
     from meshtalk.training.engine import world
     from meshtalk.training.progress import console
@@ -75,40 +77,18 @@ def evaluate(
     model: Positional[Path],
     corpus: Positional[Path],
     /,
-    split: str = "test",
-    baseline: Path | None = None,
-    real: Path | None = None,
-    json: Path | None = None,
-    html: Path | None = None,
-    samples: int = 1,
-    limit: int | None = None,
-    seed: int = 0,
-    workers: int = 1,
-    ray: Annotated[bool, FlagCreatePairsOff] = False,
+    config: Annotated[EvaluationConfig, arg(name=""), FlagCreatePairsOff] = _TEST_SPLIT,
 ) -> None:
     """Evaluate a model on a corpus, beside the ground truth and simple baselines.
 
     Args:
         model: model folder, or "-" for the packaged one.
         corpus: corpus folder.
-        split: train, val or test.
-        baseline: regressor folder of a training run, evaluated beside the model.
-        real: folder of real recordings with transcripts.tsv, also evaluated against forced alignment.
-        json: write all results to this file.
-        html: write a self-contained page with the table, curves and pictures of clips, and code usage to this file.
-        samples: animations per clip; 2 or more add diversity measures.
-        limit: evaluate at most so many clips, spread over the split.
-        seed: random seed of the sampling.
-        workers: number of processes; results do not depend on it.
-        ray: distribute the clips with Ray Data: on the cluster of RAY_ADDRESS, or else on local processes.
     """
     from meshtalk.corpus.store import Corpus
     from meshtalk.evaluation.run import evaluate_model
 
-    evaluate_model(
-        None if str(model) == "-" else model, Corpus.open(corpus), split=split, baseline=baseline,
-        real=real, json=json, html=html, samples=samples, limit=limit, seed=seed, n_workers=workers, ray=ray,
-    )  # fmt: skip
+    evaluate_model(None if str(model) == "-" else model, Corpus.open(corpus), config)
 
 
 def import_official(folder: Positional[Path], /, output: Output, template: Path, topology: Path | None = None) -> None:

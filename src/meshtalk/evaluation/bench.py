@@ -1,4 +1,4 @@
-"""Run systems over a split of a corpus and gather every measure into a Report each."""
+"""Evaluation of systems over a split of a corpus: every measure, one Report per system."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from meshtalk.clip import Clip
+from meshtalk.config import EvaluationConfig
 from meshtalk.errors import InputError
 from meshtalk.evaluation import baselines, score
 from meshtalk.evaluation.aggregate import MEASURES, Estimate, Part, estimates, mean_part
@@ -20,6 +21,7 @@ from meshtalk.mesh.topology import ADVICE, Topology
 Progress = Callable[[int, int], None]
 """Called with (clips done, clips in all)."""
 TRAIN = "train"
+_TEST_SPLIT = EvaluationConfig()
 
 
 def references(
@@ -45,10 +47,16 @@ def references(
     return systems
 
 
-def evaluate(system: object, corpus: baselines.ClipSource, split: str = "test", **options: Any) -> Report:
-    """Measure one system; see `evaluate_all`, whose options it takes, and `name` for the table."""
-    name = options.pop("name", type(system).__name__)
-    return evaluate_all({name: system}, corpus, split, **options)[0]
+def evaluate(
+    system: object,
+    corpus: baselines.ClipSource,
+    config: EvaluationConfig = _TEST_SPLIT,
+    *,
+    name: str = "",
+    **options: Any,
+) -> Report:
+    """Measure one system, called `name` in the table; see `evaluate_all`, whose other options it takes."""
+    return evaluate_all({name or type(system).__name__: system}, corpus, config, **options)[0]
 
 
 class Measured(NamedTuple):
@@ -68,18 +76,15 @@ class Bench:
     """Systems over the clips of a split, one piece of work at a time: clips and pairs of them, in any order and process.
 
     Args:
-        systems, corpus, split, seed, samples, limit: as for `evaluate_all`.
+        systems, corpus, config: as for `evaluate_all`.
 
     Raises:
         InputError: the split is empty, or a system cannot animate.
     """
 
-    def __init__(
-        self, systems: Mapping[str, object], corpus: baselines.ClipSource, split: str, seed: int, samples: int,
-        limit: int | None,
-    ) -> None:  # fmt: skip
-        self.systems, self.corpus, self.seed, self.samples = systems, corpus, seed, samples
-        self.infos = spread(baselines.split_of(corpus, split), limit)
+    def __init__(self, systems: Mapping[str, object], corpus: baselines.ClipSource, config: EvaluationConfig) -> None:
+        self.systems, self.corpus, self.seed, self.samples = systems, corpus, config.seed, config.samples
+        self.infos = spread(baselines.split_of(corpus, config.split), config.limit)
         self._predict = {name: baselines.predictor(system) for name, system in systems.items()}
         swapping = {name: system for name, system in systems.items() if isinstance(system, baselines.Swaps)}
         self._swapping = Swapping(swapping, corpus, self.infos)
@@ -117,27 +122,22 @@ def here(bench: Bench, jobs: Sequence[Any]) -> Iterator[tuple[int, Any]]:
 def evaluate_all(
     systems: Mapping[str, object],
     corpus: baselines.ClipSource,
-    split: str = "test",
+    config: EvaluationConfig = _TEST_SPLIT,
     *,
     data: str = "corpus",
-    seed: int = 0,
-    samples: int = 1,
-    limit: int | None = None,
     progress: Progress | None = None,
     share: Share = here,
 ) -> list[Report]:
     """Measure systems over the clips of a split, clip by clip, so that only a few clips are in memory.
 
-    A system is an `Animator` (it hears the sound and sees the template) or has `predict(info, clip, seed)`.
+    A system is an `Animator` (its inputs are audio and template) or has `predict(info, clip, seed)`.
     One that also has `swap`, `held_out_nll` or `codes` gets those measures too.
 
     Args:
         systems: name for the table → system.
         corpus: anything with `.topology`, `.clips` and `.load(info)`; see `baselines.ClipSource`.
+        config: split, seed, samples and limit of it count here.
         data: the corpus's name, for the table.
-        seed: every clip and sample draws its own seed from this one.
-        samples: with 2 or more, the measures of samplers are added, from that many animations a clip.
-        limit: measure only so many clips, spread evenly over the split.
         share: who does the work, clip by clip; the reports do not depend on it.
 
     Raises:
@@ -145,7 +145,7 @@ def evaluate_all(
             or length.
     """
     check_measurable(corpus.topology)
-    bench = Bench(systems, corpus, split, seed, samples, limit)
+    bench = Bench(systems, corpus, config)
     infos, jobs = bench.infos, bench.jobs
     results: list[Any] = [None] * len(jobs)
     clips = 0
@@ -163,8 +163,8 @@ def evaluate_all(
         Report(
             system=name,
             data=data,
-            split=split,
-            seed=seed,
+            split=config.split,
+            seed=config.seed,
             n_clips=len(infos),
             seconds=seconds,
             topology_hash=corpus.topology.hash,
@@ -189,7 +189,7 @@ def check_measurable(topology: Topology) -> None:
     lacking = topology.lacks(("mouth", "upper_face", "lips"))
     if lacking or not topology.names_inner_lips:
         names = ", ".join(lacking or ["inner lips"])
-        raise InputError(f"the corpus's mesh names no {names}, which are measured. {ADVICE}.")
+        raise InputError(f"the corpus's mesh lacks {names}, which are measured. {ADVICE}.")
 
 
 def score_clip(samples: Sequence[Clip], true: score.Tracked, name: str) -> score.Row:
@@ -213,7 +213,7 @@ def score_clip(samples: Sequence[Clip], true: score.Tracked, name: str) -> score
 
 
 class Facts(NamedTuple):
-    """What a model with codes says about one true clip."""
+    """Codes and likelihoods of one ground-truth clip."""
 
     n_frames: int
     nll: np.ndarray | None
@@ -278,7 +278,7 @@ def spread(items: Sequence[Any], limit: int | None) -> list[Any]:
     if limit is None or limit >= len(items):
         return list(items)
     if limit < 1:
-        raise InputError(f"limit is {limit}; measure one clip at least")
+        raise InputError(f"limit must be at least 1 clip, got {limit}")
     return [items[i * len(items) // limit] for i in range(limit)]
 
 

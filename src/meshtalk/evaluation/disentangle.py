@@ -1,4 +1,4 @@
-"""Who decides which part of the face? Swap sound or expression between clips and see what changes."""
+"""Disentanglement: which signal determines which region, measured by swapping audio or expression between clips."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def mixing(system: baselines.Swaps, speech: Clip, expressions: Sequence[Clip]) -
         InputError: fewer than two expressions.
     """
     if len(expressions) < 2:
-        raise InputError(f"{len(expressions)} expression came; mixing is compared between two at least")
+        raise InputError(f"mixing needs at least two expressions, got {len(expressions)}")
     n_frames = min(clip.n_frames for clip in (speech, *expressions))
     said = tracks.crop(speech, n_frames)
     meant = [tracks.crop(clip, n_frames) for clip in expressions]

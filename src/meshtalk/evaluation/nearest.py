@@ -1,4 +1,4 @@
-"""Nearest training clip: a baseline that learns nothing and plays what a face did when it sounded most alike."""
+"""Nearest-neighbour baseline: plays the motion of the training moments with the most similar sound."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ JUMP = 1.0
 
 Chosen on the embedded corpus's validation split: with 0.3 the face shakes, with 2 it misses closures."""
 BLEND = np.array([1, 2, 2, 2, 1]) / 8
-"""Weights of the moments chosen up to two frames before and after, each run on to the frame itself."""
+"""Weights of the moments chosen up to two frames before and after, each continued to the frame itself."""
 REACH = len(BLEND) // 2
 SPAN = 128
 """Frames whose moments are chosen together; memory grows with it."""
@@ -87,7 +87,7 @@ class NearestClip:
         """
         needed = (self.topology.n_vertices, 3)
         if template.shape != needed:
-            raise InputError(f"the template has shape {template.shape}; topology {self.topology.hash} needs {needed}")
+            raise InputError(f"the template must have shape {needed}, as topology {self.topology.hash}, got {template.shape}")
         path = self.path(audio, sample_rate)
         linear = self.basis is not None
         shown = np.empty((len(path), *(self.basis.shape[:1] if self.basis is not None else needed)), np.float32)

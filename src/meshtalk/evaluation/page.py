@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: figures, curves, code use, disentanglement, pictures."""
+"""The report as a self-contained HTML page: figures, curves, code usage, disentanglement, pictures."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from meshtalk.evaluation.report import SHARE, Report, about, figure_text
 from meshtalk.evaluation.score import Curves
 from meshtalk.files import atomic
 from meshtalk.measures import sync
+from meshtalk.report_page import facts, legend, note, page_text, wide
 
-STYLE = Path(__file__).with_name("page.css")
 BESIDE = {"mean face": "mean", "nearest clip": "nearest", "regressor": "regressor"}
 """Systems whose errors are drawn beside the measured one's → their CSS class."""
 APART_S = 0.2
@@ -67,7 +67,7 @@ def write_page(
     real: Sequence[Report] = (),
     strips: Sequence[Strip] = (),
 ) -> None:
-    """Write the page, whole or not at all.
+    """Write the page atomically.
 
     Args:
         reports: of the systems over a corpus, one of which is called `ours`: curves and plots are about it.
@@ -87,31 +87,25 @@ def page(reports: Sequence[Report], ours: str, *, real: Sequence[Report] = (), s
     report = next(report for report in reports if report.system == ours)
     title = f"{ours} on {told['data']}, split {told['split']}"
     body = [
-        f"<h1>{escape(title)}</h1>",
         f"<p>{told['clips']} clips, {told['seconds']} seconds of motion, beside the truth and simple baselines.</p>",
         _facts(told),
         "<h2>Figures</h2>",
         _table(reports, ours),
     ]
     if real:
-        body += [f"<h2>Real recordings: {escape(about(real)['data'])}</h2>", _note(REAL), _table(real, ours)]
+        body += [f"<h2>Real recordings: {escape(about(real)['data'])}</h2>", note(REAL), _table(real, ours)]
     if report.curves:
-        body += ["<h2>Lips over time</h2>", _note(CURVES), *_clips(reports, report)]
+        body += ["<h2>Lips over time</h2>", note(CURVES), *_clips(reports, report)]
     if strips:
-        body += ["<h2>Worst clips</h2>", _note(WORST), *(_strip(strip, report) for strip in strips)]
+        body += ["<h2>Worst clips</h2>", note(WORST), *(_strip(strip, report) for strip in strips)]
     swaps = plots.swap_plots(reports)
     if swaps:
-        body += ["<h2>Disentanglement</h2>", _note(SWAPS), f'<figure class="swaps">{"".join(swaps)}</figure>']
+        tables = (f"<figure><figcaption>{escape(name)}</figcaption>{cells}</figure>" for name, cells in swaps.items())
+        body += ["<h2>Disentanglement</h2>", note(SWAPS), f'<div class="swaps">{"".join(tables)}</div>']
     if report.heads:
-        body += ["<h2>Codes</h2>", _note(HEADS), _legend(HEADS_LEGEND), _figure(plots.heads_plot(report.heads))]
+        body += ["<h2>Codes</h2>", note(HEADS), legend(HEADS_LEGEND), wide(plots.heads_plot(report.heads))]
     body.append("<footer>Written by <code>meshtalk evaluate --html</code>.</footer>")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{STYLE.read_text(encoding='utf-8')}</style>\n</head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body>\n</html>\n"
-    )
+    return page_text(title, body)
 
 
 CURVES = (
@@ -121,7 +115,7 @@ CURVES = (
 WORST = "At the moments where the lips are most wrong, at least 0.2 s apart; the error is that of the worst lip vertex."
 SWAPS = (
     "How much a region changes when one signal is taken from another clip, over how much it changes when both are: 1 "
-    f"means that this signal alone decides the region, 0 that it has no say. {SHARE[0].upper() + SHARE[1:]}. The truth "
+    f"means that this signal alone determines the region, 0 that it has no effect. {SHARE[0].upper() + SHARE[1:]}. The truth "
     "is the right answer; without emotions that move the mouth it would be the identity."
 )
 HEADS = (
@@ -137,19 +131,6 @@ HEADS_LEGEND = (
 )
 
 
-def _note(words: str) -> str:
-    return f'<p class="note">{escape(words)}</p>'
-
-
-def _figure(drawing: str) -> str:
-    return f'<figure class="wide">{drawing}</figure>'
-
-
-def _legend(entries: Sequence[tuple[str, str]]) -> str:
-    marks = "".join(f'<span><i class="{kind}"></i>{escape(words)}</span>' for kind, words in entries)
-    return f'<div class="legend">{marks}</div>'
-
-
 def _facts(told: Mapping[str, str]) -> str:
     names = {
         "topology": "topology hash",
@@ -157,12 +138,7 @@ def _facts(told: Mapping[str, str]) -> str:
         "model": "model hash",
         "seconds": "seconds of motion",
     }
-    items = [(names.get(key, key), value) for key, value in told.items()] + [("units", UNITS)]
-    listed = ""
-    for key, value in items:
-        room = ' class="whole"' if value is UNITS else ""
-        listed += f"<div{room}><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>"
-    return f'<dl class="about">{listed}</dl>'
+    return facts({names.get(key, key): value for key, value in told.items()} | {"units": UNITS})
 
 
 def _table(reports: Sequence[Report], ours: str) -> str:
@@ -204,7 +180,7 @@ def _clips(reports: Sequence[Report], report: Report) -> list[str]:
         ("ours", report.system),
         *((BESIDE[name], name) for name in BESIDE if name in others),
     ]
-    parts = [_legend([*entries, ("closure", "p, b or m"), ("limit", f"closed: below {sync.CLOSED_MM:g} mm")])]
+    parts = [legend([*entries, ("closure", "p, b or m"), ("limit", f"closed: below {sync.CLOSED_MM:g} mm")])]
     shown: dict[int, str] = {}
     for rank, place in (("best", order[0]), ("median", order[len(order) // 2]), ("worst", order[-1])):
         shown.setdefault(place, rank)
@@ -212,7 +188,7 @@ def _clips(reports: Sequence[Report], report: Report) -> list[str]:
         beside = {name: (BESIDE[name], others[name][place]) for name in BESIDE if name in others}
         label = f"{rank} clip"
         parts.append(_headed(report.clips[place], label.capitalize()))
-        parts.append(_figure(plots.clip_plot(report.curves[place], beside, report.system, label)))
+        parts.append(wide(plots.clip_plot(report.curves[place], beside, report.system, label)))
     return parts
 
 
@@ -224,7 +200,7 @@ def _headed(clip: Mapping[str, object], rank: str = "") -> str:
         labels += [words.format(value)] if isinstance(value, float) else []
     sentence = f"“{clip['sentence']}”" if clip.get("sentence") else str(clip["id"])
     title = f"{rank}: {sentence}" if rank else sentence
-    return f"<h3>{escape(title)}</h3>{_note(' · '.join(labels))}"
+    return f"<h3>{escape(title)}</h3>{note(' · '.join(labels))}"
 
 
 def _strip(strip: Strip, report: Report) -> str:

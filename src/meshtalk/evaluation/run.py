@@ -1,4 +1,4 @@
-"""Measure a model folder on a corpus and on real recordings: what `meshtalk evaluate` prints."""
+"""Evaluation of a model folder on a corpus and on real recordings, as `meshtalk evaluate` does it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from meshtalk import evaluation, parallel
 from meshtalk.assets import asset
 from meshtalk.audio.mel import MelFrontend
 from meshtalk.clip import Clip
+from meshtalk.config import EvaluationConfig
 from meshtalk.corpus.store import Corpus
 from meshtalk.errors import InputError
 from meshtalk.evaluation import Report
@@ -32,6 +33,7 @@ from meshtalk.model.checkpoint import load_checkpoint
 from meshtalk.model.phonetic_trunk import HOPS, PhoneticTrunk
 from meshtalk.parallel import WorkerDied, check_workers, one_thread
 from meshtalk.render import Look, Renderer
+from meshtalk.report_page import check_plots
 from meshtalk.resample import at_rate
 from meshtalk.synth.clips import clip_from_recording
 
@@ -39,7 +41,8 @@ OURS = "meshtalk"
 STRIPS, MOMENTS, PICTURE_PX = 3, 6, 320
 """Worst clips of which the page shows pictures, pictures of each, and their side."""
 PIECE = 1000
-"""Mel frames that the phonetic trunk hears at a time."""
+"""Mel frames per batch of the phonetic trunk."""
+_TEST_SPLIT = EvaluationConfig()
 
 
 def load_measured(model: Path | None) -> LatentAnimator:
@@ -47,81 +50,54 @@ def load_measured(model: Path | None) -> LatentAnimator:
     return LatentAnimator(load_checkpoint(model if model is not None else asset("model")))
 
 
-def evaluate_model(
-    model: Path | None,
-    corpus: Corpus,
-    *,
-    split: str = "test",
-    baseline: Path | None = None,
-    real: Path | None = None,
-    json: Path | None = None,
-    html: Path | None = None,
-    samples: int = 1,
-    limit: int | None = None,
-    seed: int = 0,
-    n_workers: int = 1,
-    ray: bool = False,
-) -> list[Report]:
-    """Print the table of a model beside references, and write the numbers to `json` and a page to `html` if given.
+def evaluate_model(model: Path | None, corpus: Corpus, config: EvaluationConfig = _TEST_SPLIT) -> list[Report]:
+    """Print the table of a model beside references, and write the numbers and a page where the config says so.
 
-    Args:
-        baseline: regressor folder of a training run.
-        real: folder with transcripts.tsv, or None.
-        n_workers: processes that measure clips of the corpus. The numbers do not depend on it: linear algebra runs on one
-            thread in each, as it does without others.
-        ray: give the clips to Ray Data, see `parallel.as_done_on_ray`.
+    The numbers do not depend on the number of processes: linear algebra runs on one thread in each.
 
     Raises:
         InputError: a model, corpus, recording or output that cannot be used.
     """
-    if samples < 1:
-        raise InputError(f"{samples} samples came; measure one animation of each clip at least")
-    if limit is not None and limit < 1:
-        raise InputError(f"limit is {limit}; measure one clip at least")
-    for output in (json, html):
+    for output in (config.json, config.html):
         if output is not None:
             check_writable(output)
-    if html is not None:
+    if config.html is not None:
         _check_drawing()
-    check_workers(n_workers)
+    check_workers(config.workers)
     with one_thread():
-        return _evaluate(model, corpus, split, baseline, real, json, html, samples, limit, seed, n_workers, ray)
+        return _evaluate(model, corpus, config)
 
 
-def _evaluate(
-    model: Path | None, corpus: Corpus, split: str, baseline: Path | None, real: Path | None, json: Path | None,
-    html: Path | None, samples: int, limit: int | None, seed: int, n_workers: int, ray: bool,
-) -> list[Report]:  # fmt: skip
-    speaking = _speaking(model, baseline)
+def _evaluate(model: Path | None, corpus: Corpus, config: EvaluationConfig) -> list[Report]:
+    speaking = _speaking(model, config.baseline)
     ours = speaking[OURS]
     assert isinstance(ours, LatentAnimator)
     for name, system in speaking.items():
         _check_topology(name, system, corpus)
-    if real is not None:
-        _check_recordings(speaking, real)
+    if config.real is not None:
+        _check_recordings(speaking, config.real)
     seen = at_model_rate(corpus, ours.config.fps)
-    references = evaluation.references(seen, split, PhoneticFeatures(), _show_reading)
+    references = evaluation.references(seen, config.split, PhoneticFeatures(), _show_reading)
 
     def share(bench: Bench, jobs: Sequence[Any]) -> Iterable[tuple[int, Any]]:
-        if n_workers == 1 and not ray:
+        if config.workers == 1 and not config.ray:
             return here(bench, jobs)
-        measure = _Measure(model, baseline, references, seen, split, seed, samples, limit)
-        return _all_there((parallel.as_done_on_ray if ray else parallel.as_done)(measure, jobs, n_workers))
+        measure = _Measure(model, references, seen, config)
+        return _all_there((parallel.as_done_on_ray if config.ray else parallel.as_done)(measure, jobs, config.workers))
 
-    reports = evaluation.evaluate_all(
-        _systems(references, speaking), seen, split, data=corpus.root.name, seed=seed, samples=samples, limit=limit,
-        progress=_show, share=share,
-    )  # fmt: skip
+    systems = _systems(references, speaking)
+    reports = evaluation.evaluate_all(systems, seen, config, data=corpus.root.name, progress=_show, share=share)
     reports = _with_hashes(reports, speaking)
     print(evaluation.table(reports))
     spoken: list[Report] = []
-    if real is not None:
-        spoken = _with_hashes(measure_real(speaking, real, seed), speaking)
+    if config.real is not None:
+        spoken = _with_hashes(measure_real(speaking, config.real, config.seed), speaking)
         print(evaluation.table(spoken))
-    if json is not None:
-        evaluation.write_json(reports + spoken, json)
-    if html is not None:
-        evaluation.write_page(html, reports, OURS, real=spoken, strips=worst_strips(ours, seen, reports[-1]))
+    if config.json is not None:
+        evaluation.write_json(reports + spoken, config.json)
+    if config.html is not None:
+        strips = worst_strips(ours, seen, reports[-1])
+        evaluation.write_page(config.html, reports, OURS, real=spoken, strips=strips)
     return reports + spoken
 
 
@@ -144,18 +120,13 @@ class _Measure:
     """The bench of an evaluation, in another process: models are loaded there, references come along."""
 
     model: Path | None
-    baseline: Path | None
     references: dict[str, Any]
     corpus: Corpus | _AtRate
-    split: str
-    seed: int
-    samples: int
-    limit: int | None
+    config: EvaluationConfig
 
     @cached_property
     def _bench(self) -> Bench:
-        systems = _systems(self.references, _speaking(self.model, self.baseline))
-        return Bench(systems, self.corpus, self.split, self.seed, self.samples, self.limit)
+        return Bench(_systems(self.references, _speaking(self.model, self.config.baseline)), self.corpus, self.config)
 
     def __call__(self, job: Any) -> Any:
         return self._bench(job)
@@ -169,7 +140,7 @@ def _all_there(results: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
 
 
 class _AtRate:
-    """A corpus whose clips come at another frame rate."""
+    """A corpus whose clips are resampled to another frame rate."""
 
     def __init__(self, corpus: Corpus, fps: Fraction) -> None:
         self.corpus, self.fps, self.topology, self.clips = corpus, fps, corpus.topology, corpus.clips
@@ -179,7 +150,7 @@ class _AtRate:
 
 
 def at_model_rate(corpus: Corpus, fps: Fraction) -> Corpus | _AtRate:
-    """The corpus as a model sees it, whose codes are at its own rate: every second frame of 60 for a model at 30."""
+    """The corpus at a model's frame rate: every second frame of 60 for a model at 30."""
     return corpus if corpus.fps == fps else _AtRate(corpus, fps)
 
 
@@ -194,7 +165,7 @@ def measure_real(systems: dict[str, Animator], folder: Path, seed: int = 0) -> l
 
 
 class PhoneticFeatures:
-    """How the nearest-clip baseline hears: the phonetic trunk, its reach of 0.4 s centred on each row."""
+    """Audio features of the nearest-clip baseline: the phonetic trunk, its reach of 0.4 s centred on each row."""
 
     def __init__(self) -> None:
         self._frontend, self._trunk = MelFrontend("phonetic"), PhoneticTrunk()
@@ -251,6 +222,7 @@ def _check_drawing() -> None:
         raise InputError(
             "a page with pictures needs Pillow (not installed). Run pip install 'meshtalk[media]'."
         ) from None
+    check_plots()
 
 
 def _check_topology(name: str, system: Animator, corpus: Corpus) -> None:

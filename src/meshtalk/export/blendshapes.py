@@ -1,4 +1,4 @@
-"""ARKit's 52 weights as text: CSV in two layouts and JSON, for whatever plays blendshapes (docs/arkit.md)."""
+"""ARKit's 52 weights as text: CSV in two layouts and JSON (docs/arkit.md)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_weights(clip: Clip, path: Path, weights: Weights | None = None) -> Non
         weights: default: `weights_of` the clip.
 
     Raises:
-        InputError: the rig has hardly any of ARKit's shapes, there is no rig, or `path` cannot be written.
+        InputError: the rig has too few of ARKit's shapes, there is no rig, or `path` cannot be written.
     """
     weights = weights or weights_of(clip)
     values = as_arkit(weights.names, weights.values).round(DECIMALS)

@@ -1,4 +1,4 @@
-"""A moving picture without sound, for chats and pages: GIF through PyAV."""
+"""Animated GIF, without sound, through PyAV."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def write_glb(clip: Clip, path: Path) -> None:
 
     The mesh with all weights 0 is the neutral face, and all weights are in [0,1]: see `targets`. ARKit's names make the
     file drive other ARKit heads too. Principal components keep every vertex of every frame within 0.05 mm; the largest
-    error there really is stands in the mesh's extras as `maxErrorMm`, and is told as a warning. Frames that capture missed
+    error there really is stands in the mesh's extras as `maxErrorMm`, and is reported as a warning. Frames that capture missed
     have no key.
 
     Raises:
@@ -69,7 +69,7 @@ def write_glb(clip: Clip, path: Path) -> None:
             write_sound(clip, companion)
     if OFFSET in found.names:
         warnings.warn(
-            f"{path.name} moves by {len(found.names) - 1} principal components; no vertex of any frame is farther than"
+            f"{path.name} has {len(found.names) - 1} principal components; no vertex of any frame is farther than"
             f" {1e3 * found.error_m:.3f} mm from the clip",
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""USD: UsdSkel blendshapes where the clip is made of such, moving points otherwise, with material and sound.
+"""USD: UsdSkel blendshapes for clips of blendshapes, animated points otherwise, with material and sound.
 
 Axes and units are ours: metres, +Y up. Frame k is at time code k, and a second has `fps` time codes.
 """

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +21,14 @@ from meshtalk.config import SAMPLE_RATE
 from meshtalk.errors import InputError
 from meshtalk.files import spooled
 from meshtalk.inference.direction import Direction, Director, check_strength, region_scale, rest_motion
-from meshtalk.inference.generator import AnimatorState, SamplingSpec, StreamingGenerator, check_sampling, frame_rate
+from meshtalk.inference.generator import (
+    AnimatorState,
+    Options,
+    SamplingSpec,
+    StreamingGenerator,
+    check_sampling,
+    frame_rate,
+)
 from meshtalk.inference.official import OfficialGenerator
 from meshtalk.mesh.files import check_template, read_template
 from meshtalk.mesh.head import Person, load_head
@@ -29,34 +36,14 @@ from meshtalk.model.checkpoint import Checkpoint, load_checkpoint
 from meshtalk.model.fast_sampler import Precision
 from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry, Pose
 from meshtalk.model.networks import Regressor
+from meshtalk.parallel import on_own_threads
 from meshtalk.resample import Resampler
 
 MAX_TAKES = 64
+SMALL_MODEL = 10_000_000
+"""Weights, at most, of a model that gains nothing from a second thread."""
 TURNED_DEG = 20.0
 """Of a template, at most: a mouth that opens along another head's axes is seen to be wrong."""
-
-
-class Options(TypedDict, total=False):
-    """Options of `Animator.animate`; all have defaults."""
-
-    template: str | Path | np.ndarray | None
-    """Mesh file or (V,3) metres of the model's topology; or"""
-    person: str | int | None
-    """name ("p00"…) or seed of one of the packaged head's people."""
-    expression: str | Path | Clip | np.ndarray | None
-    """Clip of the same topology that provides the expression signal (eqs. 1-3); or the (N,n_motion) signal of a recipe."""
-    strength: float | Mapping[str, float]
-    """Factor of the expression, for the whole face or by region, 0 to 2."""
-    temperature: float
-    """Sampling temperature; below 1 is calmer."""
-    top_p: float
-    """Nucleus sampling: sample among the most likely classes with this total probability."""
-    argmax: bool
-    """The most likely codes instead of a sample."""
-    fps: Fraction | float | int | str | None
-    """Frame rate of the result (default the model's own)."""
-    direction: Direction | None
-    """Intensity, smoothing, blinks, gaze, fades: see `Direction`."""
 
 
 class Animator:
@@ -65,12 +52,24 @@ class Animator:
     Args:
         checkpoint: see `load_checkpoint`; its network's device is where everything runs.
         precision: of the prior's weights while sampling on a CPU.
+        threads: of each call's linear algebra on a CPU. Sums over several threads round differently, so that the bytes of a
+            result depend on it. Default: 1 for a model of up to SMALL_MODEL weights, such as the packaged one, which gains
+            nothing from more and would wait for every busy core; as many as torch uses for larger ones.
+
+    Raises:
+        InputError: precision or threads that cannot be.
     """
 
-    def __init__(self, checkpoint: Checkpoint, precision: Precision = "float32") -> None:
+    def __init__(self, checkpoint: Checkpoint, precision: Precision = "float32", threads: int | None = None) -> None:
         self.checkpoint = checkpoint
         self.precision: Precision = precision
         self.network, self.config, self.topology = checkpoint.network, checkpoint.config, checkpoint.topology
+        if threads is None:
+            small = sum(weight.numel() for weight in self.network.parameters()) <= SMALL_MODEL
+            threads = 1 if small else torch.get_num_threads()
+        if threads < 1:
+            raise InputError(f"threads must be positive, got {threads}. Try 1.")
+        self.threads = threads
         self.geometry = self.network.geometry
         official = self.config.audio.frontend == "official"
         self._generator = (OfficialGenerator if official else StreamingGenerator)(self.network, self.config, precision)
@@ -118,6 +117,7 @@ class Animator:
         """
         return self.takes(audio, sample_rate, n=1, seed=seed, **options)[0]
 
+    @on_own_threads
     def takes(
         self,
         audio: str | Path | np.ndarray,
@@ -165,13 +165,15 @@ class Animator:
         """The recipe of take `index`; takes that were sampled in one batch are reproduced in one, bit for bit."""
         directed = None if spec.director is None else vars(spec.director.direction)
         settings = {
-            "meshtalk": version("meshtalk"), "model": self.checkpoint.hash, "precision": self.precision, "samples": n_samples,
-            "seed": spec.seeds[0], "n": len(spec.seeds), "temperature": spec.temperature, "top_p": spec.top_p,
-            "argmax": spec.argmax, "fps": str(spec.fps), "direction": None if directed is None else as_json(directed),
+            "meshtalk": version("meshtalk"), "model": self.checkpoint.hash, "precision": self.precision,
+            "threads": self.threads, "samples": n_samples, "seed": spec.seeds[0], "n": len(spec.seeds),
+            "temperature": spec.temperature, "top_p": spec.top_p, "argmax": spec.argmax, "fps": str(spec.fps),
+            "direction": None if directed is None else as_json(directed),
         }  # fmt: skip
         expression = None if spec.expression is None else spec.expression.cpu().numpy()
         return lambda index: Recipe(settings | {"index": index}, expression)
 
+    @on_own_threads
     def perform(self, samples: np.ndarray, **options: Unpack[Options]) -> Tensor:
         """`animate` without making a clip: (S,) samples at 16 kHz → (T,n_motion) mm."""
         return torch.cat(list(self._generator.run(samples, self._spec([0], **options))))[:, 0]
@@ -184,6 +186,7 @@ class Animator:
             raise InputError("samples need a sample rate. Pass sample_rate in Hz.")
         return to_mono(audio, sample_rate)
 
+    @on_own_threads
     def clip_of(self, motion: Tensor, template: np.ndarray, fps: Fraction, samples: np.ndarray) -> Clip:
         """A Clip of (T,n_motion) motion with (S,) samples at 16 kHz; blendshape weights where the geometry has them."""
         return self._clip(self._values(motion, template), template, fps, samples)
@@ -212,6 +215,7 @@ class Animator:
 
     # --- piece by piece -------------------------------------------------------------------------------------
 
+    @on_own_threads
     def start(self, *, seed: int = 0, **options: Unpack[Options]) -> AnimatorState:
         """State of a new inference session; arguments as in `animate`."""
         return self._streaming.start(self._spec([seed], **options))
@@ -238,20 +242,24 @@ class Animator:
         """The remaining frames, whose look-ahead is past the end: (t,V,3) metres; ceil(seconds · fps) in total."""
         return self.vertices(self.finish(state), state)
 
+    @on_own_threads
     def advance(self, samples: np.ndarray, state: AnimatorState) -> tuple[Tensor, AnimatorState]:
         """`step` in motion coordinates: ((t,n_motion), new state)."""
         motion, state = self._streaming.advance(samples, state)
         return motion[:, 0], state
 
+    @on_own_threads
     def finish(self, state: AnimatorState) -> Tensor:
         """`flush` in motion coordinates: (t,n_motion)."""
         return self._streaming.finish(state)[:, 0]
 
+    @on_own_threads
     def vertices(self, motion: Tensor, state: AnimatorState) -> np.ndarray:
         """(t,n_motion) of `advance` or `finish` → (t,V,3) metres on the session's face."""
         template = torch.from_numpy(state.spec.template)
         return (self.geometry.to_displacement(motion, template.to(motion.device)).cpu() + template).numpy()
 
+    @on_own_threads
     def shape_weights(self, motion: Tensor) -> np.ndarray:
         """(t,n_motion) of `advance` or `finish` → (t,S) weights of the topology's blendshapes (ARKit's 52 on the packaged head).
 
@@ -263,7 +271,8 @@ class Animator:
                 "this model predicts vertices, not blendshapes. Use one trained on a topology with blendshapes."
             )
         # a basis vector is a metre of motion, a coefficient millimetres
-        return motion.cpu().numpy() @ self.checkpoint.mix / MM
+        mix = torch.from_numpy(self.checkpoint.mix)
+        return (motion.cpu().to(mix.dtype) @ mix / MM).numpy()
 
     def _spec(
         self,
@@ -349,6 +358,7 @@ class Animator:
         total = max(1, int(clip.n_frames * self.config.fps / clip.fps))
         return resampler.finish(motion, resampler.start(), total)
 
+    @on_own_threads
     def motion_of(self, clip: Clip) -> Tensor:
         """(T,n_motion) mm of a clip in the model's geometry, at its own rate.
 
@@ -371,16 +381,23 @@ def as_json(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def load_model(path: str | Path | None = None, *, device: str = "cpu", precision: Precision = "float32") -> Animator:
+def load_model(
+    path: str | Path | None = None,
+    *,
+    device: str = "cpu",
+    precision: Precision = "float32",
+    threads: int | None = None,
+) -> Animator:
     """Load a model folder, by default the one that ships with the package.
 
     Args:
         device: a torch device.
         precision: of the prior's weights while sampling on a CPU; `bfloat16` is faster where they outgrow the caches.
+        threads: see `Animator`.
 
     Raises:
-        InputError: there is no usable model at `path`.
+        InputError: there is no usable model at `path`, or precision or threads cannot be.
     """
     checkpoint = load_checkpoint(path if path is not None else asset("model"))
     checkpoint.network.to(device)
-    return Animator(checkpoint, precision)
+    return Animator(checkpoint, precision, threads)

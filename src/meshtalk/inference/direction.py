@@ -237,12 +237,12 @@ class RegionMap:
         """`factors` (V,)."""
         self._mixes = isinstance(geometry, BasisGeometry)
         if isinstance(geometry, BasisGeometry):
-            basis = geometry.basis.cpu().numpy().reshape(geometry.n_motion, -1, 3)
+            basis = geometry.basis.cpu().double()
             # least squares over all vertices: the basis is orthonormal
-            factors = np.einsum("avc,v,bvc->ab", basis, factors, basis, optimize=True)
+            matrix = (basis * torch.from_numpy(factors.repeat(3))) @ basis.T
         else:
-            factors = factors.repeat(3)
-        self._factors = torch.from_numpy(factors.astype(np.float32)).to(next(geometry.buffers()).device)
+            matrix = torch.from_numpy(factors.repeat(3))
+        self._factors = matrix.float().to(next(geometry.buffers()).device)
 
     def __call__(self, moved: Tensor) -> Tensor:
         """(…,n) displacement → (…,n)."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import TypeVar, get_args
+from pathlib import Path
+from typing import TypedDict, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -14,10 +15,10 @@ from torch import Tensor
 
 from meshtalk.audio.files import frame_hops, n_frames
 from meshtalk.audio.mel import MelFrontend, MelState
-from meshtalk.clip import exact_rate
+from meshtalk.clip import Clip, exact_rate
 from meshtalk.config import HOP_RATE, SAMPLE_RATE, ModelConfig
 from meshtalk.errors import InputError
-from meshtalk.inference.direction import Director, DirectorState
+from meshtalk.inference.direction import Direction, Director, DirectorState
 from meshtalk.model.audio_stream import AudioStream, AudioStreamState
 from meshtalk.model.fast_networks import SHORT, CompiledDecoder, CompiledEncoder
 from meshtalk.model.fast_sampler import Precision, Sampler, SamplerState
@@ -28,6 +29,29 @@ from meshtalk.resample import Resampler, ResamplerState, Smoother
 
 CHUNK_S = 10
 """Seconds of audio per chunk, so that memory does not grow with the recording."""
+
+
+class Options(TypedDict, total=False):
+    """How a line is performed; all of it can be left out."""
+
+    template: str | Path | np.ndarray | None
+    """Mesh file or (V,3) metres of the model's topology; or"""
+    person: str | int | None
+    """name ("p00"…) or seed of one of the packaged head's people."""
+    expression: str | Path | Clip | np.ndarray | None
+    """A clip of the same topology whose upper face and emotion are mixed in (eqs. 1-3); or its (N,n_motion) signal, of a recipe."""
+    strength: float | Mapping[str, float]
+    """Factor on the expression, of all of it or region by region: 0 none of it, 1 as it is, 2 at most."""
+    temperature: float
+    """Of the sampling; below 1 is calmer."""
+    top_p: float
+    """Draw among the likeliest classes that hold this share of the probability."""
+    argmax: bool
+    """The most likely codes instead of a sample."""
+    fps: Fraction | float | int | str | None
+    """Frame rate of the result (default the model's own)."""
+    direction: Direction | None
+    """Intensity, blinks, gaze, ways in and out: see `Direction`."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from meshtalk.model.audio_encoder import AudioEncoder
 from meshtalk.model.audio_stream import padded_mel
 from meshtalk.model.checkpoint import Checkpoint
 from meshtalk.model.networks import MeshTalk
+from meshtalk.parallel import on_own_threads
 from meshtalk.resample import Smoother
 
 
@@ -49,6 +50,7 @@ class LatentAnimator(Animator):
         """Encode a clip and decode its codes."""
         return self.decoded(self.codes(clip), clip)
 
+    @on_own_threads
     @torch.no_grad()
     def swap(self, audio_clip: Clip, expression_clip: Clip) -> Clip:
         """Decode the audio of one clip with the expression of another, on the first one's template; equal lengths."""
@@ -56,12 +58,14 @@ class LatentAnimator(Animator):
         labels = self.network.labels(expression.motion, self._audio(self.network.audio, sound))
         return self.decoded(labels[0].cpu().numpy(), audio_clip)
 
+    @on_own_threads
     @torch.no_grad()
     def codes(self, clip: Clip) -> np.ndarray:
         """(T,H) codes of a ground-truth clip."""
         encoded = self._encode(clip)
         return self.network.labels(encoded.motion, self._audio(self.network.audio, encoded))[0].cpu().numpy()
 
+    @on_own_threads
     @torch.no_grad()
     def held_out_nll(self, clips: Sequence[Clip]) -> np.ndarray:
         """(H,) mean over all frames of −log p of each head's true code under the prior, nats."""
@@ -99,6 +103,7 @@ class LatentAnimator(Animator):
             return encoded.features
         return encoder.at(encoded.features, frame_hops(self.config.fps, 0, encoded.motion.shape[1]))
 
+    @on_own_threads
     @torch.no_grad()
     def decoded(self, labels: np.ndarray, clip: Clip) -> Clip:
         """Decode (T,H) codes on a clip's face, at the model's frame rate, with the clip's sound."""

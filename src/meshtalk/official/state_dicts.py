@@ -1,4 +1,4 @@
-"""The three state dicts of the official release, read without running anything in them, and checked to the last number."""
+"""Safe reader of the official release's three state dicts, with checks of all shapes and values."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _check_names(path: str, found: Arrays, expected: set[str]) -> None:
 
 
 def _sizes(folder: Path, encoder: Arrays, decoder: Arrays, prior: Arrays) -> Sizes:
-    """The sizes that single tensors tell. `_shapes` says afterwards whether all others agree."""
+    """The sizes that single tensors determine; `_shapes` then checks the others."""
 
     def size(name: str, arrays: Arrays, key: str, axis: int, rank: int) -> int:
         shape = arrays[key].shape
@@ -235,7 +235,7 @@ def _shapes(s: Sizes) -> tuple[dict[str, Shape], dict[str, Shape], dict[str, Sha
 
 
 def _check_numbers(folder: Path, sizes: Sizes, encoder: Arrays, decoder: Arrays, prior: Arrays) -> None:
-    """What shapes do not tell: nothing is divided by zero, and every mask is the strict one of all layers."""
+    """Checks of values: no division by zero, and every mask is the strict one."""
     for name, arrays, key in (
         (FILES[0], encoder, "expression_encoder.stddev"),
         (FILES[1], decoder, "stddev"),

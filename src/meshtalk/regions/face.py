@@ -1,4 +1,4 @@
-"""A mesh at rest with what is known about it, from anything that holds one."""
+"""A neutral mesh with its topology, from meshes, clips, models and corpora."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def read_mesh_face(path: Path, axes: str | None = None) -> Face:
     vertices, faces = read_mesh(path)
     vertices = np.asarray(vertices, np.float64)
     if vertices.ndim != 2 or vertices.shape[1:] != (3,) or len(vertices) < 4:
-        raise InputError(f"{path} has vertices of shape {vertices.shape}; a face (V,3) is needed")
+        raise InputError(f"{path} must have vertices of shape (V, 3), got {vertices.shape}")
     if not len(faces):
         raise InputError(f"{path} carries no triangles, and regions lie on a surface. Give a .ply, .obj or .glb mesh.")
     if not np.isfinite(vertices).all():
         raise InputError(f"{path} holds NaN or infinite vertices. Repair the mesh.")
     if not np.ptp(vertices, axis=0).min() > 1e-6 * np.ptp(vertices, axis=0).max():
-        raise InputError(f"{path} is flat or a point; a face has width, height and depth")
+        raise InputError(f"{path} must have width, height and depth, got a flat mesh or a point")
     if axes is not None:
         columns, signs = parse_axes(axes)
         vertices = vertices[:, columns] * signs
@@ -60,7 +60,7 @@ def read_face(path: Path, mesh: Path | None = None, axes: str | None = None) -> 
     if path.is_dir():
         return _of_folder(path)
     if not path.is_file():
-        raise InputError(f"no topology, clip, model or corpus at {path}")
+        raise InputError(f"there is no topology, clip, model or corpus at {path}")
     if _holds_template(path):
         from meshtalk.clip import Clip
 
@@ -71,12 +71,12 @@ def read_face(path: Path, mesh: Path | None = None, axes: str | None = None) -> 
         vertices = read_mesh_face(mesh, axes).vertices
         if len(vertices) != topology.n_vertices:
             raise InputError(
-                f"{mesh} has {len(vertices)} vertices, {path} {topology.n_vertices}. Give the mesh it was made for."
+                f"{mesh} must have the {topology.n_vertices} vertices of {path}, got {len(vertices)}. Give the mesh it was made for."
             )
         return Face(topology, vertices)
     head = load_head()
     if topology.hash != head.topology.hash:
-        raise InputError(f"{path} says which vertices, but not where they are. Give --mesh FACE.ply, its mesh at rest.")
+        raise InputError(f"{path} holds no vertex positions. Give --mesh FACE.ply, its neutral mesh.")
     return Face(topology, np.asarray(head.neutral, np.float64))
 
 

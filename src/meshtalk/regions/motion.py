@@ -1,4 +1,4 @@
-"""From a corpus's own motion: the slit that opens in speech is the mouth, the two that a blink shuts are the eyes."""
+"""Regions from a corpus's motion: the slit that opens in speech is the mouth, the two that a blink shuts are the eyes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from meshtalk.regions.graph import KDTree, edges_of, pieces, separations
 from meshtalk.regions.warp import regions_from_landmarks
 
 POSES = 300
-"""Frames, spread over the corpus, that tell where the mouth is."""
+"""Frames, spread over the corpus, from which the mouth is located."""
 MODES = 8
 """Principal components of those frames: what they leave is no opening of a mouth."""
 SEARCHED = 20_000

@@ -1,4 +1,4 @@
-"""From paint: vertex colours of a mesh, or for each region a painted mesh or a list of vertices or weights.
+"""Regions from paint: vertex colours of a mesh, or for each region a painted mesh or a list of vertices or weights.
 
 Grey in a colour, from black to white, says nothing; what is left of it says: red is the mouth, red with blue (magenta) the
 lips, green the upper face, green with blue (cyan) the eyelids, red with green (yellow) where mouth and upper face overlap.
@@ -77,7 +77,7 @@ def colours_of(path: Path, count: int) -> np.ndarray:
     if path.suffix.lower() not in MESHES:
         raise InputError(f"{path} has no vertex colours that can be read. Give a .ply, or an .obj with v x y z r g b.")
     if not path.is_file():
-        raise InputError(f"no painted mesh at {path}")
+        raise InputError(f"there is no painted mesh at {path}")
     try:
         colours = _obj_colours(path) if path.suffix.lower() == ".obj" else _ply_colours(path)
     except InputError:
@@ -119,7 +119,7 @@ def _of_file(name: str, path: Path, count: int) -> np.ndarray:
         weights = parse_list(_numbers(path), count, str(path))
     else:
         raise InputError(
-            f"{path} is no {name}. Give a painted mesh ({', '.join(MESHES)}) or a list ({', '.join(LISTS)})."
+            f"{name} must be a painted mesh or a list, got {path}. Give a mesh ({', '.join(MESHES)}) or a list ({', '.join(LISTS)})."
         )
     if not weights.any():
         raise InputError(f"{path} paints nothing. Give {name} at least one vertex, in any colour that is not grey.")
@@ -135,9 +135,9 @@ def _numbers(path: Path) -> np.ndarray:
         words = [line.partition("#")[0] for line in text.splitlines()]
         return np.array([float(word) for line in words for word in line.split()])
     except FileNotFoundError:
-        raise InputError(f"no list of vertices at {path}") from None
+        raise InputError(f"there is no list of vertices at {path}") from None
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is no list of numbers ({error})") from None
+        raise InputError(f"{path} must be a list of numbers ({error})") from None
 
 
 def parse_list(numbers: np.ndarray, count: int, name: str) -> np.ndarray:
@@ -148,14 +148,14 @@ def parse_list(numbers: np.ndarray, count: int, name: str) -> np.ndarray:
     """
     flat = np.asarray(numbers).reshape(-1)
     if flat.dtype.kind not in "biuf" or not np.isfinite(flat).all():
-        raise InputError(f"{name} holds no plain numbers. Give vertex numbers, or {count} weights from 0 to 1.")
+        raise InputError(f"{name} must hold plain numbers. Give vertex indices, or {count} weights from 0 to 1.")
     if len(flat) == count and (count > 2) and flat.min() >= 0 and flat.max() <= 1:
         return flat.astype(np.float64)
     if not np.array_equal(flat, np.round(flat)):
-        raise InputError(f"{name} holds {len(flat)} numbers with fractions; weights are {count} of them, from 0 to 1")
+        raise InputError(f"{name} must hold {count} weights from 0 to 1, got {len(flat)} numbers")
     if len(flat) and (flat.min() < 0 or flat.max() >= count):
         worst = int(flat.min()) if flat.min() < 0 else int(flat.max())
-        raise InputError(f"{name} names vertex {worst}; the mesh has vertices 0 to {count - 1}")
+        raise InputError(f"{name} must name vertices 0 to {count - 1}, got {worst}")
     weights = np.zeros(count)
     weights[flat.astype(np.int64)] = 1.0
     return weights

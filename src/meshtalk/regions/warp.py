@@ -1,4 +1,4 @@
-"""From named landmarks: the packaged head's regions, carried to a mesh of any topology, unit and axes."""
+"""Regions from landmarks: the packaged head's regions, transferred to any topology, unit and axes."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Renderer:
                 f"drawing needs {error.name} (not installed). Run pip install 'meshtalk[media]'."
             ) from None
         if width < 16 or height < 16:
-            raise InputError(f"a picture of {width}x{height} pixels is too small; at least 16x16 is needed")
+            raise InputError(f"a picture must have at least 16x16 pixels, got {width}x{height}")
         look = look or Look()
         lighting = look.lighting
         self._kernels, self._shading, self._mouth = kernels, shading, mouth
@@ -83,7 +83,7 @@ class Renderer:
         self._prepare(template, tint, subject)
 
     def _prepare(self, template: np.ndarray, tint: tuple[float, float, float], subject: str) -> None:
-        """What is drawn: the mesh cut finer, with all that belongs to its vertices and faces."""
+        """The mesh that is drawn, subdivided, with its vertex and face attributes."""
         topology = self.topology
         self._coarse = np.ascontiguousarray(topology.faces, np.uint32)
         normals = np.empty(template.shape)
@@ -284,7 +284,7 @@ class Renderer:
         vertices = np.ascontiguousarray(vertices, np.float32)
         needed = (self.topology.n_vertices, 3)
         if vertices.shape != needed:
-            raise InputError(f"vertices have shape {vertices.shape}; the topology needs {needed}")
+            raise InputError(f"vertices must have shape {needed}, as the topology, got {vertices.shape}")
         if not np.isfinite(vertices).all():
             raise InputError("vertices hold NaN or infinite values and cannot be drawn. Repair or drop that frame.")
         return vertices

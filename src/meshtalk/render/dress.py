@@ -1,4 +1,4 @@
-"""What the packaged head's people wear in pictures: cut and colour of their hair, colour of their eyes."""
+"""Hair styles, hair colours and eye colours of the packaged people in pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hair that only pictures have: brows and lashes, and on the scalp locks of hair, as ribbons that the skin carries along.
+"""Hair in pictures: brows, lashes and locks on the scalp, as ribbons attached to the skin.
 
 No mesh, clip or export knows of it. Everything is drawn from fixed random numbers: the same face has the same hair.
 """

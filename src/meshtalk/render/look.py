@@ -1,4 +1,4 @@
-"""How a picture is taken: cameras and lights by name."""
+"""Cameras and lights of pictures, by name."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Look:
     def __post_init__(self) -> None:
         for what, given, known in (("camera", self.camera, CAMERAS), ("light", self.light, LIGHTS)):
             if isinstance(given, str) and given not in known:
-                raise InputError(f"there is no {what} {given!r}. Choose one of {', '.join(known)}.")
+                raise InputError(f"{what} must be one of {', '.join(known)}, got {given!r}")
 
     @property
     def view(self) -> View:

@@ -1,4 +1,4 @@
-"""What stands around the mesh: camera, surface properties, texture pyramid, backdrop. numpy only."""
+"""Scene around the mesh: camera, surface properties, texture pyramid, backdrop. numpy only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a clip's readers ask of a mesh: regions, parts and landmarks, carried from the packaged head."""
+"""Transfer of regions, parts and landmarks from the packaged head to a mesh."""
 
 from __future__ import annotations
 

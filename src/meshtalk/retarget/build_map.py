@@ -1,4 +1,4 @@
-"""Making a map: find the face, lay the packaged head over it, find its slits and parts, and say what moves with what."""
+"""Computation of a retarget map: detect the face, fit the packaged head, find slits and parts, and correspondences."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def fit_face(
                 f"the landmarks of {name} do not lie on a face. Check them, left being the person's own left."
             )
         raise InputError(
-            f"no face was found on {name}. Mark it (meshtalk landmarks {name} -o marks.html, then --landmarks), or turn it"
+            f"no face was detected on {name}. Mark it (meshtalk landmarks {name} -o marks.html, then --landmarks), or rotate it"
             " so that it looks along an axis."
         )
     return best
@@ -272,10 +272,10 @@ def find_map(mesh: Path | None, kept: Path | None, landmarks: Path | None) -> An
     if kept is not None and kept.exists():
         made = load_map(kept)
         if mesh is not None and read_face(mesh)[1].hash != made.mesh:
-            raise InputError(f"{kept} is a map to another mesh than {mesh}. Name another file, and it is made.")
+            raise InputError(f"{kept} must be a map to {mesh}, got another mesh. Give another file for a new map.")
         if landmarks is not None:
             raise InputError(
-                f"{kept} is there already, so that --landmarks has no say. Name another file, or leave one out."
+                f"{kept} exists, so that --landmarks would be ignored. Give another file, or leave one out."
             )
         return made
     if mesh is None:

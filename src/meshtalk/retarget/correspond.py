@@ -1,4 +1,4 @@
-"""Which place of the packaged head each point of a mesh moves with, once the head lies on it."""
+"""Correspondence of a mesh's points to the fitted packaged head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The packaged head laid over a mesh: a similarity and the shape of a person first, then a smooth bend of its skin."""
+"""Fitting of the packaged head to a mesh: similarity and identity first, then a smooth non-rigid deformation."""
 
 from __future__ import annotations
 

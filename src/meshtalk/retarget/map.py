@@ -1,4 +1,4 @@
-"""The map from the packaged head to one mesh: made once, kept in a small file, applied in milliseconds a frame."""
+"""Retarget map from the packaged head to one mesh: computed once, saved in a small file, applied in milliseconds per frame."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class Map:
         head = load_head()
         if clip.topology.hash != head.topology.hash:
             raise InputError(
-                f"the clip is of topology {clip.topology.hash} ({clip.topology.n_vertices} vertices), and motion is carried from"
-                f" the packaged head ({head.topology.n_vertices} vertices). Give a clip of a model of that head."
+                f"only motion of the packaged head ({head.topology.n_vertices} vertices) can be retargeted, got topology"
+                f" {clip.topology.hash} ({clip.topology.n_vertices} vertices). Give a clip of a model of that head."
             )
         transfer = self.transfer(clip.template)
         common = {"topology": self.topology, "template": self.template, "tint": (1.0, 1.0, 1.0), "recipe": None}
@@ -111,7 +111,7 @@ def load_map(path: str | Path) -> Map:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         if str(arrays["format"]) != FORMAT or str(arrays["head"]) != load_head().topology.hash:
-            raise InputError(f"{path} was made by another version of meshtalk. Make the map again from its mesh.")
+            raise InputError(f"{path} was made by another version of meshtalk. Compute the map again from its mesh.")
         names = sorted({name.split("/")[1] for name in arrays if name.startswith("part/")})
         parts = {}
         for name in names:
@@ -127,10 +127,10 @@ def load_map(path: str | Path) -> Map:
             notes=tuple(str(note) for note in arrays["notes"]),
         )
     except FileNotFoundError:
-        raise InputError(f"there is no map at {path}. Give the mesh with --template or --to, and it is made.") from None
+        raise InputError(f"there is no map at {path}. Give the mesh with --template or --to to compute it.") from None
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
-            f"{path} is no map of meshtalk ({type(error).__name__}). Make it again from its mesh."
+            f"{path} is not a retarget map ({type(error).__name__}). Compute it again from its mesh."
         ) from None

@@ -1,4 +1,4 @@
-"""What the connected pieces of a mesh are: skin that deforms, what sits on it, eyeballs, teeth, and what stays still."""
+"""Classification of a mesh's connected pieces: skin, brows and lashes, eyeballs, teeth, and rigid parts."""
 
 from __future__ import annotations
 

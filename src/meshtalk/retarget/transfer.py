@@ -1,4 +1,4 @@
-"""Motion of the packaged head carried to another mesh: a linear map, made for one person's face and one mesh."""
+"""Motion transfer from the packaged head to another mesh: a linear map for one person's face and one mesh."""
 
 from __future__ import annotations
 
