@@ -113,7 +113,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_loaded(
         assess.evaluate_model(None, rig_corpus, EvaluationConfig(**{output: tmp_path / "nowhere" / "file"}))
     with pytest.raises(InputError, match="it is a folder"):
         assess.evaluate_model(None, rig_corpus, EvaluationConfig(**{output: tmp_path}))
-    with pytest.raises(InputError, match="limit is 0"):
+    with pytest.raises(InputError, match="limit must be at least 1 clip, got 0"):
         assess.evaluate_model(None, rig_corpus, EvaluationConfig(limit=0))
 
 

@@ -230,7 +230,7 @@ def test_bad_input_to_train(capsys, here, args, words):
 
 
 def test_a_run_folder_that_cannot_be_made(capsys, here, rig_corpus):
-    assert "cannot make" in refused(capsys, here, "train", rig_corpus.root, "-o", "speech.wav/run")
+    assert "cannot create" in refused(capsys, here, "train", rig_corpus.root, "-o", "speech.wav/run")
 
 
 def test_an_interruption_is_130(capsys, here, rig_corpus, monkeypatch):
@@ -241,7 +241,7 @@ def test_an_interruption_is_130(capsys, here, rig_corpus, monkeypatch):
     with pytest.raises(SystemExit) as end:
         main(["train", str(rig_corpus.root), "-o", "run"])
     assert end.value.code == 130
-    assert "continues" in capsys.readouterr().err
+    assert "resume" in capsys.readouterr().err
 
 
 # --- evaluate, corpus ----------------------------------------------------------------------------------------------

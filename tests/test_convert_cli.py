@@ -67,12 +67,12 @@ def test_axes_may_begin_with_a_minus(capsys, here):
         (["vocaset", "nowhere", "c"], "no folder"),
         (["vocaset", "voca", "voca/c"], "must be outside its source"),
         (["biwi", "voca", "c"], "templates of"),
-        (["multiface", "voca", "c"], "is no Multiface"),
+        (["multiface", "voca", "c"], "is not Multiface"),
         (["beat", "voca", "c"], "has no clips of kind beat"),
         (["folder", "voca", "c"], "Give --fps"),
         (["vocaset", "voca", "face.ply"], "choose another folder"),
         (["vocaset", "voca", "c", "--unit", "cm"], "0.00222 m tall"),
-        (["vocaset", "voca", "c", "--fps", "1/0"], "no frame rate"),
+        (["vocaset", "voca", "c", "--fps", "1/0"], "fps must be a frame rate"),
     ],
 )
 def test_bad_input(capsys, here, args, words):

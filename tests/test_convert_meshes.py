@@ -222,13 +222,13 @@ def test_a_folder_has_to_be_told_what_it_does_not_say(tmp_path):
     for changes, words in (
         ({}, "Give --fps"),
         ({"fps": "25"}, "has no sound"),
-        ({"fps": "fast"}, "no frame rate"),
+        ({"fps": "fast"}, "fps must be a frame rate"),
         ({"fps": "25", "template": None, "topology": None}, "carry no triangles"),
     ):
         with pytest.raises(InputError, match=words):
             convert("folder", root, tmp_path / "c", replace(given, **changes))
     write_wav(root / "a.wav", take(1, "s0", 25))
-    with pytest.raises(InputError, match="no face at rest"):
+    with pytest.raises(InputError, match="no neutral face"):
         convert("folder", root, tmp_path / "c", replace(given, fps="25", template=None))
     write_wav(root / "a .wav", take(1, "s0", 25))
     with pytest.raises(InputError, match="two clips would be called a"):

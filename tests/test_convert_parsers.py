@@ -71,7 +71,7 @@ def test_vl_has_exactly_its_vertices(folder, frames, extra):
     path, data = folder / "a.vl", vl(frames[0])
     path.write_bytes(data[:extra] if extra < 0 else data + b"\0" * extra)
     if extra:
-        with pytest.raises(InputError, match=r"is no \.vl"):
+        with pytest.raises(InputError, match=r"is not a \.vl file"):
             read_vl(path)
     else:
         np.testing.assert_array_equal(read_vl(path), frames[0])

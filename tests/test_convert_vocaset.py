@@ -114,7 +114,7 @@ def test_what_is_missing_is_one_sentence(tmp_path):
     refused("mirror", axes="x,y,-z")
     refused("mouth is above the upper face", axes="-x,-y,z")
     refused("axes must be x, y and z", axes="up")
-    refused("no frame rate", fps="0")
+    refused("fps must be a frame rate", fps="0")
     refused("is no folder", source="nowhere")
     convert_rig.write_mesh(tmp_path / "small.ply", rig.NEUTRAL[:50], rig.TOPOLOGY.faces[:20])
     refused("50 vertices", template=tmp_path / "small.ply")

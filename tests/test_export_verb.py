@@ -103,7 +103,7 @@ REFUSED = {
     "no folder": (["take.npz", "-o", "nowhere/a.npy"], "no folder"),
     "camera of a mesh": (["take.npz", "-o", "a.glb", "--camera", "front"], ".mp4, .gif, .png"),
     "no camera": (["take.npz", "-o", "a.gif", "--camera", "above"], "three-quarter"),
-    "no rate": (["take.npz", "-o", "a.pc2", "--fps", "fast"], "'fast' is no frame rate"),
+    "no rate": (["take.npz", "-o", "a.pc2", "--fps", "fast"], "fps must be a number, got 'fast'"),
     "rate of nothing": (["take.npz", "-o", "a.pc2", "--fps", "0"], "1 to 240"),
 }
 

@@ -253,7 +253,7 @@ def test_evaluating_goes_by_the_corpus_regions(case, rig_corpus, tmp_path):
     model: Case = case("3x11 on the rig")
     assert evaluate(LatentAnimator(load_checkpoint(model.model)), rig_corpus, limit=1).n_clips == 1
     half = replace(rig.TOPOLOGY, landmarks={})
-    with pytest.raises(InputError, match=r"does not say where its lips meet.*meshtalk regions"):
+    with pytest.raises(InputError, match=r"has no inner lips.*meshtalk regions"):
         replace(some_expression(model), topology=half).lip_opening_mm()
     rig.TOPOLOGY.save(tmp_path / "topology.npz")
     made = import_official(

@@ -281,15 +281,15 @@ def test_faces_that_do_not_fit(folder):
     Topology(FACES, VERTICES, regions={"mouth": np.ones(VERTICES, np.float32)}).save(folder / "half.npz")
     Topology(FACES, VERTICES).save(folder / "fits.npz")
     for template, topology, words in (
-        ("cube.obj", None, "cube.obj has 8 vertices; the weights move 96"),
+        ("cube.obj", None, "cube.obj must have the weights' 96 vertices, got 8"),
         ("nowhere.obj", None, "no template mesh"),
         ("face.npy", None, "face.npy holds no triangles"),
         ("inches.obj", None, r"inches.obj is 8.\d+ units tall; a head is 0.15-0.40 m or 150-400 mm"),
         ("outside.obj", None, "faces must index vertices"),
-        ("flat.obj", None, r"flat.obj has vertices of shape \(3, 2\)"),
+        ("flat.obj", None, r"flat.obj must have vertices of shape \(V, 3\), got \(3, 2\)"),
         ("words.obj", None, "cannot be read as a mesh"),
         ("nan.npy", "fits.npz", "NaN"),
-        ("face.obj", "small.npz", "the topology has 3 vertices; the weights move 96"),
+        ("face.obj", "small.npz", "the topology must have the weights' 96 vertices, got 3"),
         ("face.obj", "half.npz", "region 'upper_face' is empty or missing"),
         ("face.obj", "none.npz", "no topology at"),
     ):

@@ -154,7 +154,7 @@ def test_the_title_is_text_and_nothing_else(page, tmp_path):
     ("clips", "names", "words"),
     [
         ([], None, "at least one clip"),
-        ([rig.make_clip(0)], ["a", "b"], "2 names came for 1 clips"),
+        ([rig.make_clip(0)], ["a", "b"], "names must be one per clip, got 2 for 1 clips"),
         (
             [replace(rig.make_clip(0), weights=np.zeros((0, 6), np.float32), audio=np.zeros(0, np.float32))],
             None,

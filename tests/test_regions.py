@@ -238,8 +238,8 @@ def test_weights(weights):
 
 
 def test_lists_that_fit_nothing():
-    for numbers, words in (([0.5, 0.2], "2 numbers with fractions"), ([3, 20], "vertex 20"), ([-1], "vertex -1"),
-                           ([np.nan], "no plain numbers")):  # fmt: skip
+    for numbers, words in (([0.5, 0.2], "must hold 96 weights from 0 to 1, got 2 numbers"), ([3, 20], "vertex 20"), ([-1], "vertex -1"),
+                           ([np.nan], "must hold plain numbers")):  # fmt: skip
         with pytest.raises(InputError, match=words):
             parse_list(np.array(numbers), 20, "x")
 
@@ -277,7 +277,7 @@ def here(tmp_path, monkeypatch) -> Path:
 BAD = {
     "no mesh": ("landmarks none.obj good.json -o x.npz", "no template mesh at none.obj"),
     "no triangles": ("landmarks points.npy good.json -o x.npz", "carries no triangles"),
-    "flat": ("landmarks flat.obj good.json -o x.npz", "flat.obj is flat or a point"),
+    "flat": ("landmarks flat.obj good.json -o x.npz", "flat.obj must have width, height and depth"),
     "NaN": ("landmarks nan.obj good.json -o x.npz", "NaN or infinite"),
     "no landmarks": ("landmarks face.obj none.json -o x.npz", "no landmarks at none.json"),
     "unknown": ("landmarks face.obj unknown.json -o x.npz", "names ear"),
@@ -286,17 +286,20 @@ BAD = {
     "no point": ("landmarks face.obj odd.json -o x.npz", "chin is 'here'"),
     "mirrored": ("landmarks face.obj mirrored.json -o x.npz", "only mirrored"),
     "in a line": ("landmarks face.obj line.json -o x.npz", "in one line"),
-    "no .npz": ("landmarks face.obj good.json -o x.png", "ends in .npz"),
+    "no .npz": ("landmarks face.obj good.json -o x.png", "regions must be written to .npz"),
     "no folder": ("landmarks face.obj good.json -o none/x.npz", "there is no folder none"),
     "no colours": ("painted plain.ply -o x.npz", "plain.ply has no vertex colours"),
     "nothing": ("painted grey.ply -o x.npz", "nothing is painted on grey.ply"),
     "everything": ("painted all.ply -o x.npz", "mouth is painted on every vertex"),
     "beyond 1": ("painted bright.obj -o x.npz", "colours outside 0 to 1"),
-    "not a list": ("painted plain.ply --mouth words.txt -o x.npz", "words.txt is no list of numbers"),
+    "not a list": ("painted plain.ply --mouth words.txt -o x.npz", "words.txt must be a list of numbers"),
     "empty": ("painted plain.ply --lips empty.txt -o x.npz", "empty.txt paints nothing"),
-    "too far": ("painted plain.ply --lips many.npy -o x.npz", "names vertex 96"),
+    "too far": ("painted plain.ply --lips many.npy -o x.npz", "must name vertices 0 to 95, got 96"),
     "no list": ("painted plain.ply --lips none.txt -o x.npz", "no list of vertices at none.txt"),
-    "another kind": ("painted plain.ply --lips good.json -o x.npz", "good.json is no lips"),
+    "another kind": (
+        "painted plain.ply --lips good.json -o x.npz",
+        "lips must be a painted mesh or a list, got good.json",
+    ),
     "another mesh": ("painted face.obj --lips all.ply -o x.npz", "96 coloured vertices of 6322"),
     "bad axes": ("painted all.ply --axes x,y -o x.npz", "axes must be x, y and z, each once, got 'x,y'"),
     "nowhere": ("show none -o x.png", "no topology, clip, model or corpus at none"),

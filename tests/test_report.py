@@ -162,7 +162,7 @@ def test_wrong_rate_length_topology_and_split_are_one_sentence(corpus):
         ev.evaluate(LoudnessAnimator(), corpus, EvaluationConfig("val"))
     with pytest.raises(InputError, match="neither"):
         ev.evaluate(object(), corpus)
-    with pytest.raises(InputError, match="limit is 0"):
+    with pytest.raises(InputError, match="limit must be at least 1 clip, got 0"):
         ev.evaluate(LoudnessAnimator(), corpus, EvaluationConfig(limit=0))
     with pytest.raises(InputError, match="two at least"):
         ev.Floor(LittleCorpus(2))

@@ -156,7 +156,7 @@ def test_no_takes_make_no_folder(tmp_path):
 def test_what_could_not_be_made_is_known_before(tmp_path, monkeypatch):
     nothing = replace(rig.TOPOLOGY, regions={})
     lipless = replace(rig.TOPOLOGY, landmarks={})
-    for topology, words in ((nothing, "region 'upper_face' is empty or missing"), (lipless, "where its lips meet")):
+    for topology, words in ((nothing, "region 'upper_face' is empty or missing"), (lipless, "has no inner lips")):
         with pytest.raises(InputError, match=words):
             check_takes(tmp_path / "takes", topology)
     check_takes(tmp_path / "takes", rig.TOPOLOGY)

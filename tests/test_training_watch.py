@@ -167,7 +167,7 @@ def test_half_precision_may_look_for_its_scale_but_not_for_ever():
 
 
 def test_an_exploding_run_keeps_the_checkpoint_before(tmp_path):
-    with pytest.raises(InputError, match=r"rose from 1 to 100 by step 130; the checkpoint of step 110 is kept"):
+    with pytest.raises(InputError, match=r"rose from 1 to 100 by step 130; the checkpoint of step 110 is intact"):
         trained(tmp_path, lambda k: 1.0 if k < 115 else 100.0, 200, lambda _: None, lambda _: None)
 
 

@@ -174,7 +174,10 @@ def test_a_film_is_taken_as_it_was_asked(monkeypatch, verb):
 @pytest.mark.parametrize(
     ("asked_for", "sentence"),
     [
-        (["-o", "x.npz", "--camera", "front"], "only pictures have them. Leave them out, or write .mp4, .gif, .png"),
+        (
+            ["-o", "x.npz", "--camera", "front"],
+            "camera and light are for pictures, got x.npz. Leave them out, or write .mp4, .gif, .png",
+        ),
         (["-o", "x.mp4", "--camera", "above"], "front, three-quarter, profile, face, mouth"),
         (["-o", "x.mp4", "--light", "disco"], "studio, soft, dramatic"),
     ],

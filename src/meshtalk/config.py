@@ -268,7 +268,7 @@ PRESETS: dict[str, tuple[ModelConfig, TrainConfig]] = {
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What an evaluation measures, what stands beside it, and where the numbers go: the options of `meshtalk evaluate`.
+    """Options of `meshtalk evaluate`; their docstrings are its `--help` texts.
 
     Raises:
         InputError: fewer than one sample, or a limit below one.
@@ -277,29 +277,29 @@ class EvaluationConfig:
     split: str = "test"
     """train, val or test."""
     baseline: Path | None = None
-    """regressor folder of a training run, to stand beside the model."""
+    """regressor folder of a training run, evaluated beside the model."""
     real: Path | None = None
-    """folder of real recordings with transcripts.tsv, to be measured against forced alignment too."""
+    """folder of real recordings with transcripts.tsv, also evaluated against forced alignment."""
     json: Path | None = None
-    """write all numbers to this file."""
+    """write all results to this file."""
     html: Path | None = None
-    """write a page to this file: the table, curves and pictures of clips, use of codes; it needs no other file."""
+    """write a self-contained page with the table, curves and pictures of clips, and code usage to this file."""
     samples: int = 1
-    """animations per clip; 2 or more add the measures of samplers."""
+    """animations per clip; 2 or more add diversity measures."""
     limit: int | None = None
-    """measure only so many clips, spread over the split."""
+    """evaluate at most so many clips, spread over the split."""
     seed: int = 0
-    """of the sampling; every clip and sample draws its own from this one."""
+    """random seed of the sampling; the seed of every clip and sample is derived from it."""
     workers: int = 1
-    """processes; the numbers do not depend on it."""
+    """number of processes; results do not depend on it."""
     ray: bool = False
-    """share the clips through Ray Data: on the cluster named by RAY_ADDRESS, or else on processes here."""
+    """distribute the clips with Ray Data: on the cluster of RAY_ADDRESS, or else on local processes."""
 
     def __post_init__(self) -> None:
         if self.samples < 1:
-            raise InputError(f"{self.samples} samples came; measure one animation of each clip at least")
+            raise InputError(f"samples must be at least 1 per clip, got {self.samples}")
         if self.limit is not None and self.limit < 1:
-            raise InputError(f"limit is {self.limit}; measure one clip at least")
+            raise InputError(f"limit must be at least 1 clip, got {self.limit}")
 
 
 def to_json(config: Any) -> Any:

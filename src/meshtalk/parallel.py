@@ -25,7 +25,7 @@ Arguments = ParamSpec("Arguments")
 
 
 class HasThreads(Protocol):
-    """Whatever says how many threads its work may use."""
+    """An object with a limit of threads for its work."""
 
     threads: int
 

@@ -58,7 +58,9 @@ def load_rig(path: str | Path, clip: Clip) -> Topology:
     elif path.suffix.lower() == ".glb":
         found = _read_glb(path)
     else:
-        raise InputError(f"{path} is no rig. Give a .glb with morph targets, a topology (.npz) or a folder of meshes.")
+        raise InputError(
+            f"a rig must be a .glb with morph targets, a topology (.npz) or a folder of meshes, got {path}"
+        )
     found = _in_metres(found, path)
     rows = _rows(found, clip, path)
     shapes = np.ascontiguousarray(found.shapes[:, rows], np.float32)

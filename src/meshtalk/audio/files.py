@@ -129,7 +129,7 @@ def _collect(blocks: Iterable[tuple[int, np.ndarray]], target_rate: int, name: s
 
     _check_rate(target_rate, name)
     # grows in place: a list of pieces would need their sum once more to be joined
-    kept, seconds, came = bytearray(), 0.0, False
+    kept, seconds, found = bytearray(), 0.0, False
     for rate, group in groupby(blocks, itemgetter(0)):
         _check_rate(rate, name)
         stream = None if rate == target_rate else soxr.ResampleStream(rate, target_rate, 1)
@@ -142,13 +142,13 @@ def _collect(blocks: Iterable[tuple[int, np.ndarray]], target_rate: int, name: s
                     f"{name} holds samples that are NaN, infinite or beyond {LARGEST:g}, the first at"
                     f" {seconds + bad[0] / rate:.3f} s. Repair or re-export it."
                 )
-            seconds, taken, came = seconds + len(mono) / rate, taken + len(mono), came or len(mono) > 0
+            seconds, taken, found = seconds + len(mono) / rate, taken + len(mono), found or len(mono) > 0
             kept += (mono if stream is None else stream.resample_chunk(mono)).tobytes()
         if stream is not None:
             kept += stream.resample_chunk(np.zeros(0, np.float32), last=True).tobytes()
             # rounded down: a sound that lasts a whole number of frames must not begin another one
             del kept[begin + 4 * max(taken * target_rate // rate, 1) :]
-    if came and not kept:
+    if found and not kept:
         return np.zeros(1, np.float32)  # shorter than a sample is still a sound
     return np.frombuffer(kept, np.float32)
 
@@ -194,7 +194,7 @@ def soundfile_blocks(path: Path, fate: DecodeStatus) -> Iterator[tuple[int, np.n
 
     class Sequential(soundfile.SoundFile):
         # python-soundfile (0.14) seeks after each read of a file that can seek, and an MP3 decoder has lost its bit reservoir
-        # then: in blocks, a file of 48 kHz came out with a signal-to-noise ratio of 6 to 16 dB
+        # then: in blocks, a file of 48 kHz had a signal-to-noise ratio of 6 to 16 dB
         def seekable(self) -> bool:
             return False
 

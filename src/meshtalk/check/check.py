@@ -80,7 +80,7 @@ class Report:
         loudness = self.usual.loudness
         if loudness.found:
             late = f"{abs(loudness.lag_ms):.0f} ms {'after' if loudness.lag_ms >= 0 else 'before'}"
-            told["timing"] = f"loudness comes {late} the {self.curve} in the median clip (r = {loudness.r:.2f})"
+            told["timing"] = f"loudness is {late} the {self.curve} in the median clip (r = {loudness.r:.2f})"
         else:
             told["timing"] = f"fewer than {ENOUGH_CLIPS} clips in which somebody speaks: no common lag"
         if math.isfinite(self.usual.model.r):

@@ -115,7 +115,7 @@ def _strips(report: Report) -> list[str]:
     )
     marks = [("truth", report.curve), ("loud", "loudness of the sound, dB below its loud parts")]
     if math.isfinite(report.usual.model.r):
-        marks.append(("ours", "what the sound says, by a regressor that the other clips taught"))
+        marks.append(("ours", "opening predicted from the sound, by a regressor trained on the other clips"))
     marks += [("spike", "frame that jumps"), ("still", "stands still"), ("gap", "not captured")]
     parts = [note(told), legend(marks)]
     for k in drawn:

@@ -164,7 +164,7 @@ def split(
     from meshtalk.corpus.splits import read_names, resplit
     from meshtalk.corpus.summary import split_table
 
-    dealt = resplit(
+    made = resplit(
         corpus,
         by,
         val_share=val_share,
@@ -174,7 +174,7 @@ def split(
         seed=seed,
         replace_official=replace_official,
     )
-    print("\n".join(split_table(dealt)))
+    print("\n".join(split_table(made)))
 
 
 def merge(sources: Positional[tuple[Path, ...]], /, output: Output) -> None:

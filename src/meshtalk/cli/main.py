@@ -117,7 +117,8 @@ def main(args: list[str] | None = None) -> None:
     given = sys.argv[1:] if args is None else args
     try:
         if given[:1] in (["-h"], ["--help"]):
-            print(help_text(), end="")
+            print(help_text(), end="", flush=True)
+            raise SystemExit(0)
         elif given[:1] == ["--version"]:
             from importlib.metadata import version
 

@@ -130,12 +130,12 @@ def read_transform(path: Path) -> np.ndarray:
     try:
         numbers = np.array(path.read_text(encoding="ascii").split(), np.float64)
     except (OSError, ValueError):
-        raise InputError(f"{path} is no head pose") from None
+        raise InputError(f"{path} must be a head pose of 3x4 numbers") from None
     if numbers.shape != (12,) or not np.isfinite(numbers).all():
-        raise InputError(f"{path} is no head pose")
+        raise InputError(f"{path} must be a head pose of 3x4 numbers")
     pose = numbers.reshape(3, 4)
     if np.abs(pose[:, :3] @ pose[:, :3].T - np.eye(3)).max() > 1e-2 or np.linalg.det(pose[:, :3]) < 0:
-        raise InputError(f"{path} is no rotation")
+        raise InputError(f"{path} must be a rotation")
     return pose
 
 

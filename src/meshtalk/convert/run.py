@@ -140,7 +140,7 @@ def convert(
         raise InputError(f"none of {len(dropped)} clips could be used. Most frequent reason: {why}")
     corpus = writer.finish(infos)
     report = _report(plan, corpus, dropped)
-    maker.tell(root, asdict(report))
+    maker.write_report(root, asdict(report))
     return corpus, report
 
 

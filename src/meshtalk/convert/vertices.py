@@ -109,7 +109,7 @@ def read_vl(path: Path) -> np.ndarray:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     count = int.from_bytes(data[:4], "little", signed=True) if len(data) >= 4 else -1
     if count < 1 or len(data) != 4 + 12 * count:
-        raise InputError(f"{path} is no .vl: {len(data)} bytes for {count} vertices")
+        raise InputError(f"{path} is not a .vl file: {len(data)} bytes for {count} vertices")
     return np.frombuffer(data, "<f4", offset=4).reshape(-1, 3)
 
 

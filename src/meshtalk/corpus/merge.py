@@ -113,7 +113,7 @@ def merge(
         people=plan.people,
         notes=(*notes, *_overlaps(corpora, merged, plan.people)),
     )
-    MAKER.tell(root, asdict(report))
+    MAKER.write_report(root, asdict(report))
     return merged, report
 
 

@@ -51,9 +51,9 @@ class Maker:
         """Create `root` and mark it as this maker's until its report is written."""
         root.mkdir(parents=True, exist_ok=True)
         if not (root / self.report).is_file():
-            self.tell(root, {"kind": self.kind} if self.kind else {})
+            self.write_report(root, {"kind": self.kind} if self.kind else {})
 
-    def tell(self, root: Path, report: Any) -> None:
+    def write_report(self, root: Path, report: Any) -> None:
         """Write the report (JSON types)."""
         write_json(root / self.report, report)
 

@@ -101,7 +101,7 @@ def resplit(
     fixed = _official(clips, group_of, by)
     free = {info.id: group_of[info.id] for info in clips if group_of[info.id] not in fixed}
     if val or test:
-        dealt = _named(clips, by[0], {"val": val, "test": test}, group_of, fixed)
+        chosen = _named(clips, by[0], {"val": val, "test": test}, group_of, fixed)
     elif (groups := len(set(free.values()))) < ENOUGH:
         alone = "one label only, " if len(by) > 1 else ""
         raise InputError(
@@ -109,8 +109,8 @@ def resplit(
             f" {alone}another label, or give --val-names and --test-names."
         )
     else:
-        dealt = hold_out(free, ENOUGH, val=val_share, test=test_share, seed=seed)
-    splits = {info.id: fixed.get(group_of[info.id]) or dealt[info.id] for info in clips}
+        chosen = hold_out(free, ENOUGH, val=val_share, test=test_share, seed=seed)
+    splits = {info.id: fixed.get(group_of[info.id]) or chosen[info.id] for info in clips}
     splits |= {info.id: info.split for info in clips if info.official}
     if "train" not in splits.values():
         raise InputError("at least one group must remain for training. Hold out fewer.")

@@ -125,11 +125,13 @@ class Swapping:
             found[name] = [self._between(*tracks.aligned(other, base, name)) for other in swaps]
         if not self._whole:
             return Changes(found, self._between(b_on_a, a), None)
-        other, heard, felt = (
+        other, swapped_audio, swapped_expression = (
             tracks.crop(baselines.mixed(self.corpus, said, meant, first), a.n_frames)
             for said, meant in ((second, second), (second, first), (first, second))
         )
-        return Changes(found, self._between(other, a), [self._between(heard, a), self._between(felt, a)])
+        return Changes(
+            found, self._between(other, a), [self._between(swapped_audio, a), self._between(swapped_expression, a)]
+        )
 
 
 def swap_tables(changes: Sequence[Changes]) -> tuple[dict[str, SwapTables], SwapTables | None]:

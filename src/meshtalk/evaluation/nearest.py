@@ -14,7 +14,7 @@ Features = Callable[[np.ndarray], np.ndarray]
 """(S,) mono 16 kHz → (L,F): row j describes the sound around j · 10 ms. The same sound gives the same rows."""
 
 DIMENSIONS = 64
-"""Principal components of the features that are compared: 28 MB an hour of training motion at 30 frames a second."""
+"""Principal components of the features that are compared: 28 MB an hour of training motion at 30 frames per second."""
 FIT_CLIPS = 100
 """The components are those of about so many clips, spread over the split."""
 JUMP = 1.0
@@ -87,7 +87,9 @@ class NearestClip:
         """
         needed = (self.topology.n_vertices, 3)
         if template.shape != needed:
-            raise InputError(f"the template must have shape {needed}, as topology {self.topology.hash}, got {template.shape}")
+            raise InputError(
+                f"the template must have shape {needed}, as topology {self.topology.hash}, got {template.shape}"
+            )
         path = self.path(audio, sample_rate)
         linear = self.basis is not None
         shown = np.empty((len(path), *(self.basis.shape[:1] if self.basis is not None else needed)), np.float32)
@@ -180,9 +182,9 @@ def cheapest_path(costs: np.ndarray, begins: np.ndarray, before: int | None = No
             run_on = np.concatenate([[np.inf], total[:-1]]).astype(np.float32)
             run_on[begins] = np.inf
             origin[frame] = total.argmin()
-            anew = total[origin[frame]] + np.float32(JUMP)
-            jumped[frame] = run_on > anew
-            total = np.minimum(run_on, anew)
+            by_jump = total[origin[frame]] + np.float32(JUMP)
+            jumped[frame] = run_on > by_jump
+            total = np.minimum(run_on, by_jump)
         total = total + cost
     path = np.empty(len(costs), int)
     path[-1] = total.argmin()

@@ -117,7 +117,7 @@ def _systems(references: Mapping[str, Any], speaking: Mapping[str, Animator]) ->
 
 @dataclass
 class _Measure:
-    """The bench of an evaluation, in another process: models are loaded there, references come along."""
+    """The bench of an evaluation, in another process: models are loaded there, references are sent along."""
 
     model: Path | None
     references: dict[str, Any]
@@ -177,8 +177,8 @@ class PhoneticFeatures:
         mel = torch.from_numpy(np.pad(self._frontend.all(samples), reach, constant_values=silence))
         tails, parts = (), []
         for piece in mel.split(PIECE):
-            heard, tails = self._trunk.stream(piece[None], tails)
-            parts.append(heard[0])
+            outputs, tails = self._trunk.stream(piece[None], tails)
+            parts.append(outputs[0])
         return torch.cat(parts).numpy()
 
 
@@ -246,4 +246,4 @@ def _show(done: int, total: int) -> None:
 
 
 def _show_reading(done: int, total: int) -> None:
-    print(f"\rnearest clip: heard {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+    print(f"\rnearest clip: read {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)

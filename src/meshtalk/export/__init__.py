@@ -53,12 +53,12 @@ def check_output(path: str | Path, look: Look | None = None) -> Path:
     """Check early that an output can be written; returns it as a Path.
 
     Raises:
-        InputError: unknown suffix, missing or read-only folder, `path` is a folder, or a look is given for a format that is not drawn.
+        InputError: unknown suffix, missing or read-only folder, `path` is a folder, or a look for a format that is not drawn.
     """
     path = Path(path)
     if path.suffix.lower() not in EXPORTERS:
         raise InputError(
-            f"cannot write {path}: {path.suffix or 'no suffix'} is no known format. Use {', '.join(EXPORTERS)}."
+            f"cannot write {path}: {path.suffix or 'no suffix'} is not a known format. Use {', '.join(EXPORTERS)}."
         )
     if look is not None and path.suffix.lower() not in DRAWN:
         raise InputError(

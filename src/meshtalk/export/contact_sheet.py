@@ -23,7 +23,7 @@ PHONE_GROUPS = (
     ("th", "dh", "l"),
     ("sh", "ch", "jh", "zh", "s", "z"),
 )
-"""Phones whose mouth shapes tell the most, by what the lips and the tongue do."""
+"""Phones with the most characteristic mouth shapes, by lips and tongue."""
 CLOSURES = frozenset("pbm")
 
 _PAPER, _PANEL, _INK, _FAINT = (16, 20, 24), (25, 31, 37), (236, 240, 243), (134, 147, 158)

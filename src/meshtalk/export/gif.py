@@ -28,7 +28,7 @@ _LOOKED_AT = 12
 def write_gif(clip: Clip, path: Path, look: Look | None = None, *, progress: Progress | None = None) -> None:
     """Draw the clip as an endless GIF, 320 pixels wide; a picture shows at its frame's time, rounded to 1/100 s.
 
-    Above 50 frames a second every second frame is drawn (above 100 every third, …). One palette of 255 colours serves the whole
+    Above 50 frames per second every second frame is drawn (above 100 every third, …). One palette of 255 colours serves the whole
     clip, so that still skin does not flicker. A frame that capture missed repeats the one before.
 
     Args:

@@ -57,7 +57,7 @@ class Animator:
             nothing from more and would wait for every busy core; as many as torch uses for larger ones.
 
     Raises:
-        InputError: precision or threads that cannot be.
+        InputError: an unknown precision, or threads that are not positive.
     """
 
     def __init__(self, checkpoint: Checkpoint, precision: Precision = "float32", threads: int | None = None) -> None:
@@ -396,7 +396,7 @@ def load_model(
         threads: see `Animator`.
 
     Raises:
-        InputError: there is no usable model at `path`, or precision or threads cannot be.
+        InputError: there is no usable model at `path`, or precision or threads are invalid.
     """
     checkpoint = load_checkpoint(path if path is not None else asset("model"))
     checkpoint.network.to(device)

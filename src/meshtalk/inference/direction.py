@@ -145,8 +145,8 @@ class Director:
         if after.held is None:
             return out
         last = after.held[-1:].expand(self.delay, -1, -1)
-        owed, _ = self._act(self._smooth(torch.cat([after.held, last])), after)
-        return torch.cat([out, owed + self.rest])
+        remaining, _ = self._act(self._smooth(torch.cat([after.held, last])), after)
+        return torch.cat([out, remaining + self.rest])
 
     def fade_out(self, motion: Tensor, first: int, total: int, fps: Fraction) -> Tensor:
         """(t,N,n) frames from `first` on of `total` → the same with the fade to neutral at the end."""

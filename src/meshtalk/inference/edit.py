@@ -39,7 +39,7 @@ RECIPE: Mapping[str, tuple[type, ...]] = {
 }  # fmt: skip
 """Settings that `again` needs of a recipe."""
 POSE_VERTICES = 300
-"""Evenly spread: enough to tell poses apart."""
+"""Number of evenly spread vertices, enough to distinguish poses."""
 
 
 @on_own_threads

@@ -32,26 +32,26 @@ CHUNK_S = 10
 
 
 class Options(TypedDict, total=False):
-    """How a line is performed; all of it can be left out."""
+    """Options of `Animator.animate`; all have defaults."""
 
     template: str | Path | np.ndarray | None
     """Mesh file or (V,3) metres of the model's topology; or"""
     person: str | int | None
     """name ("p00"…) or seed of one of the packaged head's people."""
     expression: str | Path | Clip | np.ndarray | None
-    """A clip of the same topology whose upper face and emotion are mixed in (eqs. 1-3); or its (N,n_motion) signal, of a recipe."""
+    """Clip of the same topology that provides the expression signal (eqs. 1-3); or the (N,n_motion) signal of a recipe."""
     strength: float | Mapping[str, float]
-    """Factor on the expression, of all of it or region by region: 0 none of it, 1 as it is, 2 at most."""
+    """Factor of the expression, for the whole face or by region, 0 to 2."""
     temperature: float
-    """Of the sampling; below 1 is calmer."""
+    """Sampling temperature; below 1 is calmer."""
     top_p: float
-    """Draw among the likeliest classes that hold this share of the probability."""
+    """Nucleus sampling: sample among the most likely classes with this total probability."""
     argmax: bool
     """The most likely codes instead of a sample."""
     fps: Fraction | float | int | str | None
     """Frame rate of the result (default the model's own)."""
     direction: Direction | None
-    """Intensity, blinks, gaze, ways in and out: see `Direction`."""
+    """Intensity, smoothing, blinks, gaze, fades: see `Direction`."""
 
 
 @dataclass(frozen=True)

@@ -49,10 +49,10 @@ class AudioStream:
         """Process new mel frames (1,L,M)."""
         features, extractor = self._extractor.run(mel, state.extractor)
         tails, known = [], []
-        for pieces, before, heard in zip(self._pieces, state.encoders, state.known, strict=True):
+        for pieces, before, outputs in zip(self._pieces, state.encoders, state.known, strict=True):
             new, after = pieces.run(features, before)
             tails.append(after)
-            known.append(torch.cat([heard, new], 1))
+            known.append(torch.cat([outputs, new], 1))
         return AudioStreamState(extractor, tuple(tails), tuple(known), state.first_hop)
 
     def read(

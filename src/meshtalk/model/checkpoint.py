@@ -60,7 +60,7 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
         if not name.startswith("geometry."):
             arrays[f"network.{name}"] = value.detach().cpu().numpy().astype(precision)
     arrays |= {f"geometry.{name}": value for name, value in geometry_arrays(geometry).items()}
-    if checkpoint.mix is not None:  # which tells the basis in less
+    if checkpoint.mix is not None:  # which describes the basis in less
         arrays["geometry.mix"] = checkpoint.mix.astype(np.float32)
         del arrays["geometry.basis"]
     packaged = _is_packaged_head(checkpoint.topology)

@@ -42,7 +42,7 @@ class HeadLayer(nn.Module):
         audio: Float[Tensor, "batch frames audio"],
         memory: Float[Tensor, "batch frames {self.heads*self.inputs}"] | None = None,
     ) -> Float[Tensor, "batch frames {self.heads*self.outputs}"]:
-        """Args: x (B,T,H·inputs), audio (B,T,A), memory like x: the past that later frames use instead of x. Returns: (B,T,H·outputs)."""
+        """Args: x (B,T,H·inputs), audio (B,T,A), memory like x: used by later frames instead of x. Returns: (B,T,H·outputs)."""
         y = F.linear(x, self.masked_linear.weight * self.mask, self.masked_linear.bias)
         if self.audio is not None:
             y = y + self.audio(audio)

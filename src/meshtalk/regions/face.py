@@ -71,7 +71,7 @@ def read_face(path: Path, mesh: Path | None = None, axes: str | None = None) -> 
         vertices = read_mesh_face(mesh, axes).vertices
         if len(vertices) != topology.n_vertices:
             raise InputError(
-                f"{mesh} must have the {topology.n_vertices} vertices of {path}, got {len(vertices)}. Give the mesh it was made for."
+                f"{mesh} must have the {topology.n_vertices} vertices of {path}, got {len(vertices)}. Give its own mesh."
             )
         return Face(topology, vertices)
     head = load_head()

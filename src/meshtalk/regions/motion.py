@@ -93,7 +93,7 @@ def find_landmarks(corpus: Corpus, vertices: np.ndarray) -> dict[str, np.ndarray
     for name, side, inner in (("right", vertices[:, 0] < centre[0], -1), ("left", vertices[:, 0] > centre[0], 0)):
         eye = mesh.slit(vertices + fall, fall[None], -fall, above & side)
         if eye is None:
-            raise InputError(f"what falls above the mouth of {corpus.root} are no lids that meet. {ADVICE}.")
+            raise InputError(f"the blinks of {corpus.root} are not of lids that meet. {ADVICE}.")
         found |= {
             f"eye_inner_{name}": eye.corner(vertices, inner),
             f"eye_outer_{name}": eye.corner(vertices, -1 - inner),
@@ -103,7 +103,7 @@ def find_landmarks(corpus: Corpus, vertices: np.ndarray) -> dict[str, np.ndarray
     nose = mesh.front & (np.abs(vertices[:, 0] - centre[0]) < width / 4)
     nose &= (vertices[:, 1] > centre[1] + 0.2 * (eyes_y - centre[1])) & (vertices[:, 1] < eyes_y)
     if not nose.any():
-        raise InputError(f"there is no nose between mouth and eyes of {corpus.root}. {ADVICE}.")
+        raise InputError(f"no nose was found between mouth and eyes of {corpus.root}. {ADVICE}.")
     return found | {"nose_tip": vertices[np.argmax(np.where(nose, vertices[:, 2], -np.inf))]}
 
 
@@ -126,12 +126,12 @@ class _Mesh:
         """The slit round the place where what is near at rest moves apart most."""
         most = self.slit(self.vertices, modes, opening, self.front, 0.5)
         if most is None:
-            raise InputError(f"nothing in this corpus opens like a mouth. {ADVICE}.")
+            raise InputError(f"no mouth opening was found in this corpus. {ADVICE}.")
         middle = np.median(self.vertices[np.concatenate([most.upper, most.lower])], axis=0)
         off = np.abs(self.vertices - middle)
         found = self.slit(self.vertices, modes, opening, self.front & (off < [0.06, 0.025, 0.06]).all(1))
         if found is None:
-            raise InputError(f"what opens in this corpus is no slit between two lips. {ADVICE}.")
+            raise InputError(f"the opening in this corpus is not a slit between two lips. {ADVICE}.")
         return found
 
     def slit(
@@ -223,7 +223,7 @@ def _blink(corpus: Corpus, sides: list[np.ndarray]) -> np.ndarray:
     strongest = float(np.median([strength for strength, _, _ in peaks[:5]])) if peaks else 0.0
     if strongest < LEAST_BLINK_M:
         raise InputError(
-            f"nothing in {corpus.root} falls like lids in a blink (at most {strongest * 1e3:.1f} mm). {ADVICE}."
+            f"no blink was found in {corpus.root} (largest lid motion {strongest * 1e3:.1f} mm). {ADVICE}."
         )
     fields = []
     for strength, clip, k in peaks:

@@ -118,9 +118,7 @@ def _of_file(name: str, path: Path, count: int) -> np.ndarray:
     elif suffix in LISTS:
         weights = parse_list(_numbers(path), count, str(path))
     else:
-        raise InputError(
-            f"{name} must be a painted mesh or a list, got {path}. Give a mesh ({', '.join(MESHES)}) or a list ({', '.join(LISTS)})."
-        )
+        raise InputError(f"{name} must be a painted mesh or a list, got {path}. Give {', '.join((*MESHES, *LISTS))}.")
     if not weights.any():
         raise InputError(f"{path} paints nothing. Give {name} at least one vertex, in any colour that is not grey.")
     return weights

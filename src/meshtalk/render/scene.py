@@ -43,7 +43,7 @@ CORNEA_DEG = (25.0, 31.0)
 FIELD_OF_VIEW = 0.30
 """Height of the picture divided by the distance to the face: a portrait lens."""
 NEAREST = 0.6
-"""Of a head's height: whoever looks at less of it than this takes a longer lens, and does not step nearer."""
+"""Share of a head's height: closer views use a longer lens instead of a nearer camera."""
 
 
 def to_linear(srgb: np.ndarray) -> np.ndarray:

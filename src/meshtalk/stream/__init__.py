@@ -93,7 +93,7 @@ def stream(
     queues = [LiveQueue(sink, frames_within(WAITING_S, state.spec.fps)) for sink in sinks] if live else []
     outputs: Sequence[Sink | LiveQueue] = queues or sinks
     sound = LiveSound(state.spec.fps) if live else None
-    told = _Told(report, clock)
+    losses = _LossReporter(report, clock)
 
     def deliver(motion: Tensor) -> None:
         if not len(motion):
@@ -107,13 +107,13 @@ def stream(
 
     try:
         for samples, skipped in live_packets(source, pcm, sound) if sound else packets(source, pcm):
-            numbers.hear(len(samples), skipped)
+            numbers.add(len(samples), skipped)
             motion, state = animator.advance(samples, state)
             deliver(motion)
-            told.tell(summary())
+            losses.report(summary())
         if pcm.cut_bytes:
             report(f"the sound ended inside a sample: its last {pcm.cut_bytes} byte(s) were ignored")
-        if not numbers.heard:
+        if not numbers.n_samples:
             raise InputError(f"standard input has no sound. Pipe raw 16-bit samples into it, e.g. {EXAMPLES}.")
         deliver(animator.finish(state))
         for queue in queues:
@@ -123,7 +123,7 @@ def stream(
             sound.stop()
         for queue in queues:
             queue.stop()
-        told.tell(summary(), last=True)
+        losses.report(summary(), last=True)
     return summary()
 
 
@@ -132,16 +132,16 @@ class Numbers:
 
     def __init__(self, fps: Fraction) -> None:
         self._fps = fps
-        self.heard = self.made = self.skipped = self._offset = 0
+        self.n_samples = self.made = self.skipped = self._offset = 0
         self._skips: deque[tuple[int, int]] = deque()
 
-    def hear(self, n_samples: int, skipped: int) -> None:
+    def add(self, n_samples: int, skipped: int) -> None:
         """Register `n_samples` to animate after `skipped` frames of skipped sound."""
         if skipped:
             # frames before this sound may still be waiting for look-ahead: their numbers stay
-            self._skips.append((n_frames(self.heard, SAMPLE_RATE, self._fps), skipped))
+            self._skips.append((n_frames(self.n_samples, SAMPLE_RATE, self._fps), skipped))
             self.skipped += skipped
-        self.heard += n_samples
+        self.n_samples += n_samples
 
     def take(self, count: int) -> list[int]:
         """The numbers of the next `count` frames."""
@@ -154,13 +154,13 @@ class Numbers:
         return numbers
 
 
-class _Told:
+class _LossReporter:
     """Reports losses: when they grow, at most every few seconds, and in total."""
 
     def __init__(self, report: Callable[[str], None], clock: Callable[[], float]) -> None:
         self._report, self._clock, self._last, self._next_s = report, clock, "", -np.inf
 
-    def tell(self, summary: Summary, last: bool = False) -> None:
+    def report(self, summary: Summary, last: bool = False) -> None:
         if last and str(summary):
             self._report(f"in all, {summary.frames} frames were animated; {summary}")
         elif str(summary) != self._last and self._clock() >= self._next_s:

@@ -243,7 +243,7 @@ def build_corpus(
     articulation does not synthesise speech again.
 
     Args:
-        minutes: of training speech; validation, test and listening come on top (SHARE, LISTENING_SHARE).
+        minutes: of training speech; validation, test and silent clips are additional (SHARE, LISTENING_SHARE).
         workers: processes, each about one core's work; 1 stays in this one.
         progress: called after every clip.
 

@@ -130,11 +130,11 @@ def corpus_from_speech(
     try:
         with processes as executor:
             with closing(in_order(partial(_hear, cache=cache), folder.recordings, executor, 2 * workers)) as results:
-                for heard in _followed("aligned", results, len(folder.recordings), dropped, progress):
-                    if heard.why:
-                        dropped[heard.spoken.path.relative_to(source).as_posix()] = heard.why
+                for item in _followed("aligned", results, len(folder.recordings), dropped, progress):
+                    if item.why:
+                        dropped[item.spoken.path.relative_to(source).as_posix()] = item.why
                     else:
-                        aligned.append(heard)
+                        aligned.append(item)
             if not aligned:
                 why, count = Counter(why.split(":")[0] for why in dropped.values()).most_common(1)[0]
                 example = next(f"{name}: {told}" for name, told in dropped.items() if told.startswith(why))
@@ -153,7 +153,7 @@ def corpus_from_speech(
         ) from None
     corpus = writer.finish(infos)
     report = _report(corpus, folder, dropped)
-    MAKER.tell(root, asdict(report))
+    MAKER.write_report(root, asdict(report))
     return corpus, report
 
 
@@ -213,12 +213,12 @@ def _sound(path: Path) -> tuple[np.ndarray, str]:
 
 def _planned(aligned: Sequence[AlignedRecording], seed: int) -> list[tuple[Job, AlignedRecording]]:
     """Jobs in manifest order; a job is a function of seed, name and split."""
-    splits = splits_of([heard.spoken for heard in aligned])
+    splits = splits_of([item.spoken for item in aligned])
     plan = []
-    for heard in aligned:
-        spoken, split = heard.spoken, splits[heard.spoken.id]
+    for item in aligned:
+        spoken, split = item.spoken, splits[item.spoken.id]
         drawn = performance(rng_of(seed, "from-speech", spoken.id), casts(seed)[split]["people"])
-        plan.append((Job(spoken.id, split, spoken.speaker, spoken.text, *drawn), heard))
+        plan.append((Job(spoken.id, split, spoken.speaker, spoken.text, *drawn), item))
     return sorted(plan, key=lambda pair: (SPLITS.index(pair[0].split), pair[0].id))
 
 
@@ -228,16 +228,16 @@ def _make(planned: tuple[Job, AlignedRecording], writer: CorpusWriter, cache: Pa
     Raises:
         InputError: the corpus cannot be written, or the sound has gone since it was aligned.
     """
-    job, heard = planned
-    recipe = key_of(motion_digest(), heard.content, asdict(job))
+    job, item = planned
+    recipe = key_of(motion_digest(), item.content, asdict(job))
     existing = writer.existing(job.id, recipe)
     if existing is not None:
         return existing
-    audio, note = _sound(heard.spoken.path)
+    audio, note = _sound(item.spoken.path)
     clip = make_clip(
         audio,
         RATE_HZ,
-        _phones(heard.spoken, heard.content, cache),
+        _phones(item.spoken, item.content, cache),
         load_head().person(job.person),
         emotion=job.emotion,
         sentence=job.sentence,
