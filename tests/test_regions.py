@@ -238,7 +238,7 @@ def test_weights(weights):
 
 
 def test_lists_that_fit_nothing():
-    for numbers, words in (([0.5, 0.2], "must hold 96 weights from 0 to 1, got 2 numbers"), ([3, 20], "vertex 20"), ([-1], "vertex -1"),
+    for numbers, words in (([0.5, 0.2], "must hold 20 weights from 0 to 1, got 2"), ([3, 20], "got 20"), ([-1], "got -1"),
                            ([np.nan], "must hold plain numbers")):  # fmt: skip
         with pytest.raises(InputError, match=words):
             parse_list(np.array(numbers), 20, "x")

@@ -59,6 +59,14 @@ class Clip:
 
     Motion is the displacement from the template, held either dense or as weights of a linear basis
     (`template + weights · basis`): exactly one of the two. Vertices are metres, +Y up, +Z out of the face.
+
+    Example:
+        >>> from meshtalk import Clip
+        >>> clip = Clip.load("clip.npz")
+        >>> clip.vertices.shape == (clip.n_frames, clip.topology.n_vertices, 3)
+        True
+        >>> clip.save("clip.npy").name  # any suffix of meshtalk.export.EXPORTERS
+        'clip.npy'
     """
 
     topology: Topology

@@ -64,7 +64,7 @@ class Ledger:
             except (ValueError, TypeError):
                 continue  # the line at which a run was killed: its output is made again
             self.entries[entry.output] = entry
-        # whole lines alone, so that the next one is appended to none that was broken off
+        # whole lines alone, so that the next one is appended to none that was interrupted
         with atomic(self.path) as temporary:
             temporary.write_text("".join(_line(entry) for entry in self.entries.values()), encoding="utf-8")
         self._stream = open(self.path, "a", encoding="utf-8")  # noqa: SIM115

@@ -218,7 +218,7 @@ def timecode_s(text: str, fps: Fraction) -> Fraction | None:
     frames, nominal = Fraction(match[4]), math.ceil(fps)
     if hours > 23 or minutes > 59 or seconds > 59 or frames >= nominal:
         return None
-    # at 29.97 the clock of a timecode runs at 30 frames a second of its own
+    # at 29.97 the clock of a timecode runs at 30 frames per second of its own
     return (((hours * 60 + minutes) * 60 + seconds) * nominal + frames) / fps
 
 

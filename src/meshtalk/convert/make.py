@@ -21,7 +21,7 @@ from meshtalk.mesh.units import Space
 VERSION = 1
 """Raise when a converter makes other clips of the same files: existing clips are then converted again."""
 MISMATCH = 0.15
-"""Share by which sound and motion may differ in length, the longer one being cut: 24 for 30 frames a second differ by more."""
+"""Share by which sound and motion may differ in length, the longer one being cut: 24 for 30 frames per second differ by more."""
 MISMATCH_S = 0.25
 """… and so may short clips."""
 FAR_M = 0.1

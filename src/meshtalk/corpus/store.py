@@ -67,7 +67,15 @@ def check_name(name: str, what: str) -> str:
 
 
 class Corpus:
-    """A corpus opened for reading: the manifest is in memory, motion is mapped when a clip is loaded."""
+    """A corpus opened for reading: the manifest is in memory, motion is mapped when a clip is loaded.
+
+    Example:
+        >>> from meshtalk.corpus.store import Corpus
+        >>> corpus = Corpus.open("corpus")
+        >>> clip = corpus.load(corpus.split("train")[0])
+        >>> clip.fps == corpus.fps
+        True
+    """
 
     def __init__(
         self,

@@ -56,6 +56,19 @@ class Animator:
             result depend on it. Default: 1 for a model of up to SMALL_MODEL weights, such as the packaged one, which gains
             nothing from more and would wait for every busy core; as many as torch uses for larger ones.
 
+    Example:
+        >>> import numpy as np
+        >>> from meshtalk import load_model, read_audio
+        >>> animator = load_model("model")  # load_model() is the packaged model
+        >>> clip = animator.animate("speech.wav", seed=1)
+        >>> samples, _ = read_audio("speech.wav")
+        >>> state = animator.start(seed=1)
+        >>> first, state = animator.step(samples[:8000], state)
+        >>> second, state = animator.step(samples[8000:], state)
+        >>> streamed = np.concatenate([first, second, animator.flush(state)])
+        >>> bool(np.abs(streamed - clip.vertices).max() < 1e-6)
+        True
+
     Raises:
         InputError: an unknown precision, or threads that are not positive.
     """

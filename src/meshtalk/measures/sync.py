@@ -206,6 +206,8 @@ def silence_speed_mm_s(mouth: np.ndarray, fps: float, phones: Sequence[PhoneTupl
 
 
 class Blink(NamedTuple):
+    """A blink: when the lids begin to close, and for how long they are closed."""
+
     start_s: float
     duration_s: float
 

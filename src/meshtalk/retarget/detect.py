@@ -60,7 +60,7 @@ def turns() -> list[np.ndarray]:
 
 
 def find_poses(mesh: Surface, count: int = 4) -> list[Pose]:
-    """The likeliest poses of a face on a mesh, best first; no two of them nearly the same."""
+    """The most likely poses of a face on a mesh, best first; no two of them nearly the same."""
     points, normals = mesh.samples(SAMPLES)
     if not len(points):
         return []

@@ -170,7 +170,7 @@ def lay(mesh: Surface, pose: Pose, landmarks: Mapping[str, np.ndarray] | None = 
 
 
 def _person(model: Model, target: Target, pose: Pose, marks: Mapping[int, np.ndarray]) -> tuple[Pose, np.ndarray]:
-    """(Pose, (n,3) skin) of the likeliest person: Gauss-Newton on distances along the normals of the nearest samples."""
+    """(Pose, (n,3) skin) of the most likely person: Gauss-Newton on distances along the normals of the nearest samples."""
     rows = np.flatnonzero(model.trust > 0)
     rows = rows[:: max(1, len(rows) // 900)]
     kinds = np.zeros(len(model.kinds))
