@@ -97,7 +97,7 @@ def test_a_wrong_rate_is_noticed(tmp_path):
     root.mkdir()
     (root / "a.csv").write_text(livelink_csv(weights(1, 60, len(SHAPES)), SHAPES, 0, range(60), 60))
     write_noise(root / "a.wav", RATE, RATE)
-    with pytest.raises(InputError, match="no Timecode at 30 frames a second"):
+    with pytest.raises(InputError, match="no Timecode at 30 frames per second"):
         convert("livelink", root, tmp_path / "c", Options(fps="30"), workers=1)
     (root / "a.csv").write_text(livelink_csv(weights(1, 30, len(SHAPES)), SHAPES, 0, range(30), 30))
     with pytest.raises(InputError, match="another --fps"):
@@ -154,7 +154,7 @@ def test_a_mesh_of_ones_own_with_the_same_shapes(tmp_path):
     for changes, words in (
         ({"template": None}, "its neutral face"),
         ({"topology": None}, "with ARKit's shapes"),
-        ({"topology": tmp_path / "regions.npz", "template": tmp_path / "none.ply"}, "no template mesh"),
+        ({"topology": tmp_path / "regions.npz", "template": tmp_path / "none.ply"}, "there is no mesh"),
     ):
         with pytest.raises(InputError, match=words):
             convert("arkit", root, tmp_path / "d", replace(given, **changes))

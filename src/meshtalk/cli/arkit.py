@@ -24,8 +24,8 @@ def arkit(
     Args:
         clip: clip (.npz). If its basis has ARKit's names and no rig is given, its own weights are written.
         output: output file: .csv (frame, time, ARKit's names), .livelink.csv (Live Link Face's layout), or .json.
-        rig: blendshapes to solve for, on the clip's mesh: .glb with named morph targets, topology (.npz), or a folder with
-            neutral.obj and a mesh named after each shape. Default: the blendshapes of the clip's topology.
+        rig: shapes to solve for, on the clip's mesh: .glb or .vrm with named morph targets, topology (.npz), or a folder with
+            neutral.obj and a mesh named after each shape. Default: the shapes of the clip's own topology.
         smoothing: temporal regularisation (default 0.005; 0 for none, 0.05 for noisy scans).
     """
     from meshtalk.arkit.rig import load_rig

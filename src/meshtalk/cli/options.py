@@ -70,7 +70,7 @@ class Performing:
     """Face, expression and sampling of a performance."""
 
     template: Path | None = None
-    """neutral face to animate: any face or head mesh (.obj, .ply, .stl, .glb), or vertices of the model's topology (.npy, .npz)."""
+    """face to animate: any face or head mesh (.obj, .ply, .stl, .glb, .vrm), or one of the model's topology (.npy and .npz too)."""
     landmarks: Path | None = None
     """landmarks of a template of another topology (.json of `meshtalk landmarks`), if its face is not detected."""
     map: Path | None = None
@@ -234,11 +234,11 @@ def parse_person(text: str | None) -> str | int | None:
 
 def is_foreign(path: Path, topology: Any) -> bool:
     """Whether a template is a mesh of another topology."""
-    from meshtalk.mesh.files import FACE_SUFFIXES, read_mesh
+    from meshtalk.mesh.files import SURFACES, read_mesh
 
-    if path.suffix.lower() not in FACE_SUFFIXES or not path.is_file():
+    if path.suffix.lower() not in SURFACES:
         return False
-    return path.suffix.lower() == ".stl" or len(read_mesh(path)[0]) != topology.n_vertices
+    return path.suffix.lower() == ".stl" or len(read_mesh(path).vertices) != topology.n_vertices
 
 
 def load_animator(model: Path | None, device: str = "cpu") -> Any:

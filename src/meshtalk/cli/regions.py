@@ -15,7 +15,7 @@ def landmarks(mesh: Positional[Path], points: Positional[Path], /, output: Outpu
     """Transfer the packaged head's regions to a mesh by landmarks that you name, in any unit and axes.
 
     Args:
-        mesh: neutral face (.ply, .obj, .glb, or a clip's .npz) in your data's vertex order.
+        mesh: face at rest (.ply, .obj, .glb, .vrm, or a clip's .npz), with your data's vertices in their order.
         points: JSON that maps landmark names to vertex indices or points: {"nose_tip": 331, "chin": [0.0, -7.9, 8.8]}.
         output: topology to write (.npz), for `corpus convert --topology` or `regions apply`; a picture (.png) is written beside it.
     """
@@ -45,7 +45,7 @@ def painted(
     yellow for mouth and upper face together; grey, black and white are in no region.
 
     Args:
-        mesh: neutral face (.ply, .obj) in your data's vertex order.
+        mesh: face at rest (.ply, .obj, .glb, .vrm), with your data's vertices in their order.
         output: topology to write (.npz), for `corpus convert --topology` or `regions apply`; a picture (.png) is written beside it.
         mouth: mesh with the region in any colour, or a list of vertex indices or weights (.npy, .txt, .csv).
         upper_face: the same for the upper face.

@@ -27,7 +27,7 @@ def retarget(
     Args:
         clip: clip (.npz) of the packaged head.
         output: output file, in any format of animate.
-        to: target mesh, in any unit and axes (.obj, .ply, .stl, .glb).
+        to: the mesh, in any unit and axes (.obj, .ply, .stl, .glb, .vrm).
         landmarks: its landmarks (.json of `meshtalk landmarks`), if its face is not detected.
         map: retarget map (.map): read if it exists, else computed and saved. With an existing one --to can be left out.
     """
@@ -46,7 +46,7 @@ def landmarks(mesh: Positional[Path], /, output: Output, landmarks: Path | None 
     """Detect the facial landmarks of a mesh: write them, draw them, or make a page to edit them.
 
     Args:
-        mesh: face or head mesh (.obj, .ply, .stl, .glb).
+        mesh: of a face or a head (.obj, .ply, .stl, .glb, .vrm).
         output: .json (names with vertex indices), .png (a picture of the face with them) or .html (a self-contained page to
             click them; where no face is detected it starts with none).
         landmarks: known landmarks (.json), to find the others or to show.
