@@ -130,7 +130,7 @@ def test_any_json_or_csv_with_arkits_names(tmp_path):
     assert np.flatnonzero(~clips["b"].valid).tolist() == [8, 20]
     seen = clips["b"].valid
     np.testing.assert_allclose(clips["b"].vertices[seen], meshes(values[:, 1:], ours, person)[seen], atol=1e-6)
-    assert "names 1 of the head's shapes" in report.dropped["c"]
+    assert "got 1 of the head's shapes" in report.dropped["c"]
     assert "weights must be 0 to 1, got up to" in report.dropped["d"]
     assert 'has no "names"' in report.dropped["e"]
 

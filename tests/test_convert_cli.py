@@ -63,14 +63,14 @@ def test_axes_may_begin_with_a_minus(capsys, here):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["vocalset", "voca", "c"], "choose one of vocaset, biwi, multiface, mead3d, beat"),
-        (["vocaset", "nowhere", "c"], "no folder"),
+        (["vocalset", "voca", "c"], "kind must be one of vocaset, biwi, multiface, mead3d, beat"),
+        (["vocaset", "nowhere", "c"], "must be the folder of the data set"),
         (["vocaset", "voca", "voca/c"], "must be outside its source"),
         (["biwi", "voca", "c"], "templates of"),
         (["multiface", "voca", "c"], "is not Multiface"),
         (["beat", "voca", "c"], "has no clips of kind beat"),
         (["folder", "voca", "c"], "Give --fps"),
-        (["vocaset", "voca", "face.ply"], "choose another folder"),
+        (["vocaset", "voca", "face.ply"], "Choose another folder"),
         (["vocaset", "voca", "c", "--unit", "cm"], "0.00222 m tall"),
         (["vocaset", "voca", "c", "--fps", "1/0"], "fps must be a frame rate"),
     ],

@@ -115,7 +115,7 @@ def test_what_is_missing_is_one_sentence(tmp_path):
     refused("mouth is above the upper face", axes="-x,-y,z")
     refused("axes must be x, y and z", axes="up")
     refused("fps must be a frame rate", fps="0")
-    refused("is no folder", source="nowhere")
+    refused("must be the folder of the data set", source="nowhere")
     convert_rig.write_mesh(tmp_path / "small.ply", rig.NEUTRAL[:50], rig.TOPOLOGY.faces[:20])
     refused("50 vertices", template=tmp_path / "small.ply")
     refused("templates of 96 vertices, the given mesh 50", template=tmp_path / "small.ply", topology=None)
@@ -136,10 +136,10 @@ def test_regions_may_come_later(tmp_path):
     bare = Options(template=options(tmp_path).template)
     corpus, report, _ = converted("vocaset", tmp_path / "v", tmp_path / "c", bare)
     assert not corpus.topology.regions
-    assert any("names no mouth, upper_face, eyelids, lips" in note and "--topology" in note for note in report.notes)
+    assert any("lacks regions mouth, upper_face, eyelids, lips" in note and "--topology" in note for note in report.notes)
     before = (tmp_path / "c/clips" / corpus.clips[0].id / "displacement.npy").stat().st_mtime_ns
     again, report, _ = converted("vocaset", tmp_path / "v", tmp_path / "c", options(tmp_path))
     assert again.topology.region_hash == rig.TOPOLOGY.region_hash
-    assert not any("names no" in note for note in report.notes)
+    assert not any("lacks regions" in note for note in report.notes)
     assert (tmp_path / "c/clips" / corpus.clips[0].id / "displacement.npy").stat().st_mtime_ns == before
     assert Corpus.open(tmp_path / "c").clips == corpus.clips

@@ -353,7 +353,7 @@ def test_a_wrong_transcript_is_one_sentence(tmp_path, recordings):
     person = load_head().person("default")
     with pytest.raises(InputError, match="transcript"):
         clip_from_recording(noise(0.3), RATE_HZ, "completely unrelated words " * 8, person, seed=0)
-    with pytest.raises(InputError, match="no recordings"):
+    with pytest.raises(InputError, match="at least one with its transcript"):
         corpus_from_recordings(tmp_path / "none", [])
 
 

@@ -233,7 +233,7 @@ def a_file_there(here: Path) -> None:
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
-        (lambda here: None, "is no folder"),
+        (lambda here: None, "must be a folder of recordings"),
         (nothing, "no sounds with their words"),
         (only_sounds, "no sounds with their words"),
         (
@@ -243,8 +243,8 @@ def a_file_there(here: Path) -> None:
         (twice, "two recordings would be called a-b"),
         (no_tab, "line 1 of"),
         (latin, "UTF-8"),
-        (something_there, "choose another folder"),
-        (a_file_there, "is a file"),
+        (something_there, "Choose another folder"),
+        (a_file_there, "got the file"),
     ],
 )
 def test_bad_input_is_one_sentence(here, capsys, prepare, words):

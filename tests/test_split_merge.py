@@ -298,7 +298,7 @@ def test_corpora_that_do_not_fit_are_one_sentence(parts, tmp_path, capsys, dense
         ([a, tmp_path / "shapes"], out, "different blendshapes"),
         ([a, tmp_path / "full"], out, "no corpus at"),
         ([a, parts["b"].root], tmp_path / "full", "holds files that are not a corpus"),
-        ([a, parts["b"].root], dense_corpus.root, "is a corpus of something else"),
+        ([a, parts["b"].root], dense_corpus.root, "is a corpus of another maker"),
         ([a, parts["b"].root], a / "inside", "must be outside its source"),
     ):
         assert word in refused(capsys, tmp_path, "corpus", "merge", *sources, "-o", root)
