@@ -67,7 +67,7 @@ def test_beat(tmp_path):
         assert len(clip.audio) == RATE
     assert set(report.dropped) == {f"1-1_wayne_0_{k}_{k}" for k in (7, 8, 9)}
     assert report.dropped["1-1_wayne_0_7_7"].endswith("(60, 50) for 51 names")
-    assert not any("names no" in note for note in report.notes)  # training has all it needs
+    assert not any("lacks regions" in note for note in report.notes)  # training has all it needs
 
 
 @pytest.mark.parametrize(("fps", "nominal"), [("60", 60), ("59.94", 60), ("30", 30)])
