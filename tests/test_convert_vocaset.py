@@ -136,7 +136,9 @@ def test_regions_may_come_later(tmp_path):
     bare = Options(template=options(tmp_path).template)
     corpus, report, _ = converted("vocaset", tmp_path / "v", tmp_path / "c", bare)
     assert not corpus.topology.regions
-    assert any("lacks regions mouth, upper_face, eyelids, lips" in note and "--topology" in note for note in report.notes)
+    assert any(
+        "lacks regions mouth, upper_face, eyelids, lips" in note and "--topology" in note for note in report.notes
+    )
     before = (tmp_path / "c/clips" / corpus.clips[0].id / "displacement.npy").stat().st_mtime_ns
     again, report, _ = converted("vocaset", tmp_path / "v", tmp_path / "c", options(tmp_path))
     assert again.topology.region_hash == rig.TOPOLOGY.region_hash

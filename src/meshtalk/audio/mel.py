@@ -157,7 +157,8 @@ class MelFrontend:
         if len(samples) < self.spec.window:
             return np.zeros((0, self.n_mels), np.float32), MelState(samples, state.level_db)
         windows = np.lib.stride_tricks.sliding_window_view(samples, self.spec.window)[::HOP]
-        parts, level_db = [], state.level_db
+        parts: list[np.ndarray] = []
+        level_db = state.level_db
         for start in range(0, len(windows), _FRAMES_AT_ONCE):
             some = windows[start : start + _FRAMES_AT_ONCE]
             level, level_db = follow_level(frame_level_db(some), level_db)
@@ -206,7 +207,7 @@ def frame_level_db(windows: np.ndarray) -> np.ndarray:
 
 
 def _phonetic_filters() -> np.ndarray:
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load_file  # pyright: ignore[reportUnknownVariableType]
 
     from meshtalk.assets import asset
 

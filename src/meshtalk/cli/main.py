@@ -88,7 +88,7 @@ def help_text() -> str:
 
 def summary(command: Callable[..., Any] | Mapping[str, Callable[..., Any]]) -> str:
     """The first sentence of a command's docstring, or the names of a group's subcommands."""
-    if isinstance(command, Mapping):
+    if not callable(command):
         return f"Subcommands: {', '.join(command)}."
     return (inspect.getdoc(command) or "").partition("\n")[0].partition(". ")[0].rstrip(".") + "."
 
@@ -107,13 +107,18 @@ def grouped(verbs: Mapping[str, Callable[..., Any]]) -> Callable[..., None]:
     return group
 
 
+def _warn(message: Warning | str, *_: object) -> None:
+    """Print a warning as one line, without its source location."""
+    print(f"meshtalk: {message}", file=sys.stderr)
+
+
 def main(args: list[str] | None = None) -> None:
     """Run the command line.
 
     Exit codes: 0; 1 when a batch failed in parts; 2 with one line on standard error for bad input; 130 when interrupted;
     141 when the reader of standard output closed it, as a shell reports a program that SIGPIPE ended.
     """
-    warnings.showwarning = lambda message, *_: print(f"meshtalk: {message}", file=sys.stderr)
+    warnings.showwarning = _warn
     given = sys.argv[1:] if args is None else args
     try:
         if given[:1] in (["-h"], ["--help"]):
@@ -144,7 +149,7 @@ def _run(args: list[str]) -> None:
         near = get_close_matches(args[0], VERBS, 1)
         advice = f"Did you mean {near[0]}?" if near else "Try meshtalk --help."
         raise InputError(f"unknown command {args[0]!r}. {advice}")
-    verbs = {name: grouped(verb) if isinstance(verb, Mapping) else verb for name, verb in VERBS.items()}
+    verbs = {name: verb if callable(verb) else grouped(verb) for name, verb in VERBS.items()}
     tyro.extras.subcommand_cli_from_dict(verbs, prog="meshtalk", args=args)
 
 

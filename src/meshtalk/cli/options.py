@@ -7,15 +7,23 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
 from meshtalk.errors import InputError
 
+if TYPE_CHECKING:  # what the verbs import when they run: the command line itself starts without them
+    from meshtalk.inference.animator import Animator, Options
+    from meshtalk.inference.direction import Direction
+    from meshtalk.mesh.topology import Topology
+    from meshtalk.render import Look
+    from meshtalk.retarget.map import Map
+
 Output = Annotated[Path, arg(aliases=["-o"])]
 Words = Annotated[tuple[tuple[str, ...], ...], UseAppendAction]
 """`--option a b --option c`: values accumulate."""
+Word = TypeVar("Word", str, int)
 Numbers = Annotated[tuple[tuple[int, ...], ...], UseAppendAction]
 
 
@@ -40,7 +48,7 @@ class Directing:
     lead_out: float = 0.0
     """seconds of fade to the neutral face after the sound."""
 
-    def direction(self) -> Any:
+    def direction(self) -> Direction:
         """These options as a `Direction`.
 
         Raises:
@@ -97,7 +105,7 @@ class Performing:
     """torch device, e.g. cpu, cuda, mps."""
     directing: Annotated[Directing, arg(name="")] = field(default_factory=Directing)
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         """Keyword arguments of `Animator.animate`, without the seed.
 
         Raises:
@@ -113,11 +121,11 @@ class Performing:
             "argmax": self.argmax, "fps": self.fps, "direction": self.directing.direction(),
         }  # fmt: skip
 
-    def animator(self) -> Any:
+    def animator(self) -> Animator:
         """The loaded model."""
         return load_animator(self.model, self.device)
 
-    def is_carried(self, animator: Any) -> bool:
+    def is_carried(self, animator: Animator) -> bool:
         """Whether the template has another topology than the model, so that motion is retargeted.
 
         Raises:
@@ -140,14 +148,12 @@ class Performing:
             )
         return True
 
-    def target(self, animator: Any, options: dict[str, Any]) -> Any:
+    def target(self, animator: Animator, options: Options) -> Map | None:
         """The retarget map to the template, which is removed from the options; None if the template needs none.
 
         Raises:
             InputError: the mesh, map or landmarks cannot be used.
         """
-        from meshtalk.retarget.build_map import find_map
-
         if not self.is_carried(animator):
             return None
         options["template"] = None
@@ -163,7 +169,7 @@ class Looking:
     light: str | None = None
     """of .mp4: studio (default), soft or dramatic."""
 
-    def look(self) -> Any:
+    def look(self) -> Look | None:
         """These options as a `Look`; None for the defaults.
 
         Raises:
@@ -180,7 +186,7 @@ FlatLooking = Annotated[Looking, arg(name="")]
 FlatDirecting = Annotated[Directing, arg(name="")]
 
 
-def joined(words: tuple[tuple[Any, ...], ...]) -> tuple[Any, ...]:
+def joined(words: tuple[tuple[Word, ...], ...]) -> tuple[Word, ...]:
     """All values of an option that may be repeated."""
     return tuple(word for some in words for word in some)
 
@@ -232,7 +238,7 @@ def parse_person(text: str | None) -> str | int | None:
     return int(text) if text is not None and re.fullmatch("[0-9]+", text) else text
 
 
-def is_foreign(path: Path, topology: Any) -> bool:
+def is_foreign(path: Path, topology: Topology) -> bool:
     """Whether a template is a mesh of another topology."""
     from meshtalk.mesh.files import SURFACES, read_mesh
 
@@ -241,7 +247,22 @@ def is_foreign(path: Path, topology: Any) -> bool:
     return path.suffix.lower() == ".stl" or len(read_mesh(path).vertices) != topology.n_vertices
 
 
-def load_animator(model: Path | None, device: str = "cpu") -> Any:
+def find_map(mesh: Path | None, kept: Path | None, landmarks: Path | None) -> Map:
+    """See `meshtalk.retarget.build_map.find_map`.
+
+    Raises:
+        InputError: as it does, or the extra that it needs is not installed.
+    """
+    try:
+        from meshtalk.retarget import build_map
+    except ImportError as error:
+        raise InputError(
+            f"retargeting needs {error.name} (not installed). Run pip install 'meshtalk[media]'."
+        ) from None
+    return build_map.find_map(mesh, kept, landmarks)
+
+
+def load_animator(model: Path | None, device: str = "cpu") -> Animator:
     """Load a model folder or the packaged model on an available device."""
     from meshtalk.inference.animator import load_model
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from tyro.conf import Positional
 
-from meshtalk.cli.options import FlatLooking, Looking, Output
+from meshtalk.cli.options import FlatLooking, Looking, Output, find_map
 from meshtalk.errors import InputError
-from meshtalk.retarget.build_map import _say, find_map
 
 _AS_USUAL = Looking()
 
@@ -67,7 +67,7 @@ def landmarks(mesh: Positional[Path], /, output: Output, landmarks: Path | None 
     except InputError as error:
         if suffix != ".html":
             raise
-        _say(str(error))
+        print(f"meshtalk: {error}", file=sys.stderr)
         made, found = None, {}
     if marks is not None:
         found |= {name: int(((vertices - place) ** 2).sum(1).argmin()) for name, place in marks.items()}

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from meshtalk.corpus.store import LISTENER, SPLITS, ClipInfo, Corpus, read_manifest
 from meshtalk.errors import InputError
@@ -214,7 +215,7 @@ def _named(
     fixed: Mapping[str, str],
 ) -> dict[str, str]:
     known = {getattr(info, label): group_of[info.id] for info in clips}
-    split_of = {}
+    split_of: dict[str, str] = {}
     for split, names in lists.items():
         for name in names:
             if name not in known:
@@ -230,9 +231,10 @@ def _named(
 
 def _write(root: Path, splits: Mapping[str, str], forget: bool) -> None:
     manifest = read_manifest(root)
-    for entry in manifest["clips"]:
+    clips: list[dict[str, Any]] = manifest["clips"]
+    for entry in clips:
         entry["split"] = splits[entry["id"]]
         if forget:
             entry["official"] = ""
-    manifest["clips"].sort(key=lambda entry: SPLITS.index(entry["split"]))  # stable: the rest keeps its order
+    clips.sort(key=lambda entry: SPLITS.index(entry["split"]))  # stable: the rest keeps its order
     write_json(root / "manifest.json", manifest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from meshtalk.audio.files import n_frames, read_audio, to_mono
 from meshtalk.clip import CHUNK, Clip, Recipe
 from meshtalk.config import SAMPLE_RATE
 from meshtalk.errors import InputError
-from meshtalk.files import spooled
+from meshtalk.files import Json, spooled
 from meshtalk.inference.direction import Direction, Director, check_strength, region_scale, rest_motion
 from meshtalk.inference.generator import (
     AnimatorState,
@@ -207,24 +208,18 @@ class Animator:
     def _values(self, motion: Tensor, template: np.ndarray) -> np.ndarray:
         """What a clip stores of (t,n_motion): (t,V,3) displacements or (t,S) weights."""
         if isinstance(self.geometry, DenseGeometry):
-            return self.geometry.to_displacement(motion, torch.from_numpy(template).to(motion.device)).cpu().numpy()
+            return self.geometry.to_displacement(motion, torch.as_tensor(template).to(motion.device)).cpu().numpy()
         return motion.cpu().numpy() if self.checkpoint.mix is None else self.shape_weights(motion)
 
     def _clip(self, values: np.ndarray, template: np.ndarray, fps: Fraction, samples: np.ndarray) -> Clip:
-        common = {
-            "topology": self.topology,
-            "template": template,
-            "fps": fps,
-            "audio": samples,
-            "sample_rate": SAMPLE_RATE,
-        }
+        clip = partial(Clip, topology=self.topology, template=template, fps=fps, audio=samples, sample_rate=SAMPLE_RATE)
         if isinstance(self.geometry, DenseGeometry):
-            return Clip(displacement=values, **common)
+            return clip(displacement=values)
         if self.checkpoint.mix is not None:
-            return Clip(weights=values, basis=self.topology.shapes, basis_names=self.topology.shape_names, **common)
+            return clip(weights=values, basis=self.topology.shapes, basis_names=self.topology.shape_names)
         basis = self.geometry.basis.cpu().numpy().reshape(self.geometry.n_motion, -1, 3) / MM
         names = tuple(f"component_{i:02d}" for i in range(len(basis)))
-        return Clip(weights=values, basis=basis, basis_names=names, **common)
+        return clip(weights=values, basis=basis, basis_names=names)
 
     # --- piece by piece -------------------------------------------------------------------------------------
 
@@ -269,7 +264,7 @@ class Animator:
     @on_own_threads
     def vertices(self, motion: Tensor, state: AnimatorState) -> np.ndarray:
         """(t,n_motion) of `advance` or `finish` → (t,V,3) metres on the session's face."""
-        template = torch.from_numpy(state.spec.template)
+        template = torch.as_tensor(state.spec.template)
         return (self.geometry.to_displacement(motion, template.to(motion.device)).cpu() + template).numpy()
 
     @on_own_threads
@@ -334,7 +329,7 @@ class Animator:
     def _upright(self, template: np.ndarray, name: str) -> np.ndarray:
         """The template, if its orientation fits the model's motion. Dense geometry rotates its motion instead."""
         if isinstance(self.geometry, BasisGeometry):
-            heads = torch.from_numpy(template), torch.from_numpy(self.checkpoint.template)
+            heads = torch.as_tensor(template), torch.as_tensor(self.checkpoint.template)
             turned_deg = Pose.between(*heads, torch.ones(len(template))).angle_deg
             if turned_deg > TURNED_DEG:
                 raise InputError(
@@ -359,7 +354,7 @@ class Animator:
                     f"an expression signal must be (N, {self.geometry.n_motion}) finite floats, "
                     f"got {expression.shape} of {expression.dtype}"
                 )
-            return torch.from_numpy(expression.astype(np.float32)).to(self._device)
+            return torch.as_tensor(expression.astype(np.float32)).to(self._device)
         clip = expression if isinstance(expression, Clip) else Clip.load(expression)
         self.topology.require(clip.topology, "the expression clip")
         if clip.n_frames == 0:
@@ -378,16 +373,16 @@ class Animator:
         Raises:
             InputError: the motion is not finite.
         """
-        template = torch.from_numpy(np.asarray(clip.template, np.float32)).to(self._device)
+        template = torch.as_tensor(np.asarray(clip.template, np.float32)).to(self._device)
         starts = range(0, clip.n_frames, CHUNK)
-        chunks = (torch.from_numpy(clip.displacements(start, start + CHUNK)).to(self._device) for start in starts)
+        chunks = (torch.as_tensor(clip.displacements(start, start + CHUNK)).to(self._device) for start in starts)
         motion = torch.cat([self.geometry.to_motion(chunk, template) for chunk in chunks])
         if not motion.isfinite().all():
             raise InputError("the performance holds NaN or infinite values. Repair or drop those frames.")
         return motion
 
 
-def as_json(value: Any) -> Any:
+def as_json(value: Mapping[str, Any] | np.generic | Json) -> Json:
     """The value in JSON types: mappings become dicts, NumPy scalars plain numbers."""
     if isinstance(value, Mapping):
         return {name: as_json(each) for name, each in value.items()}

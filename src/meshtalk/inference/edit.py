@@ -119,7 +119,7 @@ def fit_length(clip: Clip, n_frames: int, fit: Fit) -> Clip:
     values = np.asarray(clip.weights if clip.weights is not None else clip.displacement)
     if fit == "stretch" and len(values) > 1:
         even = Resampler(Fraction(len(values) - 1, max(n_frames - 1, 1)), Fraction(1))
-        values = even.finish(torch.from_numpy(np.array(values, np.float32)), even.start(), n_frames).numpy()
+        values = even.finish(torch.as_tensor(np.array(values, np.float32)), even.start(), n_frames).numpy()
     elif len(values) < n_frames:
         order = _loop(clip, n_frames) if fit == "loop" else [(np.minimum(np.arange(n_frames), len(values) - 1), None)]
         values = _played(values, order)
@@ -178,13 +178,13 @@ def _seam(poses: np.ndarray, fade: int) -> tuple[int, int]:
     ends, starts = (moments[frames - fade].reshape(len(frames), -1).astype(np.float64) for frames in (leaves, backs))
     apart = (ends**2).sum(1)[:, None] + (starts**2).sum(1)[None] - 2 * ends @ starts.T
     apart[leaves[:, None] - fade < backs] = np.inf  # the next fade would begin before the point of return
-    fade_out, back = np.unravel_index(apart.argmin(), apart.shape)
+    fade_out, back = divmod(int(apart.argmin()), apart.shape[1])
     return int(backs[back]), int(leaves[fade_out])
 
 
 def _played(values: np.ndarray, order: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> np.ndarray:
     """Frames of (T,…) in an order, faded where two are named."""
-    parts = []
+    parts: list[np.ndarray] = []
     for frames, into in order:
         part = np.asarray(values[frames], np.float32)
         if into is not None:
@@ -216,9 +216,14 @@ def again(animator: Animator, clip: Clip) -> Clip:
         template=np.asarray(clip.template, np.float32), expression=clip.recipe.expression, temperature=told["temperature"],
         top_p=told["top_p"], argmax=told["argmax"], fps=told["fps"], direction=told["direction"],
     )  # fmt: skip
-    made = takes[told["index"]]
+    index: int = told["index"]
     return replace(
-        made, subject=clip.subject, sentence=clip.sentence, emotion=clip.emotion, tint=clip.tint, phones=clip.phones
+        takes[index],
+        subject=clip.subject,
+        sentence=clip.sentence,
+        emotion=clip.emotion,
+        tint=clip.tint,
+        phones=clip.phones,
     )
 
 
@@ -228,9 +233,9 @@ def _told(clip: Clip) -> dict[str, Any]:
     Raises:
         InputError: a setting is missing, of another type or out of range.
     """
-    told = clip.recipe.settings if clip.recipe is not None else {}
+    settings: Mapping[str, Any] = clip.recipe.settings if clip.recipe is not None else {}
     try:
-        told = {name: _typed(told[name], types) for name, types in RECIPE.items()}
+        told = {name: _typed(settings[name], types) for name, types in RECIPE.items()}
         if not (0 < told["samples"] <= len(clip.audio) and 0 <= told["index"] < told["n"]):
             raise IndexError("samples or takes that do not exist")
         direction = None if told["direction"] is None else Direction(**told["direction"])

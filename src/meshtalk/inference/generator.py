@@ -22,6 +22,7 @@ from meshtalk.inference.direction import Direction, Director, DirectorState
 from meshtalk.model.audio_stream import AudioStream, AudioStreamState
 from meshtalk.model.fast_networks import SHORT, CompiledDecoder, CompiledEncoder
 from meshtalk.model.fast_sampler import Precision, Sampler, SamplerState
+from meshtalk.model.geometry import BasisGeometry
 from meshtalk.model.networks import LstmState, MeshTalk, Regressor, gumbel_noise
 from meshtalk.model.prior import Prior, PriorState
 from meshtalk.resample import WAITS_FRAMES as RESAMPLER_FRAMES
@@ -171,7 +172,7 @@ class MotionGenerator:
     def begin(self, spec: SamplingSpec) -> GeneratorState:
         """State before the first frame."""
         network, takes = self.network, len(spec.seeds)
-        face = network.geometry.template_input(torch.from_numpy(spec.template)[None].to(self._device))
+        face = network.geometry.template_input(torch.as_tensor(spec.template)[None].to(self._device))
         encoded, prior = [face], None
         if isinstance(network, MeshTalk):
             encoded = network.decoder.encode_template(face)
@@ -194,7 +195,8 @@ class MotionGenerator:
                 labels, state = self._sample(prior_code.expand(takes, -1, -1), state)
                 if network.uses_sampled_expression:
                     motion, sampled_expression = self._decode(labels, state, state.sampled_expression)
-                    motion = network.geometry.silence_mouth(motion)  # type: ignore[operator]
+                    assert isinstance(network.geometry, BasisGeometry)
+                    motion = network.geometry.silence_mouth(motion)
                     labels, state = self._fuse(motion, code, replace(state, sampled_expression=sampled_expression))
             motion, decoder = self._decode(labels, state, state.decoder)
             state = replace(state, decoder=decoder)
@@ -344,7 +346,7 @@ class StreamingGenerator(MotionGenerator):
             # a small piece costs the networks as much as a larger one: they run once a frame, not once a packet
             empty = torch.zeros(0, len(spec.seeds), network.geometry.n_motion, device=self._device)
             return empty, replace(state, pending_mel=mel, n_mel=n_mel)
-        new = torch.from_numpy(mel)[None].to(self._device)
+        new = torch.as_tensor(mel)[None].to(self._device)
         hops, next_hop = frame_hops(fps, state.frame, count), int((state.frame + count) * HOP_RATE / fps)
         stream = self._audio_stream(spec)
         codes, audio = stream.read(hops, next_hop, stream.push(new, state.audio))

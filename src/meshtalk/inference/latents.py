@@ -90,9 +90,9 @@ class LatentAnimator(Animator):
         else:
             frontend = MelFrontend(self.config.audio.frontend)
             mel = padded_mel(frontend.all(samples), self.network.audio, self.config.fps, frontend.silence)
-            features = self.network.extract(torch.from_numpy(mel)[None].to(self._device))
-        template = torch.from_numpy(np.asarray(clip.template, np.float32)).to(self._device)
-        displacement = torch.from_numpy(clip.displacements()).to(self._device)
+            features = self.network.extract(torch.as_tensor(mel)[None].to(self._device))
+        template = torch.as_tensor(np.asarray(clip.template, np.float32)).to(self._device)
+        displacement = torch.as_tensor(clip.displacements()).to(self._device)
         return _Encoded(
             features=features,
             motion=self.geometry.to_motion(displacement, template)[None],
@@ -108,7 +108,7 @@ class LatentAnimator(Animator):
     def decoded(self, labels: np.ndarray, clip: Clip) -> Clip:
         """Decode (T,H) codes on a clip's face, at the model's frame rate, with the clip's sound."""
         template = np.asarray(clip.template, np.float32)
-        face = self.geometry.template_input(torch.from_numpy(template).to(self._device)[None])
-        codes = self.network.one_hot(torch.from_numpy(labels).to(self._device)[None])
+        face = self.geometry.template_input(torch.as_tensor(template).to(self._device)[None])
+        codes = self.network.one_hot(torch.as_tensor(labels).to(self._device)[None])
         motion = Smoother(self.config.smoothing).finish(self.network.decode(face, codes)[0], None)
         return self.clip_of(motion, template, self.config.fps, to_mono(clip.audio, clip.sample_rate))

@@ -95,8 +95,9 @@ def _difference(positions: np.ndarray, order: int, valid: np.ndarray | None) -> 
     difference = np.diff(positions.astype(np.float64), n=order, axis=0)
     if valid is None:
         return difference
-    whole = np.lib.stride_tricks.sliding_window_view(valid, order + 1).all(1) if len(valid) > order else []
-    return difference[whole]
+    if len(valid) <= order:
+        return difference[:0]
+    return difference[np.lib.stride_tricks.sliding_window_view(valid, order + 1).all(1)]
 
 
 def jitter_mm(positions: np.ndarray, valid: np.ndarray | None = None) -> float:
@@ -212,7 +213,8 @@ class CodeUse(NamedTuple):
 def code_use(sequences: Sequence[np.ndarray]) -> CodeUse:
     """Count the classes of code labels. Input: sequences of (T,H) int labels with the same H."""
     labels = np.concatenate(list(sequences))
-    used, entropy = [], []
+    used: list[int] = []
+    entropy: list[float] = []
     for head in labels.T:
         counts = np.unique(head, return_counts=True)[1]
         share = counts / counts.sum()
