@@ -168,6 +168,6 @@ def test_lists_of_frames_and_rows(tmp_path):
         if content is not None:
             (tmp_path / name).write_text(content)
         with pytest.raises(
-            InputError, match="must have an index for each of the mesh's 6 vertices|must be a list of vertex indices"
+            InputError, match=r"must have an index for each of the mesh's 6 vertices|must be a list of vertex indices"
         ):
             read_rows(tmp_path / name, 6)
