@@ -284,7 +284,7 @@ def test_clips_that_cannot_be_swapped():
     broken = replace(ONE, weights=np.full_like(ONE.weights, np.inf))
     turned = replace(ONE, topology=replace(rig.TOPOLOGY, faces=rig.TOPOLOGY.faces[:, ::-1]))
     for bad, words in (
-        (replace(ONE, weights=ONE.weights[:0]), "without frames"),
+        (replace(ONE, weights=ONE.weights[:0]), "both clips must have frames"),
         (broken, "NaN"),
         (turned, "topology"),
     ):

@@ -286,7 +286,7 @@ def test_faces_that_do_not_fit(folder):
         ("face.npy", None, "face.npy holds no triangles"),
         ("inches.obj", None, r"inches.obj is 8.\d+ units tall; a head is 0.15-0.40 m or 150-400 mm"),
         ("outside.obj", None, "its triangles must index"),
-        ("flat.obj", None, r"flat.obj cannot be read as a mesh: it has vertices of shape \(3, 2\)"),
+        ("flat.obj", None, r"flat.obj cannot be read as a mesh: it must have vertices of shape \(V, 3\), got \(3, 2\)"),
         ("words.obj", None, "cannot be read as a mesh"),
         ("nan.npy", "fits.npz", "NaN"),
         ("face.obj", "small.npz", "the topology must have the weights' 96 vertices, got 3"),
@@ -322,7 +322,7 @@ def test_outputs_that_cannot_be_made(folder):
     (folder / "full").mkdir()
     (folder / "full/mine.txt").write_text("")
     (folder / "empty").mkdir()
-    for output, words in (("file", "it exists"), ("full", "it exists"), ("no/where", "no folder")):
+    for output, words in (("file", "it exists"), ("full", "it exists"), ("no/where", "not a writable folder")):
         with pytest.raises(InputError, match=words):
             import_official(folder / "official", folder / output, template=folder / "face.obj")
     import_official(folder / "official", folder / "empty", template=folder / "face.obj")

@@ -78,7 +78,7 @@ def test_the_report_gives_the_same_figures():
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_scale_that_is_none_is_refused(scale):
-    with pytest.raises(InputError, match="metres per unit"):
+    with pytest.raises(InputError, match="metres_per_unit must be positive"):
         ev.peers_form([(clip_of({}), clip_of({}))], scale)
 
 
