@@ -10,7 +10,7 @@ import rig
 from meshtalk.corpus.head import load_head
 from meshtalk.landmarks import head_landmarks
 from meshtalk.regions.face import Face
-from meshtalk.regions.graph import edges_of
+from meshtalk.retarget.surface import Surface
 from meshtalk.topology import REGIONS, Topology
 
 HEAD = load_head()
@@ -30,7 +30,8 @@ def decimated(vertices: np.ndarray, faces: np.ndarray, seed: int = 0) -> tuple[n
 
     Only along the surface: lips that touch stay two.
     """
-    edges = edges_of(faces)
+    half = Surface(vertices, faces).edges
+    edges = np.concatenate([half, half[:, ::-1]])
     into = np.arange(len(vertices))
     taken = np.zeros(len(vertices), bool)
     for a, b in edges[np.random.default_rng(seed).permutation(len(edges))]:

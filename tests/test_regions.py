@@ -18,11 +18,11 @@ from meshtalk.cli import main
 from meshtalk.errors import InputError
 from meshtalk.landmarks import REQUIRED, head_landmarks
 from meshtalk.regions.face import Face
-from meshtalk.regions.graph import distances, edges_of, pieces
 from meshtalk.regions.painted import by_colour, parse_list
 from meshtalk.regions.result import report
-from meshtalk.regions.slit import inner_lips
-from meshtalk.regions.warp import bend, regions_from_landmarks, similarity
+from meshtalk.regions.warp import regions_from_landmarks
+from meshtalk.retarget.describe import inner_lips
+from meshtalk.retarget.surface import Surface, similarity
 from meshtalk.topology import REGIONS, Topology, lip_opening_m
 
 
@@ -113,32 +113,26 @@ def test_a_similarity_is_found_again(seed):
     points = rng.normal(size=(6, 3))
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     turn *= np.linalg.det(turn) * rng.uniform(0.01, 100)
-    found, shift = similarity(points @ turn.T + 5, points)
-    np.testing.assert_allclose((points @ turn.T + 5) @ found.T + shift, points, atol=1e-6)
-
-
-def test_bending_goes_through_landmarks_and_ends():
-    rng = np.random.default_rng(0)
-    here = rng.uniform(-0.1, 0.1, (12, 3))
-    there = here + rng.normal(size=(12, 3)) * 0.005
-    assert np.abs(bend(here, here, there) - there).max() < 5e-4
-    far = np.array([[0.0, -2.0, 0.0]])
-    np.testing.assert_allclose(bend(far, here, there), far, atol=1e-6)
+    found, scale, shift = similarity(points @ turn.T + 5, points)
+    assert np.linalg.det(found) == pytest.approx(1)
+    np.testing.assert_allclose(scale * (points @ turn.T + 5) @ found.T + shift, points, atol=1e-6)
 
 
 def test_ways_along_a_surface():
-    edges = edges_of(rig.TOPOLOGY.faces)
-    found = distances(rig.NEUTRAL.astype(np.float64), edges, np.array([0]))
+    surface = Surface(rig.NEUTRAL.astype(np.float64), rig.TOPOLOGY.faces)
+    found = surface.ways(np.array([0]))
     assert found[0] == 0
     assert found[1] == pytest.approx(np.linalg.norm(rig.NEUTRAL[1] - rig.NEUTRAL[0]))
     assert (found >= np.linalg.norm(rig.NEUTRAL - rig.NEUTRAL[0], axis=1) - 1e-7).all()
-    assert len(set(pieces(96, edges))) == 1
+    assert set(surface.pieces) == {0}
+    ends = np.array([[0, 1], [0, 95]])
+    np.testing.assert_allclose(surface.separations(ends, np.inf), found[ends[:, 1]])
+    np.testing.assert_allclose(surface.separations(ends, 1.5 * found[1]), [found[1], np.inf])
 
 
 def test_pairs_stand_in_columns_across_the_slit():
-    upper, lower = inner_lips(
-        rig.NEUTRAL.astype(np.float64), edges_of(rig.TOPOLOGY.faces), rig.TOPOLOGY.regions["lips"]
-    )
+    surface = Surface(rig.NEUTRAL.astype(np.float64), rig.TOPOLOGY.faces)
+    upper, lower = inner_lips(surface, rig.TOPOLOGY.regions["lips"])
     assert len(upper) >= 3
     np.testing.assert_array_equal(upper - lower, 8)  # a row apart
     assert {*upper.tolist()} <= set(range(32, 40))
