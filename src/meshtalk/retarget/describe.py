@@ -35,7 +35,7 @@ COLUMNS = 7
 """Pairs of lips that are looked for, evenly across the middle of the mouth; coarse meshes give fewer."""
 ACROSS = 0.4
 """Of the width of the lips, which end a little beyond the corners: where pairs are looked for."""
-CONTACT = 0.008
+CONTACT = 0.01
 """Of the mouth's width: gaps that are wider by no more than this are the same contact, and its front counts."""
 
 
@@ -55,7 +55,7 @@ def described(topology: Topology, found: Found) -> Topology:
     for name, weights in head.regions.items():
         regions[name][rows] = (weights[source] * shares).sum(1) * (away_m < STILL_M)
     parts = np.full(len(kind), PART_NAMES.index("skin"), np.uint8)
-    most = np.take_along_axis(source, shares.argmax(1)[:, None], 1)[:, 0]
+    most = source[np.arange(len(rows)), shares.argmax(1)]
     for name in ("inner_mouth", "eye_socket"):
         inside = (head.parts[most] == head.part_names.index(name)) & (away_m < STILL_M)
         parts[rows[inside]] = PART_NAMES.index(name)
@@ -122,8 +122,8 @@ def inner_lips(mesh: Surface, lips: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     if not len(upper) or not len(lower):
         return none, none
     above, below = mesh.vertices[upper][:, None], mesh.vertices[lower][None]
-    # sideways counts twice: a pair stands in one column
-    gap = np.linalg.norm((above - below) * [2, 1, 1], axis=2)
+    # an opening is vertical, and lips touch in a patch: how high they are apart counts twice, how deep a third
+    gap = np.linalg.norm((above - below) * [1, 2, 0.3], axis=2)
     column, depth = (above + below)[..., 0] / 2 - middle, (above + below)[..., 2]
     step = ACROSS * width / (COLUMNS - 1)
     found: list[tuple[int, int]] = []
