@@ -32,14 +32,15 @@ def our_imports(path: Path) -> set[str]:
 IMPORTS = {module_name(path): our_imports(path) for path in FILES}
 
 RULES = {
-    "model": ("config", "errors", "model", "compiled"),
+    # `retarget.surface` is a mesh as geometry, which everybody needs
+    "model": ("config", "errors", "model", "compiled", "retarget"),
     "losses": (),
     "evaluation": ("clip", "topology", "errors", "files", "evaluation", "audio"),
     # a rig's units are found as a data set's are
     "arkit": ("clip", "topology", "errors", "template", "compiled", "arkit", "convert"),
     # weights are text made of a clip, and the solve that finds them knows no more than a clip; a contact sheet is a picture of one
-    "export": ("clip", "topology", "errors", "files", "export", "render", "arkit", "contact_sheet"),
-    "render": ("clip", "topology", "errors", "files", "render", "compiled"),
+    "export": ("clip", "topology", "errors", "files", "export", "render", "arkit", "contact_sheet", "retarget"),
+    "render": ("clip", "topology", "errors", "files", "render", "compiled", "retarget"),
 }
 """Package or module → the only roots of ours that it may import."""
 

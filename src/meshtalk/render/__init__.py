@@ -18,6 +18,7 @@ from meshtalk.errors import InputError
 from meshtalk.render import dress, hair, scene
 from meshtalk.render.kinds import HAIR, SHELL
 from meshtalk.render.look import CAMERAS, LIGHTS, Lighting, Look, View
+from meshtalk.retarget.surface import edges_of
 from meshtalk.topology import Topology
 
 __all__ = ["CAMERAS", "LIGHTS", "Lighting", "Look", "Renderer", "View"]
@@ -108,7 +109,8 @@ class Renderer:
         surface = self.surface
         surface[:, :3] *= self._mouth.unpainted(topology, template)
         surface[inside, 3:5] = 1.0
-        edges, sides = scene.edges_of(topology.faces)
+        edges, sides = edges_of(topology.faces)
+        edges = edges.astype(np.uint32)
         refined = np.empty((len(template) + len(edges), 3))
         self._kernels.refine(template, normals, edges, refined)
         bulge_px = px_per_m * np.linalg.norm(refined[len(template) :] - template[edges].mean(1), axis=1)

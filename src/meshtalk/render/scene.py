@@ -11,6 +11,7 @@ import numpy as np
 from meshtalk.errors import InputError
 from meshtalk.render.kinds import EYE, HOLLOW, SHELL, TONGUE, TOOTH
 from meshtalk.render.look import Lighting, View
+from meshtalk.retarget.surface import edges_of
 from meshtalk.topology import Topology
 
 WRAP = (0.38, 0.20, 0.14)
@@ -204,16 +205,6 @@ def corneas(topology: Topology, template: np.ndarray) -> np.ndarray:
     return weight
 
 
-def edges_of(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(E,2) edges, lower vertex first, and (F,3) which of them are the sides ab, bc, ca of each face."""
-    ends = np.asarray(faces, np.int64)
-    other = np.roll(ends, -1, axis=1)
-    lower, upper = np.minimum(ends, other), np.maximum(ends, other)
-    size = int(upper.max(initial=0)) + 1
-    edges, index = np.unique(lower * size + upper, return_inverse=True)  # one number is sorted faster than two
-    return np.stack(np.divmod(edges, size), 1).astype(np.uint32), index.reshape(-1, 3)
-
-
 def finer(faces: np.ndarray, n_vertices: int, split: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Triangles cut at the middles of some of their edges, into two, three or four.
 
@@ -248,7 +239,7 @@ def finer(faces: np.ndarray, n_vertices: int, split: np.ndarray) -> tuple[np.nda
     parent = np.concatenate(whose)
     # in the order of the faces they come from, which lie side by side in memory
     order = np.argsort(parent, kind="stable")
-    return edges[cut], np.ascontiguousarray(np.concatenate(pieces)[order], np.uint32), parent[order]
+    return edges[cut].astype(np.uint32), np.ascontiguousarray(np.concatenate(pieces)[order], np.uint32), parent[order]
 
 
 def texture_pyramid(

@@ -17,7 +17,7 @@ from meshtalk.landmarks import head_landmarks
 from meshtalk.retarget.detect import Pose
 from meshtalk.retarget.model import Model, load_model
 from meshtalk.retarget.slit import Slit, own_slit
-from meshtalk.retarget.surface import Surface, laplacian, rotation, similarity
+from meshtalk.retarget.surface import Surface, laplacian, nearest_rotation, similarity
 
 SAMPLES = 100_000
 """Of the mesh's surface, near the face."""
@@ -146,7 +146,7 @@ def pose_of(landmarks: Mapping[str, np.ndarray]) -> Pose:
     spread = np.linalg.svd(here - here.mean(0), compute_uv=False)
     if not spread[1] > 0.02 * spread[0] or not spread[0] > 0:
         raise InputError("the landmarks lie in one line or at one place : mark them on the face again")
-    size = rotation((there - there.mean(0)).T @ (here - here.mean(0)))[1]
+    size = nearest_rotation((there - there.mean(0)).T @ (here - here.mean(0)))[1]
     if size[2] < -0.02 * size[0] and spread[2] >= 0.02 * spread[0]:  # a flat face fits mirrored as well
         raise InputError(
             "the landmarks fit a face only mirrored : exchange left and right, left being the person's own left, or"

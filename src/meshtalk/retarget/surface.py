@@ -66,28 +66,26 @@ class Surface:
         starts, row = np.unique(pairs[:, 0], return_inverse=True)
         return dijkstra(self.graph[near][:, near], indices=starts, limit=limit)[row, pairs[:, 1]]
 
+    @cached_property
+    def trimesh(self) -> Any:
+        from trimesh import Trimesh
+
+        return Trimesh(self.vertices, self.faces, process=False)
+
     def samples(self, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """((count,3) points spread over the area, (count,3) unit normals of their triangles), the same each time."""
-        corners = self.vertices[self.faces]
-        cross = crosses(corners)
-        area = np.linalg.norm(cross, axis=1)
-        if not area.sum() > 0:
+        from trimesh.sample import sample_surface
+
+        if not len(self.faces) or not self.trimesh.area > 0:
             return np.zeros((0, 3)), np.zeros((0, 3))
-        rng = np.random.default_rng(seed)
-        # evenly along the running area, so that every triangle gets its share and not a lottery of it
-        place = (np.arange(count) + rng.random(count)) / count * area.sum()
-        chosen = np.minimum(np.searchsorted(np.cumsum(area), place), len(area) - 1)
-        u, v = rng.random((2, count))
-        u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
-        a, b, c = corners[chosen].transpose(1, 0, 2)
-        return a + u[:, None] * (b - a) + v[:, None] * (c - a), cross[chosen] / area[chosen, None]
+        points, face, *_ = sample_surface(self.trimesh, count, seed=seed)
+        return points, self.trimesh.face_normals[face]
 
     def closest(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """((n,) nearest triangle to each of (n,3) points, (n,) how far it is)."""
-        from trimesh import Trimesh
         from trimesh.proximity import closest_point
 
-        _, distance, face = closest_point(Trimesh(self.vertices, self.faces, process=False), queries)
+        _, distance, face = closest_point(self.trimesh, queries)
         return face, distance
 
 
@@ -126,7 +124,7 @@ def components(count: int, edges: np.ndarray) -> np.ndarray:
     return connected_components(symmetric(count, edges, np.ones(len(edges))), directed=False)[1]
 
 
-def rotation(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def nearest_rotation(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """((…,3,3) the rotation R that makes trace(Rᵀ · covariance) largest, (…,3) singular values, the last negative where a
     mirror image would fit better) of (…,3,3) Σ wanted · pointᵀ (Kabsch 1976)."""
     u, size, vt = np.linalg.svd(covariance)
@@ -138,7 +136,7 @@ def rotation(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def similarity(points: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
     """((3,3) rotation, scale, (3,) shift) that bring (n,3) points nearest to (n,3) others, in least squares (Umeyama 1991)."""
     a, b = points - points.mean(0), wanted - wanted.mean(0)
-    turn, size = rotation(b.T @ a)
+    turn, size = nearest_rotation(b.T @ a)
     scale = float(size.sum() / max((a**2).sum(), 1e-30))
     return turn, scale, wanted.mean(0) - scale * turn @ points.mean(0)
 
@@ -158,9 +156,9 @@ def laplacian(points: np.ndarray, faces: np.ndarray) -> Any:
     from scipy.sparse import coo_matrix, diags
 
     n, rows, columns, weights = len(points), [], [], []
+    across = np.linalg.norm(crosses(points[faces]), axis=1)
     for k in range(3):
         a, b, c = (points[faces[:, (k + j) % 3]] for j in range(3))
-        across = np.linalg.norm(np.cross(b - a, c - a), axis=1)
         half = np.clip(((b - a) * (c - a)).sum(1) / np.maximum(2 * across, 1e-15), LEAST_COTANGENT, 5.0)
         rows += [faces[:, (k + 1) % 3], faces[:, (k + 2) % 3]]
         columns += [faces[:, (k + 2) % 3], faces[:, (k + 1) % 3]]
