@@ -66,26 +66,29 @@ class Surface:
         starts, row = np.unique(pairs[:, 0], return_inverse=True)
         return dijkstra(self.graph[near][:, near], indices=starts, limit=limit)[row, pairs[:, 1]]
 
-    @cached_property
-    def trimesh(self) -> Any:
-        from trimesh import Trimesh
-
-        return Trimesh(self.vertices, self.faces, process=False)
-
     def samples(self, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """((count,3) points spread over the area, (count,3) unit normals of their triangles), the same each time."""
-        from trimesh.sample import sample_surface
-
-        if not len(self.faces) or not self.trimesh.area > 0:
+        corners = self.vertices[self.faces]
+        cross = crosses(corners)
+        area = np.linalg.norm(cross, axis=1)
+        if not area.sum() > 0:
             return np.zeros((0, 3)), np.zeros((0, 3))
-        points, face, *_ = sample_surface(self.trimesh, count, seed=seed)
-        return points, self.trimesh.face_normals[face]
+        rng = np.random.default_rng(seed)
+        # evenly along the running area, so that every triangle gets its share and not a lottery of it, as trimesh has: there
+        # the head lies 3 % further from the mesh, and one map of eight had a lid's triangle turned over
+        place = (np.arange(count) + rng.random(count)) / count * area.sum()
+        chosen = np.minimum(np.searchsorted(np.cumsum(area), place), len(area) - 1)
+        u, v = rng.random((2, count))
+        u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
+        a, b, c = corners[chosen].transpose(1, 0, 2)
+        return a + u[:, None] * (b - a) + v[:, None] * (c - a), cross[chosen] / area[chosen, None]
 
     def closest(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """((n,) nearest triangle to each of (n,3) points, (n,) how far it is)."""
+        from trimesh import Trimesh
         from trimesh.proximity import closest_point
 
-        _, distance, face = closest_point(self.trimesh, queries)
+        _, distance, face = closest_point(Trimesh(self.vertices, self.faces, process=False), queries)
         return face, distance
 
 
