@@ -11,7 +11,7 @@ import numpy as np
 from meshtalk.errors import InputError
 from meshtalk.render.kinds import EYE, HOLLOW, SHELL, TONGUE, TOOTH
 from meshtalk.render.look import Lighting, View
-from meshtalk.retarget.surface import edges_of
+from meshtalk.retarget.surface import edges_of, sphere
 from meshtalk.topology import Topology
 
 WRAP = (0.38, 0.20, 0.14)
@@ -194,11 +194,8 @@ def corneas(topology: Topology, template: np.ndarray) -> np.ndarray:
         if "eye_left" in name.lower() or "eye_right" in name.lower():
             if len(mine) < 4:
                 continue
-            # the sphere through the vertices: |p|² = 2 c·p + (r² − |c|²)
             points = template[mine].astype(np.float64)
-            system = np.column_stack([2 * points, np.ones(len(points))])
-            centre = np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0][:3]
-            away = points - centre
+            away = points - sphere(points)[0]
             cosine = away[:, 2] / np.maximum(np.linalg.norm(away, axis=1), 1e-9)
             near, far = np.cos(np.deg2rad(CORNEA_DEG))
             weight[mine] = np.clip((cosine - far) / (near - far), 0, 1) * (-1 if "right" in name.lower() else 1)

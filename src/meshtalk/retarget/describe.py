@@ -16,21 +16,6 @@ from meshtalk.retarget.model import load_model
 from meshtalk.retarget.surface import Surface
 from meshtalk.topology import Topology
 
-PART_NAMES = (
-    "skin",
-    "inner_mouth",
-    "eye_socket",
-    "eye_left",
-    "eye_right",
-    "upper_teeth",
-    "lower_teeth",
-    "tongue",
-    "other",
-)
-_NAMED = {
-    kinds.EYE_LEFT: "eye_left", kinds.EYE_RIGHT: "eye_right", kinds.UPPER_TEETH: "upper_teeth",
-    kinds.LOWER_TEETH: "lower_teeth", kinds.TONGUE: "tongue", kinds.STILL: "other", kinds.ON_SKIN: "other",
-}  # fmt: skip
 COLUMNS = 7
 """Pairs of lips that are looked for, evenly across the middle of the mouth; coarse meshes give fewer."""
 ACROSS = 0.4
@@ -54,16 +39,16 @@ def described(topology: Topology, found: Found) -> Topology:
     regions = {name: np.zeros(len(kind)) for name in head.regions}
     for name, weights in head.regions.items():
         regions[name][rows] = (weights[source] * shares).sum(1) * (away_m < STILL_M)
-    parts = np.full(len(kind), PART_NAMES.index("skin"), np.uint8)
-    most = source[np.arange(len(rows)), shares.argmax(1)]
+    names = (*head.part_names, "other")
+    parts = np.full(len(kind), names.index("other"), np.uint8)
+    parts[kind == kinds.SKIN] = names.index("skin")
+    most = head.parts[source[np.arange(len(rows)), shares.argmax(1)]]
     for name in ("inner_mouth", "eye_socket"):
-        inside = (head.parts[most] == head.part_names.index(name)) & (away_m < STILL_M)
-        parts[rows[inside]] = PART_NAMES.index(name)
-    for number, name in _NAMED.items():
-        parts[kind == number] = PART_NAMES.index(name)
-        if name in head.part_names:
-            for region, weights in head.regions.items():
-                regions[region][kind == number] = weights[head.parts == head.part_names.index(name)].mean()
+        parts[rows[(most == names.index(name)) & (away_m < STILL_M) & (kind[rows] == kinds.SKIN)]] = names.index(name)
+    for number in (kinds.EYE_LEFT, kinds.EYE_RIGHT, kinds.UPPER_TEETH, kinds.LOWER_TEETH, kinds.TONGUE):
+        part = parts[kind == number] = names.index(kinds.KINDS[number])
+        for region, weights in head.regions.items():
+            regions[region][kind == number] = weights[head.parts == part].mean()
     regions = {name: np.clip(weights, 0, 1)[found.weld].astype(np.float32) for name, weights in regions.items()}
     lips = inner_lips(Surface(mesh.vertices[found.weld], topology.faces), regions["lips"])
     return replace(
@@ -71,7 +56,7 @@ def described(topology: Topology, found: Found) -> Topology:
         regions=regions,
         landmarks=_landmarks(found, *lips),
         parts=parts[found.weld],
-        part_names=PART_NAMES,
+        part_names=names,
     )
 
 

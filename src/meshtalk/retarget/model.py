@@ -71,13 +71,9 @@ class Model:
 
     def edges(self, name: str, skin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """((K,3) upper, (K,3) lower) edge of a slit in its columns, of (n,3) rows."""
-        return seam_edges(self.seams[name], skin)
-
-
-def seam_edges(seam: Seam, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """((K,3) upper, (K,3) lower) edge in a seam's columns, of (V,3) vertices."""
-    a, b = vertices[seam.lower[:, 0]], vertices[seam.lower[:, 1]]
-    return vertices[seam.upper], a + seam.share[:, None] * (b - a)
+        seam = self.seams[name]
+        a, b = skin[seam.lower[:, 0]], skin[seam.lower[:, 1]]
+        return skin[seam.upper], a + seam.share[:, None] * (b - a)
 
 
 @cache

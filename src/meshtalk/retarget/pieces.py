@@ -8,7 +8,7 @@ import numpy as np
 
 from meshtalk.corpus.head import load_head
 from meshtalk.retarget.model import Model
-from meshtalk.retarget.surface import Surface
+from meshtalk.retarget.surface import Surface, sphere
 
 KINDS = ("still", "skin", "on_skin", "eye_left", "eye_right", "upper_teeth", "lower_teeth", "tongue")
 STILL, SKIN, ON_SKIN, EYE_LEFT, EYE_RIGHT, UPPER_TEETH, LOWER_TEETH, TONGUE = range(len(KINDS))
@@ -31,20 +31,9 @@ class Pieces:
 def eye_spheres() -> tuple[np.ndarray, np.ndarray]:
     """((2,3) centres, (2,) radii) of the packaged head's eyeballs, metres."""
     head = load_head()
-    return _spheres([head.neutral[head.topology.parts == head.topology.part_names.index(KINDS[k])] for k in (3, 4)])
-
-
-def _spheres(balls: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    fitted = [sphere(ball.astype(np.float64)) for ball in balls]
-    return np.stack([centre for centre, _ in fitted]), np.array([radius for _, radius in fitted])
-
-
-def sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """Least-squares sphere through (n,3) points: ((3,) centre, radius)."""
-    middle = points.mean(0)
-    local = points - middle
-    solved = np.linalg.lstsq(np.c_[2 * local, np.ones(len(local))], (local**2).sum(1), rcond=None)[0]
-    return middle + solved[:3], float(np.sqrt(max(solved[3] + solved[:3] @ solved[:3], 0)))
+    balls = [head.topology.parts == head.topology.part_names.index(KINDS[k]) for k in (EYE_LEFT, EYE_RIGHT)]
+    centres, radii = zip(*(sphere(head.neutral[ball].astype(np.float64)) for ball in balls), strict=True)
+    return np.stack(centres), np.array(radii)
 
 
 def find_pieces(model: Model, skin: np.ndarray, mesh: Surface) -> Pieces:

@@ -144,6 +144,14 @@ def similarity(points: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, floa
     return turn, scale, wanted.mean(0) - scale * turn @ points.mean(0)
 
 
+def sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Least-squares sphere through (n,3) points: ((3,) centre, radius)."""
+    middle = points.mean(0)
+    local = points - middle
+    solved = np.linalg.lstsq(np.c_[2 * local, np.ones(len(local))], (local**2).sum(1), rcond=None)[0]
+    return middle + solved[:3], float(np.sqrt(max(solved[3] + solved[:3] @ solved[:3], 0)))
+
+
 def crosses(corners: np.ndarray) -> np.ndarray:
     """(…,3) normals of (…,3,3) triangles, each as long as twice its area."""
     a, b, c = np.moveaxis(corners, -2, 0)

@@ -12,8 +12,7 @@ from meshtalk.compiled import compiled
 from meshtalk.corpus.head import Seam, load_head
 from meshtalk.landmarks import head_landmarks
 from meshtalk.retarget.model import load_model
-from meshtalk.retarget.pieces import sphere
-from meshtalk.retarget.surface import laplacian
+from meshtalk.retarget.surface import crosses, laplacian, sphere
 
 STRETCH = (0.4, 2.5)
 """Least and most that motion is scaled in any direction."""
@@ -133,13 +132,12 @@ class Transfer:
         self._frames = np.ascontiguousarray(turn @ mean, np.float32)
         self.up = turn[:, 1] / np.linalg.norm(turn[:, 1])
         self._contacts, self._unroll = contacts, unroll
-        self._columns = _columns(head.seams)
-        seams = list(head.seams.values())
+        self._seams = seams = list(head.seams.values())
         vertical = np.einsum(
             "i,kij,j->k", self.up, turn @ frames[np.concatenate([s.upper for s in seams])], [0.0, 1, 0]
         )
         start = np.cumsum([0, *(len(s.upper) for s in seams)])[contacts.slit] + contacts.column
-        own = opening(template, self._columns)[start]
+        own = self._openings(template)[start]
         gap = contacts.opening(target.astype(np.float64), self.up)
         scale = np.linalg.norm(turn[:, 1])
         lids = np.clip(gap / np.maximum(own, 1e-4), LIDS_RATIO[0] * scale, LIDS_RATIO[1] * scale)
@@ -183,10 +181,14 @@ class Transfer:
         moves[self._field_rows] = (self._field @ change)[:, None] * self.up
         return moves
 
+    def _openings(self, vertices: np.ndarray) -> np.ndarray:
+        """(K,) vertical distances of the edges of all the head's seams, of (V,3) vertices or displacements."""
+        return np.concatenate([seam.opening_m(vertices) for seam in self._seams])
+
     def _frame(self, move: np.ndarray, out: np.ndarray) -> None:
         carry(move, self._source, self._shares, self._frames, self._rows, out)
         if len(self._start):
-            wanted = self._ratio * opening(move, self._columns)[self._start]
+            wanted = self._ratio * self._openings(move)[self._start]
             change = self._field @ (wanted - self._contacts.opening(out, self.up)).astype(np.float32)
             out[self._field_rows] += change[:, None] * self.up.astype(np.float32)
         if len(self._unroll.rows):
@@ -195,23 +197,6 @@ class Transfer:
         for source, fitted, vertices, away, turn, shift in self._parts:
             linear = fitted @ move[source]  # (4,3): a matrix and a shift
             out[vertices] = away @ (linear[:3] @ turn.T) + linear[3] @ shift.T
-
-
-def _columns(seams: Mapping[str, Seam]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """((K,) upper, (K,2) lower, (K,) share) of all seams."""
-    every = list(seams.values())
-    return (
-        np.concatenate([s.upper for s in every]),
-        np.concatenate([s.lower for s in every]),
-        np.concatenate([s.share for s in every]),
-    )
-
-
-def opening(vertices: np.ndarray, columns: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
-    """(K,) vertical distance of the head's edges, of (V,3) vertices or displacements."""
-    upper, lower, share = columns
-    y = vertices[:, 1]
-    return y[upper] - (1 - share) * y[lower[:, 0]] - share * y[lower[:, 1]]
 
 
 def _rigid(template: np.ndarray, part: Part, frames: np.ndarray, turn: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -237,7 +222,7 @@ def stretch(template: np.ndarray, fit: np.ndarray, faces: np.ndarray) -> np.ndar
 
     def sides(points: np.ndarray) -> np.ndarray:
         a, b, c = points[faces].transpose(1, 0, 2)
-        normal = np.cross(b - a, c - a)
+        normal = crosses(points[faces])
         length = np.linalg.norm(normal, axis=1, keepdims=True)
         return np.stack([b - a, c - a, normal / np.sqrt(np.maximum(length, 1e-14))], 2)
 
