@@ -316,10 +316,24 @@ def test_bad_input_is_one_sentence(here, capsys, case):
     assert sorted(here.iterdir()) == before
 
 
-def test_the_head_itself_and_show(here, capsys):
+def test_a_face_is_found_where_nobody_names_landmarks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mesh = foreign(1)
+    vertices = mesh.of_head(HEAD.person("p27").template.astype(np.float64))
+    convert_rig.write_mesh(
+        Path("face.obj"), 1000 * vertices @ np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]]).T, mesh.faces
+    )
+    run("regions landmarks face.obj -o made.npz")
+    made = Topology.load("made.npz")
+    for region, least in (("mouth", 0.95), ("upper_face", 0.95), ("eyelids", 0.85), ("lips", 0.85)):
+        assert mesh.agreement(made)[region] >= least, region
+
+
+@pytest.mark.parametrize("points", ["", "good.json"])
+def test_the_head_itself_and_show(here, capsys, points):
     from PIL import Image
 
-    run("regions landmarks face.obj good.json -o made.npz")
+    run(f"regions landmarks face.obj {points} -o made.npz")
     made = Topology.load("made.npz")
     assert made.hash == HEAD.topology.hash
     for name in REGIONS:

@@ -91,8 +91,8 @@ def _lay(mesh: Surface, landmarks: Mapping[str, np.ndarray] | None, name: str, s
                 f"the landmarks of {name} do not lie on a face : check them, left being the person's own left"
             )
         raise InputError(
-            f"no face was found on {name} : mark it (meshtalk landmarks {name} -o marks.html, then --landmarks), or turn it"
-            " so that it looks along an axis"
+            f"no face was found on {name} : name its landmarks (meshtalk landmarks {name} -o marks.html shows them to click), or"
+            " turn it so that it looks along an axis"
         )
     return best
 

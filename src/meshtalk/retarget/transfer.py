@@ -77,6 +77,28 @@ class Part:
     """Whether it turns about the middle of a sphere, as an eye does; else about its own mean."""
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Binding:
+    """How one mesh of W vertices is bound to the packaged head. Metres, +Y up, +Z out of the face."""
+
+    template: np.ndarray
+    """(W,3) float32 metres: the mesh at rest, lips closed."""
+    fit: np.ndarray
+    """(n,3) float32 metres: the packaged head's flexible vertices laid over the mesh, in the head's space."""
+    turn: np.ndarray
+    """(3,3) from the head's space to the mesh's: a rotation and a size."""
+    rows: np.ndarray
+    """(a,) int32 vertices that move with the skin."""
+    source: np.ndarray
+    """(a,k) int32: the head's vertices they move with."""
+    shares: np.ndarray
+    """(a,k) float32: how much with each; they add to the part of the motion they take."""
+    contacts: Contacts
+    parts: Mapping[str, Part]
+    """Eyes and what hangs on the jaw."""
+    unroll: Unroll = NO_UNROLL
+
+
 @compiled(fastmath=True)
 def carry(moves, source, shares, frames, rows, out):  # type: ignore[no-untyped-def]
     """out[rows] = frames · Σ shares · moves[source], for a rows with several sources each."""
@@ -93,58 +115,34 @@ def carry(moves, source, shares, frames, rows, out):  # type: ignore[no-untyped-
 
 
 class Transfer:
-    """Carries displacements of one person of the packaged head to a mesh; see `Map.transfer`.
+    """Carries displacements of one person of the packaged head, (V,3) metres, to a mesh that is bound to it."""
 
-    Args:
-        template: (V,3) metres: the person.
-        target: (W,3) metres: the mesh at rest.
-        fit: (n,3) metres: the head's flexible vertices laid over the mesh, in the head's space.
-        turn: (3,3) from the head's space to the mesh's metres.
-        rows: (a,) vertices of the mesh that move with the skin.
-        source: (a,k) the head's vertices they move with.
-        shares: (a,k) and how much with each; they add to the part of the motion they take.
-        contacts: what meets on the mesh.
-        unroll: what keeps its rims from rolling over.
-        parts: what is rigid.
-    """
-
-    def __init__(
-        self,
-        template: np.ndarray,
-        target: np.ndarray,
-        fit: np.ndarray,
-        turn: np.ndarray,
-        rows: np.ndarray,
-        source: np.ndarray,
-        shares: np.ndarray,
-        contacts: Contacts,
-        unroll: Unroll,
-        parts: Mapping[str, Part],
-    ) -> None:
+    def __init__(self, person: np.ndarray, bound: Binding) -> None:
         model, head = load_model(), load_head()
-        template = template.astype(np.float64)
-        self.n_source, self.n_vertices = len(template), len(target)
+        template, turn, contacts = person.astype(np.float64), bound.turn, bound.contacts
+        rows, source, shares = bound.rows, bound.source, bound.shares
+        self.n_source, self.n_vertices = len(template), len(bound.template)
         frames = np.zeros((len(template), 3, 3))
-        frames[model.rows] = stretch(template[model.rows], fit, model.surface.faces)
+        frames[model.rows] = stretch(template[model.rows], bound.fit, model.surface.faces)
         self._rows, self._source, self._shares = rows, source, np.ascontiguousarray(shares, np.float32)
         amount = np.maximum(shares.sum(1), 1e-9)
         mean = np.einsum("ak,akij->aij", shares / amount[:, None], frames[source])
         self._frames = np.ascontiguousarray(turn @ mean, np.float32)
         self.up = turn[:, 1] / np.linalg.norm(turn[:, 1])
-        self._contacts, self._unroll = contacts, unroll
+        self._contacts, self._unroll = contacts, bound.unroll
         self._seams = seams = list(head.seams.values())
         vertical = np.einsum(
             "i,kij,j->k", self.up, turn @ frames[np.concatenate([s.upper for s in seams])], [0.0, 1, 0]
         )
         start = np.cumsum([0, *(len(s.upper) for s in seams)])[contacts.slit] + contacts.column
         own = self._openings(template)[start]
-        gap = contacts.opening(target.astype(np.float64), self.up)
+        gap = contacts.opening(bound.template.astype(np.float64), self.up)
         scale = np.linalg.norm(turn[:, 1])
         lids = np.clip(gap / np.maximum(own, 1e-4), LIDS_RATIO[0] * scale, LIDS_RATIO[1] * scale)
         self._ratio = np.where(contacts.slit == 0, vertical[start], lids)
         self._start = start
         self._fields(head.seams, rows, source, shares)
-        self._parts = [_rigid(template, part, frames, turn) for part in parts.values()]
+        self._parts = [_rigid(template, part, frames, turn) for part in bound.parts.values()]
 
     def _fields(self, seams: Mapping[str, Seam], rows: np.ndarray, source: np.ndarray, shares: np.ndarray) -> None:
         """Moves along `up` that change the opening of one column by one, the same as the head's own."""
