@@ -7,6 +7,7 @@ writes what they find.
 from meshtalk.errors import InputError
 
 try:
+    import rtree  # noqa: F401
     import scipy.sparse  # noqa: F401
     import trimesh  # noqa: F401
 except ImportError as error:

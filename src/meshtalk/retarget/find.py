@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import rtree  # noqa: F401  # trimesh's closest points fail late without it
 from scipy.spatial import KDTree
 
 from meshtalk.errors import InputError

@@ -131,8 +131,9 @@ def nearest_rotation(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """((…,3,3) the rotation R that makes trace(Rᵀ · covariance) largest, (…,3) singular values, the last negative where a
     mirror image would fit better) of (…,3,3) Σ wanted · pointᵀ (Kabsch 1976)."""
     u, size, vt = np.linalg.svd(covariance)
-    size[..., 2] *= np.where(np.linalg.det(u @ vt) < 0, -1, 1)
-    u[..., 2] *= np.where(np.linalg.det(u @ vt) < 0, -1, 1)[..., None]
+    sign = np.where(np.linalg.det(u @ vt) < 0, -1, 1)
+    size[..., 2] *= sign
+    u[..., 2] *= sign[..., None]
     return u @ vt, size
 
 
