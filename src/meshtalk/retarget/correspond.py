@@ -137,7 +137,7 @@ def nearest(
         mine, usable = np.flatnonzero(group == number), np.flatnonzero(choice)
         if not len(mine):
             continue
-        near: np.ndarray = KDTree(corners[usable].mean(1)).query(points[mine], k=24)[1]
+        near = np.asarray(KDTree(corners[usable].mean(1)).query(points[mine], k=24)[1])
         candidates = usable[near]
         asked, triangles = np.repeat(points[mine], near.shape[1], axis=0), corners[candidates.ravel()]
         place = closest_point(triangles, asked)
