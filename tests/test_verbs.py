@@ -106,8 +106,8 @@ def told(monkeypatch) -> dict[str, Any]:
         found.update(model=model, device=device)
         return Asked(found)
 
-    for module in ("options", "performing", "editing"):
-        monkeypatch.setattr(f"meshtalk.verbs.{module}.load_animator", load)
+    for module in ("options", "animate", "edit"):
+        monkeypatch.setattr(f"meshtalk.cli.{module}.load_animator", load)
     return found
 
 
@@ -162,8 +162,8 @@ def test_a_film_is_taken_as_it_was_asked(monkeypatch, verb):
         animate = perform
 
     monkeypatch.setattr(Clip, "save", lambda _, path, look=None: shot.append((path, look)))
-    for module in ("performing", "editing", "options"):
-        monkeypatch.setattr(f"meshtalk.verbs.{module}.load_animator", lambda *_: Film({}))
+    for module in ("animate", "edit", "options"):
+        monkeypatch.setattr(f"meshtalk.cli.{module}.load_animator", lambda *_: Film({}))
     for name in ("redub", "again"):
         monkeypatch.setattr(f"meshtalk.inference.edit.{name}", perform)
     main([*verb.split(), "-o", "x.mp4", "--camera", "profile", "--light", "soft"])
