@@ -286,7 +286,7 @@ def test_faces_that_do_not_fit(folder):
         ("face.npy", None, "face.npy holds no triangles"),
         ("inches.obj", None, r"inches.obj is 8.\d+ units tall; a head is 0.15-0.40 m or 150-400 mm"),
         ("outside.obj", None, "names a vertex that is not among"),
-        ("flat.obj", None, r"flat.obj cannot be read as a mesh: it has vertices of shape \(3, 2\)"),
+        ("flat.obj", None, r"flat.obj cannot be read as a mesh: its vertex array has shape \(3, 2\)"),
         ("words.obj", None, "cannot be read as a mesh"),
         ("nan.npy", "fits.npz", "NaN"),
         ("face.obj", "small.npz", "the topology has 3 vertices; the weights move 96"),

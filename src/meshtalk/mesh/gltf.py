@@ -108,9 +108,11 @@ class _Glb:
         blended, total = np.zeros((count, 4, 4)), np.zeros((count, 1, 1))
         for k in range(len(attributes)):
             if f"JOINTS_{k}" in attributes:
-                weights = self._values(attributes[f"WEIGHTS_{k}"])[:, :, None, None]
-                blended += (joints[self._values(attributes[f"JOINTS_{k}"]).astype(int)] * weights).sum(1)
-                total += weights.sum(1)
+                numbers = self._values(attributes[f"JOINTS_{k}"]).astype(int)
+                weights = self._values(attributes[f"WEIGHTS_{k}"])
+                for joint, weight in zip(numbers.T, weights.T, strict=True):
+                    blended += joints[joint] * weight[:, None, None]
+                    total += weight[:, None, None]
         return np.where(total > 0, blended / np.where(total > 0, total, 1), matrix)
 
     # ------------------------------------------------------------------------------------------------ parts
@@ -164,8 +166,6 @@ class _Glb:
             uvs = self._values(attributes[name]) * moved.get("scale", (1, 1)) + moved.get("offset", (0, 0))
             uvs = np.stack([uvs[:, 0], 1 - uvs[:, 1]], 1).astype(np.float32)
             fields |= {"uvs": uvs, "uv_faces": part.faces, "picture": self._picture(info)}
-        if any(len(fields.get(rows, part.vertices)) != len(part.vertices) for rows in ("colours", "uvs")):
-            raise ValueError("it has more or fewer colours or texture coordinates than vertices")
         return fields
 
     def _picture(self, info: Mapping[str, Any]) -> bytes | None:

@@ -87,9 +87,10 @@ class Mesh:
             InputError: several pictures, and pillow is not installed.
         """
         parts, faces, count = self.parts, self.faces, len(self.vertices)
-        if all(part.uvs is None for part in parts):
+        mapped = [part.uvs is not None for part in parts]
+        if not any(mapped) or (not all(mapped) and all(part.picture is None for part in parts)):
             return Topology(faces, count)
-        if any(part.uvs is None or part.picture != parts[0].picture for part in parts):
+        if not all(mapped) or any(part.picture != parts[0].picture for part in parts):
             parts = _sharing_a_picture(parts)
         uvs = [np.asarray(part.uvs, np.float32) for part in parts]
         starts = np.cumsum([0, *map(len, uvs)])
