@@ -5,18 +5,23 @@ BIN := $(VENV)/bin
 BLENDER := .cache/blender
 BLENDER_PYTHON ?= python3.11
 PLAYER := hatch_build.py $(wildcard web/*.* web/src/*)
+KERNELS := tests/kernels_rig.py $(shell grep -rl "import compiled" src --include=*.py)
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test coverage check train reproduce bench blender clean
+.PHONY: demo test test-all coverage check train reproduce bench docs blender clean
 
 demo: $(VENV)/.demo  ## two people speak two real recordings: demo/*.mp4, *.glb, contact_sheet.png
 	$(BIN)/meshtalk demo -o demo
 
-test: $(VENV)/.dev  ## the whole test-suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(VENV)/.kernels  ## a test of everything, in five minutes on two cores
+	$(PYTEST) -m "not slow"
 
-coverage: $(VENV)/.dev  ## the same, and which lines it does not reach; takes longer
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov=meshtalk --cov-report=term:skip-covered --cov-fail-under=85
+test-all: $(VENV)/.kernels  ## the whole test-suite: also what trains, renders or is killed for minutes
+	$(PYTEST)
+
+coverage: $(VENV)/.kernels  ## the same, and which lines it does not reach; takes longer
+	$(PYTEST) --cov=meshtalk --cov-report=term:skip-covered --cov-fail-under=85
 
 check: $(VENV)/.dev  ## style, types, import rules
 	$(BIN)/ruff check .
@@ -34,10 +39,13 @@ reproduce: $(VENV)/.train  ## the paper's claims on the corpus of `make train`: 
 bench: $(VENV)/.dev  ## speed of the model on this machine, as ratios
 	$(BIN)/python benchmarks/speed.py
 
+docs: $(VENV)/.docs  ## this documentation as pages, with the reference of the Python API: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 blender: $(BLENDER)/ready  ## Blender as a module of Python 3.11, about 1 GB: the tests then open our files in it
 
 clean:
-	rm -rf $(VENV) $(BLENDER) web/node_modules src/meshtalk/assets/player.html demo build dist .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(BLENDER) web/node_modules src/meshtalk/assets/player.html demo build dist site .pytest_cache .ruff_cache .hypothesis .coverage
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -52,6 +60,15 @@ $(VENV)/.train: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt $(PLAYER)
 	$(PIP) -e ".[dev]"
+	touch $@
+
+$(VENV)/.docs: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) -e ".[docs]"
+	touch $@
+
+# numba's machine code: the processes of the test-suite share what is compiled here, a minute's work
+$(VENV)/.kernels: $(VENV)/.dev $(KERNELS)
+	$(BIN)/python tests/kernels_rig.py
 	touch $@
 
 $(BLENDER)/ready: tools/blender/requirements.txt

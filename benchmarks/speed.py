@@ -73,6 +73,7 @@ def measure_system(name: str, quick: bool) -> tuple[Rows, dict[str, Any]]:
     animator = build(name)
     for threads in THREADS:
         torch.set_num_threads(threads)
+        animator.threads = threads
         for seconds in (10,) if quick else (10, 60):
             repeats = 1 if quick or (heavy and seconds > 10) else 3 if heavy or seconds > 10 else 7
             timing = measures.animating(animator, seconds, repeats, warm=seconds > 10)

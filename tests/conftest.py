@@ -7,18 +7,20 @@ import sys
 
 # the suite runs beside other work: idle OpenMP threads must not spin
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+if "PYTEST_XDIST_WORKER" in os.environ:  # and several processes share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
+from threadpoolctl import threadpool_limits
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(1)  # the processes share the cores
+    threadpool_limits(int(os.environ["OMP_NUM_THREADS"]))  # a plugin has loaded NumPy already
 
 # every shape in these signatures is checked, for whatever is imported from here on; in production none of them is
 SHAPED = [
@@ -59,6 +61,16 @@ class InlineExecutor:
 def inline_features(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training computes audio features in this process."""
     monkeypatch.setattr("meshtalk.training.data.ProcessPoolExecutor", InlineExecutor)
+
+
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes fork from a server that has imported torch: each that is spawned does so for seconds."""
+    import training_rig
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # the server finds what to import by it alone
+    for module in ("meshtalk.parallel", "meshtalk.training.data"):
+        monkeypatch.setattr(f"{module}.get_context", lambda _: training_rig.FORKS)
 
 
 @pytest.fixture(scope="session")

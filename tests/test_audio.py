@@ -255,3 +255,18 @@ def test_a_video_without_sound(tmp_path):
         container.mux(stream.encode(None))
     with pytest.raises(InputError, match="not audio"):
         read_audio(tmp_path / "v.mp4")
+
+
+@pytest.mark.parametrize("kind", ["logmel", "phonetic"])
+def test_sums_of_filters_that_do_not_overlap_are_the_whole_product(kind):
+    frontend = MelFrontend(kind)
+    bank = np.zeros((frontend.spec.n_fft // 2 + 1, frontend.n_mels))
+    for apart in frontend._filters:
+        for band, start, stop in zip(apart.bands, apart.starts, [*apart.starts[1:], len(bank)], strict=True):
+            bank[start:stop, band] = apart.weights[start:stop]
+    if kind == "logmel":
+        np.testing.assert_array_equal(bank, htk_filters(80, 2048))
+    assert len(frontend._filters) == 2
+    magnitude = np.random.default_rng(0).uniform(0, 9, (50, len(bank))).astype(np.float32)
+    wanted = np.log(magnitude.astype(np.float64) ** frontend.spec.power @ bank + frontend.spec.offset)
+    np.testing.assert_allclose(frontend.from_magnitude(magnitude), wanted, atol=2e-6)

@@ -246,6 +246,7 @@ def contents(root):
     return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_the_corpus_does_not_depend_on_workers_or_interruptions(tmp_path, spoken):
     lines = []
     whole = build.build_corpus(tmp_path / "a", minutes=0.4, seed=3, workers=1, progress=lines.append)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 from fractions import Fraction
@@ -14,7 +12,6 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 import rig
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from official_rig import make_case
@@ -82,23 +79,6 @@ def test_the_sound_is_resampled_once(tmp_path):
 def test_labels_and_phones_stay(tmp_path):
     clip = replace(TINY.animate(AUDIO, 16000), subject="anna", sentence="mama", phones=(Phone("m", 0.1, 0.2),))
     remade(clip, TINY, tmp_path)
-
-
-def test_the_packaged_model_does_not_mind_who_counts_with_it(tmp_path):
-    """One thread or two, a new process or this one: the same bytes."""
-    animator, threads = load_model(), torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        takes = animator.takes(AUDIO, 16000, n=3, seed=5, person="p03", direction=DIRECTED)
-        torch.set_num_threads(2)
-        remade(takes[2], animator, tmp_path)
-    finally:
-        torch.set_num_threads(threads)
-    before, other = (str(tmp_path / f"{name}.npz") for name in ("before", "other"))
-    code = "from meshtalk import *; from meshtalk.inference.edit import again; "
-    code += f"again(load_model(), Clip.load({before!r})).save({other!r})"
-    subprocess.run([sys.executable, "-c", code], check=True)
-    assert (tmp_path / "other.npz").read_bytes() == (tmp_path / "before.npz").read_bytes()
 
 
 def test_the_precision_is_the_takes(tmp_path):

@@ -151,7 +151,7 @@ def test_an_interrupted_run_goes_on(here, monkeypatch, tmp_path_factory, doing, 
     assert contents(made.root) == contents(whole.root)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("forked_workers")
 def test_the_number_of_workers_does_not_matter(here):
     speakers(here / "said", 3)
     one, _ = corpus_from_speech("said", "one", workers=1)

@@ -160,7 +160,9 @@ def test_jaw_opens_as_measured(head: Head) -> None:
 def test_lids_close_on_everybody_and_clear_the_eyeball(head: Head) -> None:
     assert head.topology.parts is not None
     lids = head.topology.regions["eyelids"]
+    skin = head.topology.faces[(head.topology.parts[head.topology.faces] == 0).all(1)]
     for person in head.people:
+        blinking = {weight: posed(head, person, **both("eyeBlink", weight)) for weight in (0.25, 0.5, 0.75, 1.0)}
         for side, sign in (("left", 1), ("right", -1)):
             eyeball = person.template[head.topology.parts == head.topology.part_names.index(f"eye_{side}")]
             system = np.c_[2 * eyeball, np.ones(len(eyeball))].astype(np.float64)
@@ -168,17 +170,13 @@ def test_lids_close_on_everybody_and_clear_the_eyeball(head: Head) -> None:
             radius = np.linalg.norm(eyeball - centre, axis=1).mean()
             seam = head.seams[f"lids_{side}"]
             front = eyeball[eyeball[:, 2] > centre[2] + 0.5 * radius]
-            shut = posed(head, person, **both("eyeBlink", 1.0))
-            assert hidden(
-                front, shut, head.topology.faces[(head.topology.parts[head.topology.faces] == 0).all(1)]
-            ).all()
+            assert hidden(front, blinking[1.0], skin).all()
             outside = (lids > 0.5) & (head.topology.parts == 0) & (person.template[:, 0] * sign > 0)
             outside &= np.linalg.norm(person.template - centre, axis=1) > 1.02 * radius
-            for weight in (0.25, 0.5, 0.75, 1.0):
-                face = posed(head, person, **both("eyeBlink", weight))
+            for weight, face in blinking.items():
                 depth_mm = (radius - np.linalg.norm(face[outside] - centre, axis=1).min()) * 1e3
                 assert depth_mm < 0.5, (person.name, side, weight)
-            opening = seam.opening_m(posed(head, person, **both("eyeBlink", 1.0))) * 1e3
+            opening = seam.opening_m(blinking[1.0]) * 1e3
             assert opening.max() < 0.0, (person.name, side)
             assert opening.min() > -0.5, (person.name, side)
             assert seam.opening_m(person.template).max() * 1e3 > 4, (person.name, side)

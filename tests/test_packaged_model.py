@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from meshtalk.cli.main import main
 from meshtalk.clip import Clip
 from meshtalk.evaluation import evaluate_real, mixing, read_recordings
 from meshtalk.evaluation.run import load_measured
+from meshtalk.export import EXPORTERS, write_mp4
+from meshtalk.export.contact_sheet import contact_sheet
 from meshtalk.measures import sync
 from meshtalk.measures.tracks import eyelid_closure
 from meshtalk.mesh.head import load_head
@@ -39,7 +42,6 @@ def test_it_is_small_and_says_what_it_is():
     assert "MIT" in (folder / "MODEL_CARD.md").read_text()
 
 
-@pytest.mark.slow
 def test_lips_close_where_real_people_close_them(animator):
     person = load_head().person("default")
     recordings = read_recordings(asset("speech"), lambda a, rate, text: clip_from_recording(a, rate, text, person, 0))
@@ -89,8 +91,11 @@ def test_emotions_mix_in_without_losing_the_words():
     assert min(mix.upper_r) >= 0.8
 
 
-@pytest.mark.slow
-def test_the_demo_makes_what_it_says(tmp_path, capsys):
+@pytest.mark.parametrize("small", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["small", "as it is"])
+def test_the_demo_makes_what_it_says(tmp_path, capsys, monkeypatch, small):
+    if small:
+        monkeypatch.setitem(EXPORTERS, ".mp4", partial(write_mp4, size=(64, 64)))
+        monkeypatch.setattr("meshtalk.cli.demo.contact_sheet", partial(contact_sheet, frame_px=48, columns=2))
     main(["demo", "-o", str(tmp_path / "demo")])
     names = {path.name for path in (tmp_path / "demo").iterdir()}
     assert {"1_speech.mp4", "1_speech.glb", "2_happy.mp4", "2_happy.glb", "contact_sheet.png"} <= names

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import time
 from fractions import Fraction
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -29,15 +30,13 @@ SPEECH = meshes.speaking()
 FOREIGN = ("coarse", "mask", "dressed")
 
 
-@pytest.fixture(scope="session")
-def mapped() -> dict[str, tuple[meshes.Mesh, Map]]:
-    made = {}
-    for name in FOREIGN:
-        mesh = getattr(meshes, name)()
-        # the mask is tilted, glasses hide eyes: they are marked
-        marks = None if name == "coarse" else {mark: mesh.landmarks[mark] for mark in REQUIRED}
-        made[name] = mesh, make_map(mesh.vertices, mesh.topology, marks, name=name)
-    return made
+@cache
+def mapped(name: str) -> tuple[meshes.Mesh, Map]:
+    """One of FOREIGN and the map to it, which takes seconds."""
+    mesh = getattr(meshes, name)()
+    # the mask is tilted, glasses hide eyes: they are marked
+    marks = None if name == "coarse" else {mark: mesh.landmarks[mark] for mark in REQUIRED}
+    return mesh, make_map(mesh.vertices, mesh.topology, marks, name=name)
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +57,7 @@ def ict() -> tuple[meshes.Mesh, Map]:
 def case(request: pytest.FixtureRequest) -> tuple[meshes.Mesh, Map]:
     if request.param == "ict":
         return request.getfixturevalue("ict")
-    return request.getfixturevalue("mapped")[request.param]
+    return mapped(request.param)
 
 
 def opening_mm(clip: Clip) -> np.ndarray:
@@ -170,16 +169,16 @@ def test_rims_leave_the_openings_alone(case):
     assert np.linalg.norm(moves, axis=2).max() < 3e-3
 
 
-def test_what_is_too_fine_to_unroll_is_said(mapped, monkeypatch):
-    made = dataclasses.replace(mapped["coarse"][1], unroll=NO_UNROLL, notes=())
+def test_what_is_too_fine_to_unroll_is_said(monkeypatch):
+    made = dataclasses.replace(mapped("coarse")[1], unroll=NO_UNROLL, notes=())
     monkeypatch.setattr("meshtalk.retarget.unroll.MOST_POINTS", 100)
     again = unrolled(made, np.arange(len(made.template)))
     assert again.notes == ("its lips: too fine to keep rims from rolling over",)
     assert set(made.contacts.slit[np.abs(again.unroll.levers).max((0, 2, 3)) > 1e-3].tolist()) == {1, 2}
 
 
-def test_a_clip_of_blendshapes_stays_one(mapped):
-    clip = mapped["coarse"][1].retarget(SPEECH)
+def test_a_clip_of_blendshapes_stays_one():
+    clip = mapped("coarse")[1].retarget(SPEECH)
     assert clip.validate().basis_names == SPEECH.basis_names
     assert clip.weights is not None
     assert SPEECH.weights is not None
@@ -187,16 +186,16 @@ def test_a_clip_of_blendshapes_stays_one(mapped):
     assert clip.topology.shapes is clip.basis
 
 
-def test_dense_motion_goes_the_same_way(mapped):
+def test_dense_motion_goes_the_same_way():
     dense = dataclasses.replace(
         SPEECH, displacement=SPEECH.displacements(), weights=None, basis=None, basis_names=(), audio=SPEECH.audio
     )
-    made = mapped["coarse"][1]
+    made = mapped("coarse")[1]
     np.testing.assert_allclose(made.retarget(dense).vertices, made.retarget(SPEECH).vertices, atol=2e-6)
 
 
-def test_a_map_comes_back_from_its_file(mapped, tmp_path):
-    made = mapped["dressed"][1]
+def test_a_map_comes_back_from_its_file(tmp_path):
+    made = mapped("dressed")[1]
     made.save(tmp_path / "face.map")
     again = load_map(tmp_path / "face.map")
     np.testing.assert_allclose(again.retarget(SPEECH).frames(40, 44), made.retarget(SPEECH).frames(40, 44), atol=1e-7)
@@ -204,8 +203,8 @@ def test_a_map_comes_back_from_its_file(mapped, tmp_path):
     assert again.notes == made.notes
 
 
-def test_eyes_and_teeth_are_rigid_and_hair_and_body_still(mapped):
-    mesh, made = mapped["dressed"]
+def test_eyes_and_teeth_are_rigid_and_hair_and_body_still():
+    mesh, made = mapped("dressed")
     clip = made.retarget(SPEECH)
     rest = clip.template
     for name in ("eye_left", "eye_right", "lower_teeth", "tongue"):
@@ -220,8 +219,8 @@ def test_eyes_and_teeth_are_rigid_and_hair_and_body_still(mapped):
         assert np.abs(clip.vertices[:, mesh.pieces[name]] - rest[mesh.pieces[name]]).max() < 1e-4, name
 
 
-def test_the_jaw_carries_teeth_with_the_lip(mapped):
-    mesh, made = mapped["dressed"]
+def test_the_jaw_carries_teeth_with_the_lip():
+    mesh, made = mapped("dressed")
     names = load_head().topology.shape_names
     jaw = made.shaped.shapes[names.index("jawOpen")]
     teeth = jaw[mesh.pieces["lower_teeth"]].mean(0)
@@ -230,8 +229,9 @@ def test_the_jaw_carries_teeth_with_the_lip(mapped):
     assert 0.5 < teeth[1] / lip[1] < 1.2
 
 
-def test_landmarks_are_found_where_they_are(mapped):
-    for name, (mesh, made) in mapped.items():
+def test_landmarks_are_found_where_they_are():
+    for name in FOREIGN:
+        mesh, made = mapped(name)
         apart = {
             mark: np.linalg.norm(mesh.vertices[made.topology.landmarks[mark][0]] - place) * mesh.unit_m * 1e3
             for mark, place in mesh.landmarks.items()
@@ -247,8 +247,8 @@ def test_what_is_no_face_is_refused():
     assert "\n" not in str(caught.value)
 
 
-def test_only_motion_of_the_packaged_head_is_carried(mapped):
-    made = mapped["coarse"][1]
+def test_only_motion_of_the_packaged_head_is_carried():
+    made = mapped("coarse")[1]
     with pytest.raises(InputError, match="carried from the packaged head"):
         made.retarget(made.retarget(SPEECH))
 

@@ -57,6 +57,7 @@ def test_micro_batches_make_the_same_training(rig_corpus, small_run, tmp_path):
     same_losses(tmp_path / "run", small_run)
 
 
+@pytest.mark.slow  # that two processes make the same training is proven by the tasks of SLURM, too
 def test_two_processes_under_torchrun_make_the_same_training(rig_corpus, small_run, tmp_path):
     """Over gloo."""
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "training_rig.py"]

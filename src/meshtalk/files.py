@@ -9,11 +9,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from meshtalk.errors import InputError
 
+Json: TypeAlias = dict[str, Any] | list[Any] | str | int | float | bool | None
+"""What `json.loads` gives."""
 SPOOL_BYTES = 2**28
 """Arrays for results that would be larger than this are kept in a temporary file."""
 

@@ -12,14 +12,25 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import wraps
 from multiprocessing import get_context, parent_process
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from meshtalk.errors import InputError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
+
+
+class HasThreads(Protocol):
+    """Whatever says how many threads its work may use."""
+
+    threads: int
+
+
+Limited = TypeVar("Limited", bound=HasThreads)
 
 
 @dataclass(frozen=True)
@@ -66,16 +77,39 @@ def one_thread() -> Iterator[None]:
     """Within, linear algebra runs on one thread: several round differently, so that bytes would depend on the machine."""
     from threadpoolctl import threadpool_limits
 
-    torch: Any = sys.modules.get("torch")  # loaded later, in a worker, it follows the environment
-    threads = torch.get_num_threads() if torch else 1
-    if torch:
-        torch.set_num_threads(1)
+    # torch that is loaded later, in a worker, follows the environment; torch's number first, for OpenMP's is a part of it
+    with torch_threads(1) if "torch" in sys.modules else nullcontext(), threadpool_limits(1):
+        yield
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Within, what this thread asks of torch on a CPU is computed by `count` threads.
+
+    Unlike `one_thread` it costs next to nothing, and other threads keep their number; only one that first uses torch
+    meanwhile begins with `count`.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)  # also where it is `count` already: that is OpenMP's number, and MKL has its own
     try:
-        with threadpool_limits(1):
-            yield
+        yield
     finally:
-        if torch:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(before)
+
+
+def on_own_threads(
+    function: Callable[Concatenate[Limited, Arguments], Result],
+) -> Callable[Concatenate[Limited, Arguments], Result]:
+    """A function or method that computes on its first argument's `threads` torch threads, however many are used elsewhere."""
+
+    @wraps(function)
+    def limited(model: Limited, /, *args: Arguments.args, **options: Arguments.kwargs) -> Result:
+        with torch_threads(model.threads):
+            return function(model, *args, **options)
+
+    return limited
 
 
 def check_workers(workers: int) -> None:

@@ -125,7 +125,7 @@ def _collect(blocks: Iterable[tuple[int, np.ndarray]], target_rate: int, name: s
     Raises:
         InputError: see `to_mono`.
     """
-    import soxr
+    import soxr  # pyright: ignore[reportMissingTypeStubs]
 
     _check_rate(target_rate, name)
     # grows in place: a list of pieces would need their sum once more to be joined
@@ -190,7 +190,7 @@ class DecodeStatus:
 
 def soundfile_blocks(path: Path, fate: DecodeStatus) -> Iterator[tuple[int, np.ndarray]]:
     """(rate, (n, channels) float32) of what libsndfile decodes; nothing if it does not know the format."""
-    import soundfile
+    import soundfile  # pyright: ignore[reportMissingTypeStubs]
 
     class Sequential(soundfile.SoundFile):
         # python-soundfile (0.14) seeks after each read of a file that can seek, and an MP3 decoder has lost its bit reservoir
@@ -224,7 +224,7 @@ def av_blocks(path: Path, fate: DecodeStatus) -> Iterator[tuple[int, np.ndarray]
     rate, gap = 0, 0
     try:
         with av.open(str(path)) as container:
-            stream = next((s for s in container.streams if s.type == "audio"), None)
+            stream = next(iter(container.streams.audio), None)
             if stream is None:
                 return
             fate.opened = True

@@ -65,14 +65,19 @@ def grouped(verbs: Mapping[str, Callable[..., Any]]) -> Callable[..., None]:
     return group
 
 
+def _warn(message: Warning | str, *_: object) -> None:
+    """A warning as one line, without where in the code it arose."""
+    print(f"meshtalk: {message}", file=sys.stderr)
+
+
 def main(args: list[str] | None = None) -> None:
     """Entry point: exit code 0, 1 when a batch failed in parts, 2 with one sentence for bad input, 130 when interrupted.
 
     141 when whoever read standard output has closed it, as other programs end then in a shell.
     """
-    warnings.showwarning = lambda message, *_: print(f"meshtalk: {message}", file=sys.stderr)
+    warnings.showwarning = _warn
     try:
-        verbs = {name: grouped(verb) if isinstance(verb, Mapping) else verb for name, verb in VERBS.items()}
+        verbs = {name: verb if callable(verb) else grouped(verb) for name, verb in VERBS.items()}
         tyro.extras.subcommand_cli_from_dict(verbs, prog="meshtalk", description=__doc__, args=args)
         sys.stdout.flush()
     except BrokenPipeError:

@@ -7,15 +7,23 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
 from meshtalk.errors import InputError
 
+if TYPE_CHECKING:  # what the verbs import when they run: the command line itself starts without them
+    from meshtalk.inference.animator import Animator, Options
+    from meshtalk.inference.direction import Direction
+    from meshtalk.mesh.topology import Topology
+    from meshtalk.render import Look
+    from meshtalk.retarget.map import Map
+
 Output = Annotated[Path, arg(aliases=["-o"])]
 Words = Annotated[tuple[tuple[str, ...], ...], UseAppendAction]
 """`--option a b --option c`: all of them count."""
+Word = TypeVar("Word", str, int)
 Numbers = Annotated[tuple[tuple[int, ...], ...], UseAppendAction]
 
 
@@ -40,7 +48,7 @@ class Directing:
     lead_out: float = 0.0
     """seconds after the sound in which the face becomes neutral again."""
 
-    def direction(self) -> Any:
+    def direction(self) -> Direction:
         """The library's `Direction`.
 
         Raises:
@@ -68,7 +76,7 @@ class Performing:
     """Who performs, and how."""
 
     template: Path | None = None
-    """face to animate: any face or head mesh (.obj, .ply, .stl, .glb), or one of the model's topology (.npy and .npz too)."""
+    """face to animate: any face or head mesh (.obj, .ply, .stl, .glb, .vrm), or one of the model's topology (.npy and .npz too)."""
     landmarks: Path | None = None
     """named points of such a mesh (.json of `meshtalk landmarks`), if its face is not found."""
     map: Path | None = None
@@ -95,7 +103,7 @@ class Performing:
     """torch device, e.g. cpu, cuda, mps."""
     directing: Annotated[Directing, arg(name="")] = field(default_factory=Directing)
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         """Keyword arguments of `Animator.animate`, without the seed.
 
         Raises:
@@ -109,11 +117,11 @@ class Performing:
             "argmax": self.argmax, "fps": self.fps, "direction": self.directing.direction(),
         }  # fmt: skip
 
-    def animator(self) -> Any:
+    def animator(self) -> Animator:
         """The model, loaded."""
         return load_animator(self.model, self.device)
 
-    def is_carried(self, animator: Any) -> bool:
+    def is_carried(self, animator: Animator) -> bool:
         """Whether the motion goes to a mesh of another topology than the model's.
 
         Raises:
@@ -134,14 +142,12 @@ class Performing:
             )
         return True
 
-    def target(self, animator: Any, options: dict[str, Any]) -> Any:
+    def target(self, animator: Animator, options: Options) -> Map | None:
         """The `Map` to that mesh, which is taken out of the options; None if there is none.
 
         Raises:
             InputError: the mesh, map or landmarks cannot be used.
         """
-        from meshtalk.retarget.build_map import find_map
-
         if not self.is_carried(animator):
             return None
         options["template"] = None
@@ -157,7 +163,7 @@ class Looking:
     light: str | None = None
     """of .mp4: studio (default), soft or dramatic."""
 
-    def look(self) -> Any:
+    def look(self) -> Look | None:
         """The library's `Look`, or None if nothing was asked for.
 
         Raises:
@@ -174,7 +180,7 @@ FlatLooking = Annotated[Looking, arg(name="")]
 FlatDirecting = Annotated[Directing, arg(name="")]
 
 
-def joined(words: tuple[tuple[Any, ...], ...]) -> tuple[Any, ...]:
+def joined(words: tuple[tuple[Word, ...], ...]) -> tuple[Word, ...]:
     """All words of an option that may come more than once."""
     return tuple(word for some in words for word in some)
 
@@ -226,16 +232,29 @@ def parse_person(text: str | None) -> str | int | None:
     return int(text) if text is not None and re.fullmatch("[0-9]+", text) else text
 
 
-def is_foreign(path: Path, topology: Any) -> bool:
+def is_foreign(path: Path, topology: Topology) -> bool:
     """Whether a template is a mesh that does not have a topology's vertices."""
-    from meshtalk.mesh.files import FACE_SUFFIXES, read_mesh
+    from meshtalk.mesh.files import SURFACES, read_mesh
 
-    if path.suffix.lower() not in FACE_SUFFIXES or not path.is_file():
+    if path.suffix.lower() not in SURFACES:
         return False
-    return path.suffix.lower() == ".stl" or len(read_mesh(path)[0]) != topology.n_vertices
+    return path.suffix.lower() == ".stl" or len(read_mesh(path).vertices) != topology.n_vertices
 
 
-def load_animator(model: Path | None, device: str = "cpu") -> Any:
+def find_map(mesh: Path | None, kept: Path | None, landmarks: Path | None) -> Map:
+    """See `meshtalk.retarget.build_map.find_map`.
+
+    Raises:
+        InputError: as it does, or the extra that it needs is not installed.
+    """
+    try:
+        from meshtalk.retarget import build_map
+    except ImportError as error:
+        raise InputError(f"retargeting needs {error.name} (not installed) : pip install 'meshtalk[media]'") from None
+    return build_map.find_map(mesh, kept, landmarks)
+
+
+def load_animator(model: Path | None, device: str = "cpu") -> Animator:
     """A model folder or the packaged model, on a device that exists here."""
     from meshtalk.inference.animator import load_model
 

@@ -105,7 +105,8 @@ def _fitting(corpora: Sequence[Corpus]) -> list[str]:
     Raises:
         InputError: meshes, rates or blendshapes differ.
     """
-    first, notes = corpora[0], []
+    first = corpora[0]
+    notes: list[str] = []
     for corpus in corpora[1:]:
         if corpus.topology.hash != first.topology.hash:
             raise InputError(
@@ -154,9 +155,9 @@ def _planned(corpora: Sequence[Corpus]) -> Plan:
     subjects = {name for corpus in corpora for name in corpus.subjects}
     faces: dict[str, np.ndarray] = {}
     used: dict[str, str] = {}  # id here → its source
-    clip_of: dict[tuple, str] = {}
+    clip_of: dict[tuple[str | tuple[str, str], ...], str] = {}
     for corpus in corpora:
-        name_of = {}
+        name_of: dict[str, str] = {}
         for subject in sorted({info.subject for info in corpus.clips}):
             face, name = corpus.template(subject), subject
             if subject in faces and not np.array_equal(faces[subject], face):
@@ -224,7 +225,8 @@ def _share(source: Path, target: Path) -> bool:
 
 def _overlaps(corpora: Sequence[Corpus], merged: Corpus, people: dict[str, str]) -> list[str]:
     """What the sources have in common, which a reader may not expect."""
-    notes, renamed = [], set(people)
+    notes: list[str] = []
+    renamed = set(people)
     for kind in ("subject", "voice"):
         owners = Counter(
             name

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from meshtalk.errors import InputError
-from meshtalk.files import write_json
+from meshtalk.files import Json, write_json
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,14 @@ class Maker:
         if not (root / self.report).is_file():
             self.tell(root, {"kind": self.kind} if self.kind else {})
 
-    def tell(self, root: Path, report: Any) -> None:
+    def tell(self, root: Path, report: Mapping[str, Any]) -> None:
         """Write the report, JSON types."""
         write_json(root / self.report, report)
 
     def _kind_in(self, root: Path) -> str | None:
         """The kind that the report in `root` tells, "" if it tells none; None if there is no report of this maker."""
         try:
-            told = json.loads((root / self.report).read_text(encoding="utf-8"))
+            told: Json = json.loads((root / self.report).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         return str(told.get("kind", "")) if isinstance(told, dict) else None

@@ -174,7 +174,7 @@ class ClipRows:
         """
         n_vertices = self.corpus.topology.n_vertices
         out = self._rooms(len(infos), frames, n_vertices * 3)
-        reads = []
+        reads: list[Read] = []
         for info, start in zip(infos, starts, strict=True):
             file, dtype, width, begin = self._opened(info.id, LINEAR in info.files, info.n_frames)
             assert 0 <= start <= info.n_frames - frames, "frames beyond the clip"
@@ -182,17 +182,17 @@ class ClipRows:
         step = max(1, IN_CACHE // (n_vertices * 12))
 
         def finish(place: int) -> None:
-            stored, filled = torch.from_numpy(reads[place].array), out[place]
-            for piece, rows in zip(filled.split(step), stored.split(step), strict=True):
+            stored, filled = torch.as_tensor(reads[place].array), out[place]
+            for piece, rows in zip(torch.split(filled, step), torch.split(stored, step), strict=True):
                 if self._basis is not None and LINEAR in infos[place].files:
-                    torch.matmul(rows.float(), torch.from_numpy(self._basis), out=piece)
+                    torch.matmul(rows.float(), torch.as_tensor(self._basis), out=piece)
                 else:
                     piece.copy_(rows)  # torch, because it converts half precision eight times as fast as NumPy does
                 if change is not None:
                     piece.copy_(change(place, piece.view(-1, n_vertices, 3)).view_as(piece))
 
         read_all(reads, finish)
-        return out.unflatten(-1, (-1, 3))
+        return out.view(len(infos), frames, n_vertices, 3)
 
     def displacements(self, info: ClipInfo, start: int, stop: int) -> np.ndarray:
         """(t,V,3) float32 metres of frames start..stop ≤ n_frames.
@@ -251,4 +251,4 @@ class Buffers:
                 room = torch.empty(size)  # torch's memory, always aligned alike, as products may need
             view = room.numpy()[:size]
             self._rooms = [*self._rooms, (room, weakref.ref(view))][-KEPT:]
-            return torch.from_numpy(view).view(shape)
+            return torch.as_tensor(view).view(shape)

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from meshtalk.corpus.store import LISTENER, SPLITS, ClipInfo, Corpus, read_manifest
 from meshtalk.errors import InputError
@@ -31,8 +32,8 @@ def hold_out(
     Who is held out follows from the names and the seed alone. Of fewer than ENOUGH all are for training.
 
     Args:
-        val, test: share of the people (or clips) for each, at least one of them unless the share is 0; one is always left for
-            training.
+        val: share of the people (or clips), at least one of them unless the share is 0; one is always left for training.
+        test: as `val`.
     """
     by_people = len(set(person_of.values())) >= enough_people
     unit = {id: person if by_people else id for id, person in person_of.items()}
@@ -73,8 +74,10 @@ def resplit(
 
     Args:
         by: some of LABELS.
-        val_share, test_share: of the groups (people, if `by` is subject), 0..1.
-        val, test: names to hold out, of the one label in `by`.
+        val_share: of the groups (people, if `by` is subject), 0..1.
+        test_share: as `val_share`.
+        val: names to hold out, of the one label in `by`.
+        test: as `val`.
         seed: another one holds out others.
         replace_official: deal those too, and forget what they were called.
 
@@ -212,7 +215,7 @@ def _named(
     fixed: Mapping[str, str],
 ) -> dict[str, str]:
     known = {getattr(info, label): group_of[info.id] for info in clips}
-    split_of = {}
+    split_of: dict[str, str] = {}
     for split, names in lists.items():
         for name in names:
             if name not in known:
@@ -228,9 +231,10 @@ def _named(
 
 def _write(root: Path, splits: Mapping[str, str], forget: bool) -> None:
     manifest = read_manifest(root)
-    for entry in manifest["clips"]:
+    clips: list[dict[str, Any]] = manifest["clips"]
+    for entry in clips:
         entry["split"] = splits[entry["id"]]
         if forget:
             entry["official"] = ""
-    manifest["clips"].sort(key=lambda entry: SPLITS.index(entry["split"]))  # stable: the rest keeps its order
+    clips.sort(key=lambda entry: SPLITS.index(entry["split"]))  # stable: the rest keeps its order
     write_json(root / "manifest.json", manifest)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
+import soundfile  # pyright: ignore[reportMissingTypeStubs]
 
 from meshtalk.clip import Clip, Phone
 from meshtalk.errors import InputError
-from meshtalk.files import atomic, replaced_folder, write_json
+from meshtalk.files import Json, atomic, replaced_folder, write_json
 from meshtalk.mesh.topology import Topology
 
 FORMAT = "meshtalk corpus"
@@ -42,7 +42,7 @@ class ClipInfo:
     n_frames: int
     duration_s: float
     sample_rate: int
-    files: Mapping[str, str] = field(default_factory=dict, hash=False)
+    files: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
     """File name in the clip's folder → sha256 of its content."""
     recipe: str = ""
     """Digest of everything that determined the clip (empty when it was not made by a build)."""
@@ -213,7 +213,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
     """
     path = root / "manifest.json"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest: Json = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"no corpus at {root}: there is no manifest.json : make one with `meshtalk corpus build -o {root}`"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,44 +20,31 @@ from meshtalk.audio.files import n_frames, read_audio, to_mono
 from meshtalk.clip import CHUNK, Clip, Recipe
 from meshtalk.config import SAMPLE_RATE
 from meshtalk.errors import InputError
-from meshtalk.files import spooled
+from meshtalk.files import Json, spooled
 from meshtalk.inference.direction import Direction, Director, check_strength, region_scale, rest_motion
-from meshtalk.inference.generator import AnimatorState, SamplingSpec, StreamingGenerator, check_sampling, frame_rate
+from meshtalk.inference.generator import (
+    AnimatorState,
+    Options,
+    SamplingSpec,
+    StreamingGenerator,
+    check_sampling,
+    frame_rate,
+)
 from meshtalk.inference.official import OfficialGenerator
-from meshtalk.mesh.files import check_template, read_template
 from meshtalk.mesh.head import Person, load_head
+from meshtalk.mesh.units import check_template, read_template
 from meshtalk.model.checkpoint import Checkpoint, load_checkpoint
 from meshtalk.model.fast_sampler import Precision
 from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry, Pose
 from meshtalk.model.networks import Regressor
+from meshtalk.parallel import on_own_threads
 from meshtalk.resample import Resampler
 
 MAX_TAKES = 64
+SMALL_MODEL = 10_000_000
+"""Weights, at most, of a model that gains nothing from a second thread."""
 TURNED_DEG = 20.0
 """Of a template, at most: a mouth that opens along another head's axes is seen to be wrong."""
-
-
-class Options(TypedDict, total=False):
-    """How a line is performed; all of it can be left out."""
-
-    template: str | Path | np.ndarray | None
-    """Mesh file or (V,3) metres of the model's topology; or"""
-    person: str | int | None
-    """name ("p00"…) or seed of one of the packaged head's people."""
-    expression: str | Path | Clip | np.ndarray | None
-    """A clip of the same topology whose upper face and emotion are mixed in (eqs. 1-3); or its (N,n_motion) signal, of a recipe."""
-    strength: float | Mapping[str, float]
-    """Factor on the expression, of all of it or region by region: 0 none of it, 1 as it is, 2 at most."""
-    temperature: float
-    """Of the sampling; below 1 is calmer."""
-    top_p: float
-    """Draw among the likeliest classes that hold this share of the probability."""
-    argmax: bool
-    """The most likely codes instead of a sample."""
-    fps: Fraction | float | int | str | None
-    """Frame rate of the result (default the model's own)."""
-    direction: Direction | None
-    """Intensity, blinks, gaze, ways in and out: see `Direction`."""
 
 
 class Animator:
@@ -65,12 +53,24 @@ class Animator:
     Args:
         checkpoint: see `load_checkpoint`; its network's device is where everything runs.
         precision: of the prior's weights while sampling on a CPU.
+        threads: of each call's linear algebra on a CPU. Sums over several threads round differently, so that the bytes of a
+            result depend on it. Default: 1 for a model of up to SMALL_MODEL weights, such as the packaged one, which gains
+            nothing from more and would wait for every busy core; as many as torch uses for larger ones.
+
+    Raises:
+        InputError: precision or threads that cannot be.
     """
 
-    def __init__(self, checkpoint: Checkpoint, precision: Precision = "float32") -> None:
+    def __init__(self, checkpoint: Checkpoint, precision: Precision = "float32", threads: int | None = None) -> None:
         self.checkpoint = checkpoint
         self.precision: Precision = precision
         self.network, self.config, self.topology = checkpoint.network, checkpoint.config, checkpoint.topology
+        if threads is None:
+            small = sum(weight.numel() for weight in self.network.parameters()) <= SMALL_MODEL
+            threads = 1 if small else torch.get_num_threads()
+        if threads < 1:
+            raise InputError(f"threads must be positive, got {threads}. Try 1.")
+        self.threads = threads
         self.geometry = self.network.geometry
         official = self.config.audio.frontend == "official"
         self._generator = (OfficialGenerator if official else StreamingGenerator)(self.network, self.config, precision)
@@ -118,6 +118,7 @@ class Animator:
         """
         return self.takes(audio, sample_rate, n=1, seed=seed, **options)[0]
 
+    @on_own_threads
     def takes(
         self,
         audio: str | Path | np.ndarray,
@@ -165,13 +166,15 @@ class Animator:
         """What makes take number `index` again; those that were made together are made together again, to the last bit."""
         directed = None if spec.director is None else vars(spec.director.direction)
         settings = {
-            "meshtalk": version("meshtalk"), "model": self.checkpoint.hash, "precision": self.precision, "samples": n_samples,
-            "seed": spec.seeds[0], "n": len(spec.seeds), "temperature": spec.temperature, "top_p": spec.top_p,
-            "argmax": spec.argmax, "fps": str(spec.fps), "direction": None if directed is None else as_json(directed),
+            "meshtalk": version("meshtalk"), "model": self.checkpoint.hash, "precision": self.precision,
+            "threads": self.threads, "samples": n_samples, "seed": spec.seeds[0], "n": len(spec.seeds),
+            "temperature": spec.temperature, "top_p": spec.top_p, "argmax": spec.argmax, "fps": str(spec.fps),
+            "direction": None if directed is None else as_json(directed),
         }  # fmt: skip
         expression = None if spec.expression is None else spec.expression.cpu().numpy()
         return lambda index: Recipe(settings | {"index": index}, expression)
 
+    @on_own_threads
     def perform(self, samples: np.ndarray, **options: Unpack[Options]) -> Tensor:
         """`animate` before motion becomes a clip: (S,) at 16 kHz → (T,n_motion) mm."""
         return torch.cat(list(self._generator.run(samples, self._spec([0], **options))))[:, 0]
@@ -184,6 +187,7 @@ class Animator:
             raise InputError("samples came without their rate : pass sample_rate in Hz")
         return to_mono(audio, sample_rate)
 
+    @on_own_threads
     def clip_of(self, motion: Tensor, template: np.ndarray, fps: Fraction, samples: np.ndarray) -> Clip:
         """A Clip of (T,n_motion) motion with (S,) samples at 16 kHz; blendshape weights where the geometry has them."""
         return self._clip(self._values(motion, template), template, fps, samples)
@@ -191,27 +195,22 @@ class Animator:
     def _values(self, motion: Tensor, template: np.ndarray) -> np.ndarray:
         """What a clip stores of (t,n_motion): (t,V,3) displacements or (t,S) weights."""
         if isinstance(self.geometry, DenseGeometry):
-            return self.geometry.to_displacement(motion, torch.from_numpy(template).to(motion.device)).cpu().numpy()
+            return self.geometry.to_displacement(motion, torch.as_tensor(template).to(motion.device)).cpu().numpy()
         return motion.cpu().numpy() if self.checkpoint.mix is None else self.shape_weights(motion)
 
     def _clip(self, values: np.ndarray, template: np.ndarray, fps: Fraction, samples: np.ndarray) -> Clip:
-        common = {
-            "topology": self.topology,
-            "template": template,
-            "fps": fps,
-            "audio": samples,
-            "sample_rate": SAMPLE_RATE,
-        }
+        clip = partial(Clip, topology=self.topology, template=template, fps=fps, audio=samples, sample_rate=SAMPLE_RATE)
         if isinstance(self.geometry, DenseGeometry):
-            return Clip(displacement=values, **common)
+            return clip(displacement=values)
         if self.checkpoint.mix is not None:
-            return Clip(weights=values, basis=self.topology.shapes, basis_names=self.topology.shape_names, **common)
+            return clip(weights=values, basis=self.topology.shapes, basis_names=self.topology.shape_names)
         basis = self.geometry.basis.cpu().numpy().reshape(self.geometry.n_motion, -1, 3) / MM
         names = tuple(f"component_{i:02d}" for i in range(len(basis)))
-        return Clip(weights=values, basis=basis, basis_names=names, **common)
+        return clip(weights=values, basis=basis, basis_names=names)
 
     # --- piece by piece -------------------------------------------------------------------------------------
 
+    @on_own_threads
     def start(self, *, seed: int = 0, **options: Unpack[Options]) -> AnimatorState:
         """State before the first sample; arguments as in `animate`."""
         return self._streaming.start(self._spec([seed], **options))
@@ -238,20 +237,24 @@ class Animator:
         """The frames that were waiting for look-ahead: (t,V,3) metres. In all there are ceil(seconds · fps)."""
         return self.vertices(self.finish(state), state)
 
+    @on_own_threads
     def advance(self, samples: np.ndarray, state: AnimatorState) -> tuple[Tensor, AnimatorState]:
         """`step` before motion becomes vertices: ((t,n_motion), new state)."""
         motion, state = self._streaming.advance(samples, state)
         return motion[:, 0], state
 
+    @on_own_threads
     def finish(self, state: AnimatorState) -> Tensor:
         """`flush` before motion becomes vertices: (t,n_motion)."""
         return self._streaming.finish(state)[:, 0]
 
+    @on_own_threads
     def vertices(self, motion: Tensor, state: AnimatorState) -> np.ndarray:
         """(t,n_motion) of `advance` or `finish` → (t,V,3) metres on the performance's face."""
-        template = torch.from_numpy(state.spec.template)
+        template = torch.as_tensor(state.spec.template)
         return (self.geometry.to_displacement(motion, template.to(motion.device)).cpu() + template).numpy()
 
+    @on_own_threads
     def shape_weights(self, motion: Tensor) -> np.ndarray:
         """(t,n_motion) of `advance` or `finish` → (t,S) weights of the topology's blendshapes (ARKit's 52 on the packaged head).
 
@@ -263,7 +266,8 @@ class Animator:
                 "this model moves vertices, not blendshapes : use one trained on a topology with blendshapes"
             )
         # a basis vector is a metre of motion, a coefficient millimetres
-        return motion.cpu().numpy() @ self.checkpoint.mix / MM
+        mix = torch.from_numpy(self.checkpoint.mix)
+        return (motion.cpu().to(mix.dtype) @ mix / MM).numpy()
 
     def _spec(
         self,
@@ -307,12 +311,12 @@ class Animator:
             return self.checkpoint.template
         if isinstance(template, np.ndarray):
             return self._upright(check_template(template, self.topology, "the template"), "the template")
-        return self._upright(read_template(template, self.topology), str(template))
+        return self._upright(read_template(template, self.topology, self.checkpoint.template), str(template))
 
     def _upright(self, template: np.ndarray, name: str) -> np.ndarray:
         """The same, if it looks where the model's motion goes. Dense geometry turns its motion instead."""
         if isinstance(self.geometry, BasisGeometry):
-            heads = torch.from_numpy(template), torch.from_numpy(self.checkpoint.template)
+            heads = torch.as_tensor(template), torch.as_tensor(self.checkpoint.template)
             turned_deg = Pose.between(*heads, torch.ones(len(template))).angle_deg
             if turned_deg > TURNED_DEG:
                 raise InputError(
@@ -337,7 +341,7 @@ class Animator:
                     f"an expression signal {expression.shape} of {expression.dtype} came; this model's is "
                     f"(N, {self.geometry.n_motion}) of finite floats"
                 )
-            return torch.from_numpy(expression.astype(np.float32)).to(self._device)
+            return torch.as_tensor(expression.astype(np.float32)).to(self._device)
         clip = expression if isinstance(expression, Clip) else Clip.load(expression)
         self.topology.require(clip.topology, "the expression clip")
         if clip.n_frames == 0:
@@ -349,38 +353,46 @@ class Animator:
         total = max(1, int(clip.n_frames * self.config.fps / clip.fps))
         return resampler.finish(motion, resampler.start(), total)
 
+    @on_own_threads
     def motion_of(self, clip: Clip) -> Tensor:
         """(T,n_motion) mm of a clip in the model's geometry, at its own rate.
 
         Raises:
             InputError: the motion is not finite.
         """
-        template = torch.from_numpy(np.asarray(clip.template, np.float32)).to(self._device)
+        template = torch.as_tensor(np.asarray(clip.template, np.float32)).to(self._device)
         starts = range(0, clip.n_frames, CHUNK)
-        chunks = (torch.from_numpy(clip.displacements(start, start + CHUNK)).to(self._device) for start in starts)
+        chunks = (torch.as_tensor(clip.displacements(start, start + CHUNK)).to(self._device) for start in starts)
         motion = torch.cat([self.geometry.to_motion(chunk, template) for chunk in chunks])
         if not motion.isfinite().all():
             raise InputError("the performance holds NaN or infinite values : repair or drop those frames")
         return motion
 
 
-def as_json(value: Any) -> Any:
+def as_json(value: Mapping[str, Any] | np.generic | Json) -> Json:
     """The same of JSON's types alone: mappings become dicts, NumPy's numbers plain ones."""
     if isinstance(value, Mapping):
         return {name: as_json(each) for name, each in value.items()}
     return value.item() if isinstance(value, np.generic) else value
 
 
-def load_model(path: str | Path | None = None, *, device: str = "cpu", precision: Precision = "float32") -> Animator:
+def load_model(
+    path: str | Path | None = None,
+    *,
+    device: str = "cpu",
+    precision: Precision = "float32",
+    threads: int | None = None,
+) -> Animator:
     """Load a model folder, by default the one that ships with the package.
 
     Args:
         device: a torch device.
         precision: of the prior's weights while sampling on a CPU: `bfloat16` is faster where they outgrow the caches.
+        threads: see `Animator`.
 
     Raises:
-        InputError: there is no usable model at `path`.
+        InputError: there is no usable model at `path`, or precision or threads cannot be.
     """
     checkpoint = load_checkpoint(path if path is not None else asset("model"))
     checkpoint.network.to(device)
-    return Animator(checkpoint, precision)
+    return Animator(checkpoint, precision, threads)

@@ -39,9 +39,9 @@ MEMORY_S = 0.4
 class Direction:
     """What is asked of a performance beyond what the model does by itself."""
 
-    intensity: Mapping[str, float] = field(default_factory=dict)
+    intensity: Mapping[str, float] = field(default_factory=dict[str, float])
     """Region → factor on its motion, 0 to 3; 0 keeps it at rest. Where regions overlap, factors multiply."""
-    smoothing_s: Mapping[str, float] = field(default_factory=dict)
+    smoothing_s: Mapping[str, float] = field(default_factory=dict[str, float])
     """Region → width of a Hann window over time, up to a second. A stream waits half of the widest longer."""
     blinks_per_min: float | None = None
     """Instead of the model's own blinks so many a minute; 0 for none, None to leave the model's."""
@@ -154,7 +154,7 @@ class Director:
         if not count or first + len(motion) <= total - count:
             return motion
         left = (total - 1 - np.arange(first, first + len(motion))) / count
-        share = torch.from_numpy(_smoothstep(np.clip(left, 0, 1))).to(motion)[:, None, None]
+        share = torch.as_tensor(_smoothstep(np.clip(left, 0, 1))).to(motion)[:, None, None]
         return (motion - self.rest) * share + self.rest
 
     def _smooth(self, padded: Tensor) -> Tensor:
@@ -175,14 +175,14 @@ class Director:
         closures, blinking = state.closures, state.blinking
         if self._blink is not None and self._lids is not None:
             change, closures, blinking = self._lid_change((moved @ self._lids).cpu().numpy(), state)
-            moved = moved + torch.from_numpy(change).to(moved)[..., None] * self._blink
+            moved = moved + torch.as_tensor(change).to(moved)[..., None] * self._blink
         if self._gaze is not None:
             moved = self._gaze(moved)
         moved = self._scale(moved)
         frames = state.frame + np.arange(len(moved))
         if self.direction.lead_in_s and state.frame < self.direction.lead_in_s * self._fps:
             share = _smoothstep(np.minimum(frames / (self.direction.lead_in_s * self._fps), 1))
-            moved = moved * torch.from_numpy(share).to(moved)[:, None, None]
+            moved = moved * torch.as_tensor(share).to(moved)[:, None, None]
         return moved, DirectorState(state.held, state.frame + len(moved), closures, blinking)
 
     def _lid_change(self, closure: np.ndarray, state: DirectorState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -226,7 +226,7 @@ def check_strength(strength: float | Mapping[str, float]) -> Mapping[str, float]
 def rest_motion(geometry: BasisGeometry | DenseGeometry, template: np.ndarray) -> Tensor:
     """(n,) motion of the unmoved face: zero where motion is a displacement, the template where it is a mesh."""
     device = next(geometry.buffers()).device
-    still = torch.from_numpy(np.asarray(template, np.float32)).to(device)
+    still = torch.as_tensor(np.asarray(template, np.float32)).to(device)
     return geometry.to_motion(torch.zeros_like(still)[None], still)[0]
 
 
@@ -237,12 +237,12 @@ class RegionMap:
         """`factors` (V,)."""
         self._mixes = isinstance(geometry, BasisGeometry)
         if isinstance(geometry, BasisGeometry):
-            basis = geometry.basis.cpu().numpy().reshape(geometry.n_motion, -1, 3)
+            basis = geometry.basis.cpu().double()
             # least squares over all vertices: the basis is orthonormal
-            factors = np.einsum("avc,v,bvc->ab", basis, factors, basis, optimize=True)
+            matrix = (basis * torch.as_tensor(factors.repeat(3))) @ basis.T
         else:
-            factors = factors.repeat(3)
-        self._factors = torch.from_numpy(factors.astype(np.float32)).to(next(geometry.buffers()).device)
+            matrix = torch.as_tensor(factors.repeat(3))
+        self._factors = matrix.float().to(next(geometry.buffers()).device)
 
     def __call__(self, moved: Tensor) -> Tensor:
         """(…,n) displacement → (…,n)."""
@@ -292,7 +292,7 @@ class _Remover:
 
     def __init__(self, geometry: BasisGeometry | DenseGeometry, topology: Topology, prefix: str) -> None:
         every, gone = _fields(geometry, topology, ""), _named(topology, prefix)
-        self._shapes, self._dual = every[gone], torch.linalg.pinv(every, rtol=1e-4)[:, gone]
+        self._shapes, self._dual = every[gone], torch.pinverse(every, 1e-4)[:, gone]
 
     def __call__(self, moved: Tensor) -> Tensor:
         return moved - (moved @ self._dual) @ self._shapes
@@ -305,9 +305,9 @@ def _fields(geometry: BasisGeometry | DenseGeometry, topology: Topology, prefix:
     shapes = topology.shapes[names]
     device = next(geometry.buffers()).device
     if isinstance(geometry, BasisGeometry):
-        flat = torch.from_numpy(shapes.reshape(len(shapes), -1).astype(np.float32)).to(device)
+        flat = torch.as_tensor(shapes.reshape(len(shapes), -1).astype(np.float32)).to(device)
         return flat @ geometry.basis.T * MM
-    return torch.from_numpy(shapes.reshape(len(shapes), -1).astype(np.float32) * MM).to(device)
+    return torch.as_tensor(shapes.reshape(len(shapes), -1).astype(np.float32) * MM).to(device)
 
 
 def _named(topology: Topology, prefix: str) -> list[int]:

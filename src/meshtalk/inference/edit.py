@@ -23,6 +23,7 @@ from meshtalk.inference.latents import LatentAnimator
 from meshtalk.measures import tracks
 from meshtalk.mesh.topology import lip_opening_m
 from meshtalk.model.geometry import MM
+from meshtalk.parallel import on_own_threads
 from meshtalk.resample import Resampler
 
 Fit = Literal["loop", "hold", "stretch", "cut"]
@@ -33,7 +34,7 @@ SHORTEST_LOOP_S = 1.0
 """A shorter clip has no two moments far enough apart to loop between: it is played there and back. So is one whose best seam
 would show: a larger step between frames than all of its own."""
 RECIPE: Mapping[str, tuple[type, ...]] = {
-    "model": (str,), "precision": (str,), "samples": (int,), "seed": (int,), "n": (int,), "index": (int,),
+    "model": (str,), "precision": (str,), "threads": (int,), "samples": (int,), "seed": (int,), "n": (int,), "index": (int,),
     "temperature": (float, int), "top_p": (float, int), "argmax": (bool,), "fps": (str,), "direction": (dict, type(None)),
 }  # fmt: skip
 """What `again` needs of a recipe."""
@@ -41,6 +42,7 @@ POSE_VERTICES = 300
 """Evenly spread: enough to tell poses apart."""
 
 
+@on_own_threads
 def redub(
     animator: Animator,
     clip: Clip,
@@ -117,7 +119,7 @@ def fit_length(clip: Clip, n_frames: int, fit: Fit) -> Clip:
     values = np.asarray(clip.weights if clip.weights is not None else clip.displacement)
     if fit == "stretch" and len(values) > 1:
         even = Resampler(Fraction(len(values) - 1, max(n_frames - 1, 1)), Fraction(1))
-        values = even.finish(torch.from_numpy(np.array(values, np.float32)), even.start(), n_frames).numpy()
+        values = even.finish(torch.as_tensor(np.array(values, np.float32)), even.start(), n_frames).numpy()
     elif len(values) < n_frames:
         order = _loop(clip, n_frames) if fit == "loop" else [(np.minimum(np.arange(n_frames), len(values) - 1), None)]
         values = _played(values, order)
@@ -176,13 +178,13 @@ def _seam(poses: np.ndarray, fade: int) -> tuple[int, int]:
     ends, starts = (moments[frames - fade].reshape(len(frames), -1).astype(np.float64) for frames in (leaves, backs))
     apart = (ends**2).sum(1)[:, None] + (starts**2).sum(1)[None] - 2 * ends @ starts.T
     apart[leaves[:, None] - fade < backs] = np.inf  # the next fade would begin before the point of return
-    fade_out, back = np.unravel_index(apart.argmin(), apart.shape)
+    fade_out, back = divmod(int(apart.argmin()), apart.shape[1])
     return int(backs[back]), int(leaves[fade_out])
 
 
 def _played(values: np.ndarray, order: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> np.ndarray:
     """Frames of (T,…) in an order, faded where two are named."""
-    parts = []
+    parts: list[np.ndarray] = []
     for frames, into in order:
         part = np.asarray(values[frames], np.float32)
         if into is not None:
@@ -196,7 +198,8 @@ def _played(values: np.ndarray, order: Sequence[tuple[np.ndarray, np.ndarray | N
 def again(animator: Animator, clip: Clip) -> Clip:
     """The same take once more, from what a clip tells of how it was made.
 
-    Bit for bit the same with the same version on the same kind of machine; another may round differently.
+    Bit for bit the same with the same versions on the same kind of processor, on as many threads as made it; another kind
+    rounds differently: the same codes, and vertices within 1e-8 m.
 
     Raises:
         InputError: nothing is recorded in the clip, it cannot be understood, or another model made it.
@@ -210,14 +213,19 @@ def again(animator: Animator, clip: Clip) -> Clip:
         raise InputError(
             f"model {told['model'][:16]!r} made this clip, and this is {animator.checkpoint.hash} : pass the model that made it"
         )
-    takes = Animator(animator.checkpoint, told["precision"]).takes(
+    takes = Animator(animator.checkpoint, told["precision"], told["threads"]).takes(
         clip.audio[: told["samples"]], clip.sample_rate, n=told["n"], seed=told["seed"],
         template=np.asarray(clip.template, np.float32), expression=clip.recipe.expression, temperature=told["temperature"],
         top_p=told["top_p"], argmax=told["argmax"], fps=told["fps"], direction=told["direction"],
     )  # fmt: skip
-    made = takes[told["index"]]
+    index: int = told["index"]
     return replace(
-        made, subject=clip.subject, sentence=clip.sentence, emotion=clip.emotion, tint=clip.tint, phones=clip.phones
+        takes[index],
+        subject=clip.subject,
+        sentence=clip.sentence,
+        emotion=clip.emotion,
+        tint=clip.tint,
+        phones=clip.phones,
     )
 
 
@@ -227,9 +235,9 @@ def _told(clip: Clip) -> dict[str, Any]:
     Raises:
         InputError: something is missing or of another type, or a number that cannot be.
     """
-    told = clip.recipe.settings if clip.recipe is not None else {}
+    settings: Mapping[str, Any] = clip.recipe.settings if clip.recipe is not None else {}
     try:
-        told = {name: _typed(told[name], types) for name, types in RECIPE.items()}
+        told = {name: _typed(settings[name], types) for name, types in RECIPE.items()}
         if not (0 < told["samples"] <= len(clip.audio) and 0 <= told["index"] < told["n"]):
             raise IndexError("samples or takes that are not there")
         direction = None if told["direction"] is None else Direction(**told["direction"])

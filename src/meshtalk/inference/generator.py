@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import TypeVar, get_args
+from pathlib import Path
+from typing import TypedDict, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -14,13 +15,14 @@ from torch import Tensor
 
 from meshtalk.audio.files import frame_hops, n_frames
 from meshtalk.audio.mel import MelFrontend, MelState
-from meshtalk.clip import exact_rate
+from meshtalk.clip import Clip, exact_rate
 from meshtalk.config import HOP_RATE, SAMPLE_RATE, ModelConfig
 from meshtalk.errors import InputError
-from meshtalk.inference.direction import Director, DirectorState
+from meshtalk.inference.direction import Direction, Director, DirectorState
 from meshtalk.model.audio_stream import AudioStream, AudioStreamState
 from meshtalk.model.fast_networks import SHORT, CompiledDecoder, CompiledEncoder
 from meshtalk.model.fast_sampler import Precision, Sampler, SamplerState
+from meshtalk.model.geometry import BasisGeometry
 from meshtalk.model.networks import LstmState, MeshTalk, Regressor, gumbel_noise
 from meshtalk.model.prior import Prior, PriorState
 from meshtalk.resample import WAITS_FRAMES as RESAMPLER_FRAMES
@@ -28,6 +30,29 @@ from meshtalk.resample import Resampler, ResamplerState, Smoother
 
 CHUNK_S = 10
 """Seconds of audio of a recording that go through the networks at a time, so that memory does not grow with it."""
+
+
+class Options(TypedDict, total=False):
+    """How a line is performed; all of it can be left out."""
+
+    template: str | Path | np.ndarray | None
+    """Mesh file or (V,3) metres of the model's topology; or"""
+    person: str | int | None
+    """name ("p00"…) or seed of one of the packaged head's people."""
+    expression: str | Path | Clip | np.ndarray | None
+    """A clip of the same topology whose upper face and emotion are mixed in (eqs. 1-3); or its (N,n_motion) signal, of a recipe."""
+    strength: float | Mapping[str, float]
+    """Factor on the expression, of all of it or region by region: 0 none of it, 1 as it is, 2 at most."""
+    temperature: float
+    """Of the sampling; below 1 is calmer."""
+    top_p: float
+    """Draw among the likeliest classes that hold this share of the probability."""
+    argmax: bool
+    """The most likely codes instead of a sample."""
+    fps: Fraction | float | int | str | None
+    """Frame rate of the result (default the model's own)."""
+    direction: Direction | None
+    """Intensity, blinks, gaze, ways in and out: see `Direction`."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +172,7 @@ class MotionGenerator:
     def begin(self, spec: SamplingSpec) -> GeneratorState:
         """State before the first frame."""
         network, takes = self.network, len(spec.seeds)
-        face = network.geometry.template_input(torch.from_numpy(spec.template)[None].to(self._device))
+        face = network.geometry.template_input(torch.as_tensor(spec.template)[None].to(self._device))
         encoded, prior = [face], None
         if isinstance(network, MeshTalk):
             encoded = network.decoder.encode_template(face)
@@ -170,7 +195,8 @@ class MotionGenerator:
                 labels, state = self._sample(prior_code.expand(takes, -1, -1), state)
                 if network.uses_sampled_expression:
                     motion, sampled_expression = self._decode(labels, state, state.sampled_expression)
-                    motion = network.geometry.silence_mouth(motion)  # type: ignore[operator]
+                    assert isinstance(network.geometry, BasisGeometry)
+                    motion = network.geometry.silence_mouth(motion)
                     labels, state = self._fuse(motion, code, replace(state, sampled_expression=sampled_expression))
             motion, decoder = self._decode(labels, state, state.decoder)
             state = replace(state, decoder=decoder)
@@ -320,7 +346,7 @@ class StreamingGenerator(MotionGenerator):
             # a small piece costs the networks as much as a larger one: they run once a frame, not once a packet
             empty = torch.zeros(0, len(spec.seeds), network.geometry.n_motion, device=self._device)
             return empty, replace(state, pending_mel=mel, n_mel=n_mel)
-        new = torch.from_numpy(mel)[None].to(self._device)
+        new = torch.as_tensor(mel)[None].to(self._device)
         hops, next_hop = frame_hops(fps, state.frame, count), int((state.frame + count) * HOP_RATE / fps)
         stream = self._audio_stream(spec)
         codes, audio = stream.read(hops, next_hop, stream.push(new, state.audio))

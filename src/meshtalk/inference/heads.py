@@ -100,8 +100,8 @@ def draw(influence: np.ndarray, animator: LatentAnimator, path: str | Path) -> P
         pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
         for head, moved in enumerate(influence):
             level = moved / max(moved.max(), 1e-9)
-            colour = np.stack([np.interp(level, np.linspace(0, 1, len(_STOPS)), stop) for stop in _STOPS.T], 1)
-            renderer.paint(to_linear(colour))
+            ramps: list[np.ndarray] = [np.interp(level, np.linspace(0, 1, len(_STOPS)), stop) for stop in _STOPS.T]
+            renderer.paint(to_linear(np.stack(ramps, 1)))
             left, top = head % _COLUMNS * _FACE_PX, head // _COLUMNS * (_FACE_PX + _CAPTION_PX)
             sheet.paste(Image.fromarray(renderer.frame(template)), (left, top))
             most = ", ".join(f"{name} {shares[name][head]:.0%}" for name in ("mouth", "upper_face") if name in shares)

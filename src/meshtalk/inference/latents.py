@@ -20,6 +20,7 @@ from meshtalk.model.audio_encoder import AudioEncoder
 from meshtalk.model.audio_stream import padded_mel
 from meshtalk.model.checkpoint import Checkpoint
 from meshtalk.model.networks import MeshTalk
+from meshtalk.parallel import on_own_threads
 from meshtalk.resample import Smoother
 
 
@@ -49,6 +50,7 @@ class LatentAnimator(Animator):
         """The clip's own codes, decoded: what the latents can carry."""
         return self.decoded(self.codes(clip), clip)
 
+    @on_own_threads
     @torch.no_grad()
     def swap(self, audio_clip: Clip, expression_clip: Clip) -> Clip:
         """The sound of one clip with the expression of another, on the first one's template; equal lengths."""
@@ -56,12 +58,14 @@ class LatentAnimator(Animator):
         labels = self.network.labels(expression.motion, self._audio(self.network.audio, sound))
         return self.decoded(labels[0].cpu().numpy(), audio_clip)
 
+    @on_own_threads
     @torch.no_grad()
     def codes(self, clip: Clip) -> np.ndarray:
         """(T,H) labels of a true clip."""
         encoded = self._encode(clip)
         return self.network.labels(encoded.motion, self._audio(self.network.audio, encoded))[0].cpu().numpy()
 
+    @on_own_threads
     @torch.no_grad()
     def held_out_nll(self, clips: Sequence[Clip]) -> np.ndarray:
         """(H,) mean over all frames of −log p of each head's true code under the prior, nats."""
@@ -86,9 +90,9 @@ class LatentAnimator(Animator):
         else:
             frontend = MelFrontend(self.config.audio.frontend)
             mel = padded_mel(frontend.all(samples), self.network.audio, self.config.fps, frontend.silence)
-            features = self.network.extract(torch.from_numpy(mel)[None].to(self._device))
-        template = torch.from_numpy(np.asarray(clip.template, np.float32)).to(self._device)
-        displacement = torch.from_numpy(clip.displacements()).to(self._device)
+            features = self.network.extract(torch.as_tensor(mel)[None].to(self._device))
+        template = torch.as_tensor(np.asarray(clip.template, np.float32)).to(self._device)
+        displacement = torch.as_tensor(clip.displacements()).to(self._device)
         return _Encoded(
             features=features,
             motion=self.geometry.to_motion(displacement, template)[None],
@@ -99,11 +103,12 @@ class LatentAnimator(Animator):
             return encoded.features
         return encoder.at(encoded.features, frame_hops(self.config.fps, 0, encoded.motion.shape[1]))
 
+    @on_own_threads
     @torch.no_grad()
     def decoded(self, labels: np.ndarray, clip: Clip) -> Clip:
         """(T,H) codes on a clip's face, at the model's frame rate, with the clip's sound."""
         template = np.asarray(clip.template, np.float32)
-        face = self.geometry.template_input(torch.from_numpy(template).to(self._device)[None])
-        codes = self.network.one_hot(torch.from_numpy(labels).to(self._device)[None])
+        face = self.geometry.template_input(torch.as_tensor(template).to(self._device)[None])
+        codes = self.network.one_hot(torch.as_tensor(labels).to(self._device)[None])
         motion = Smoother(self.config.smoothing).finish(self.network.decode(face, codes)[0], None)
         return self.clip_of(motion, template, self.config.fps, to_mono(clip.audio, clip.sample_rate))

@@ -72,7 +72,7 @@ class OfficialGenerator(MotionGenerator):
         inside = samples[max(first, 0) : max(end, 0)]
         n_code_frames[max(-first, 0) :][: len(inside)] = inside
         windows = np.lib.stride_tricks.sliding_window_view(n_code_frames * gain, WINDOW)[starts - first]
-        mel = self.mel(torch.from_numpy(windows)).to(self._device)
+        mel = self.mel(torch.as_tensor(windows)).to(self._device)
         encoder = self.network.audio
         return encoder.code(encoder.dense(mel)[:, 0])
 

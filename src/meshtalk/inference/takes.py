@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def check_takes(folder: Path, topology: Topology) -> None:
         topology.region(region)
     lip_opening_m(np.zeros((topology.n_vertices, 3), np.float32), topology)
     try:
-        import PIL  # noqa: F401
+        import_module("PIL")
     except ImportError:
         raise InputError("a contact sheet needs Pillow (not installed) : pip install 'meshtalk[media]'") from None
     if not PAGE.is_file():
@@ -74,10 +75,7 @@ def rank(clips: Sequence[Clip], seed: int) -> list[RankedClip]:
     measured = [_measured(clip, seed + index) for index, clip in enumerate(clips)]
     order = np.array([[-take.loudness_r, -take.upper_motion_mm, take.jitter_mm] for take in measured])
     places = 1 + (order[:, None] > order[None]).sum(1)  # (n,3): how many are better
-    ranked = [
-        RankedClip(**{**vars(take), "place": float(place)})
-        for take, place in zip(measured, places.mean(1), strict=True)
-    ]
+    ranked = [replace(take, place=float(place)) for take, place in zip(measured, places.mean(1), strict=True)]
     return sorted(ranked, key=lambda take: take.place)
 
 

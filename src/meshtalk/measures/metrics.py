@@ -74,7 +74,8 @@ def fdd_m2(predicted_upper: np.ndarray, true_upper: np.ndarray, template_upper: 
     errors do not cancel between sequences.
 
     Args:
-        predicted_upper, true_upper: (T,n,3) metres.
+        predicted_upper: (T,n,3) metres.
+        true_upper: (T,n,3) metres.
         template_upper: (n,3) metres.
     """
     _same_shape(predicted_upper, true_upper)
@@ -94,8 +95,9 @@ def _difference(positions: np.ndarray, order: int, valid: np.ndarray | None) -> 
     difference = np.diff(positions.astype(np.float64), n=order, axis=0)
     if valid is None:
         return difference
-    whole = np.lib.stride_tricks.sliding_window_view(valid, order + 1).all(1) if len(valid) > order else []
-    return difference[whole]
+    if len(valid) <= order:
+        return difference[:0]
+    return difference[np.lib.stride_tricks.sliding_window_view(valid, order + 1).all(1)]
 
 
 def jitter_mm(positions: np.ndarray, valid: np.ndarray | None = None) -> float:
@@ -122,7 +124,8 @@ def popping_ratio(moves_mm: np.ndarray, true_moves_mm: np.ndarray) -> float:
     """The largest frame-to-frame move over the truth's 99.9th percentile: well above 1 means a pop somewhere.
 
     Args:
-        moves_mm, true_moves_mm: from `frame_moves_mm`, of all clips together.
+        moves_mm: from `frame_moves_mm`, of all clips together.
+        true_moves_mm: the truth's, as `moves_mm`.
     """
     return float(np.max(moves_mm) / np.percentile(true_moves_mm, 99.9))
 
@@ -210,7 +213,8 @@ class CodeUse(NamedTuple):
 def code_use(sequences: Sequence[np.ndarray]) -> CodeUse:
     """Count the classes of code labels. Input: sequences of (T,H) int labels with the same H."""
     labels = np.concatenate(list(sequences))
-    used, entropy = [], []
+    used: list[int] = []
+    entropy: list[float] = []
     for head in labels.T:
         counts = np.unique(head, return_counts=True)[1]
         share = counts / counts.sum()
@@ -232,7 +236,8 @@ def region_change_mm(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> float
     """Root mean square over frames and vertices of the weighted L2 difference of two motions, mm.
 
     Args:
-        a, b: (T,n,3) metres.
+        a: (T,n,3) metres.
+        b: (T,n,3) metres.
         weights: (n,) region weights in [0,1].
     """
     _same_shape(a, b)

@@ -54,7 +54,8 @@ def lag(predicted: np.ndarray, true: np.ndarray, fps: float, max_lag_s: float = 
     half.
 
     Args:
-        predicted, true: (T,) curves at `fps`.
+        predicted: (T,) curve at `fps`.
+        true: (T,) curve at `fps`.
     """
     nan = float("nan")
     predicted, true, n = np.asarray(predicted, np.float64), np.asarray(true, np.float64), len(true)
@@ -62,7 +63,7 @@ def lag(predicted: np.ndarray, true: np.ndarray, fps: float, max_lag_s: float = 
         return Lag(0, nan, nan, nan)
     most = min(math.floor(max_lag_s * fps + 1e-9), n // 2)
     shifts = list(range(-most, most + 1))
-    scores = []
+    scores: list[float] = []
     for k in shifts:
         score = correlation(predicted[max(0, k) : n + min(0, k)], true[max(0, -k) : n - max(0, k)])
         scores.append(score if math.isfinite(score) else -1.0)
@@ -102,7 +103,7 @@ def at_phones(
         curve: (T,) one value a frame.
     """
     names = set(names)
-    values = []
+    values: list[float] = []
     for name, start_s, end_s in phones:
         if name in names:
             part = curve[phone_frames(start_s, end_s, fps, len(curve))]
@@ -224,7 +225,7 @@ def blinks(
     """
     above = np.concatenate([[False], closure > begun, [False]])
     edges = np.flatnonzero(above[1:] != above[:-1])
-    found = []
+    found: list[Blink] = []
     for first, after in zip(edges[::2], edges[1::2], strict=True):
         if closure[first:after].max() <= shut:
             continue

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.errors import InputError
-from meshtalk.files import atomic
+from meshtalk.files import Json, atomic
 
 DESCRIPTIONS: Mapping[str, str] = {
     "nose_tip": "the most forward point of the nose",
@@ -76,7 +76,7 @@ def read_landmarks(path: str | Path, vertices: np.ndarray) -> dict[str, np.ndarr
     """
     path = Path(path)
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told: Json = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         raise InputError(f"no landmarks at {path}") from None
     except ValueError as error:
@@ -94,7 +94,7 @@ def read_landmarks(path: str | Path, vertices: np.ndarray) -> dict[str, np.ndarr
     return found
 
 
-def _point(value: object, vertices: np.ndarray, what: str) -> np.ndarray:
+def _point(value: Json, vertices: np.ndarray, what: str) -> np.ndarray:
     if isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value < len(vertices):
             raise InputError(f"{what} is vertex {value}; the mesh has vertices 0 to {len(vertices) - 1}")

@@ -1,13 +1,16 @@
 """A triangle mesh as geometry: welded vertices, pieces, samples, distances. Units are the caller's."""
 
+# SciPy comes without types
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from scipy.sparse import coo_matrix, diags
+from scipy.sparse import csr_matrix, diags
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
@@ -62,12 +65,12 @@ class Surface:
         return points
 
     @cached_property
-    def graph(self) -> Any:
+    def graph(self) -> csr_matrix:
         """(P,P) symmetric lengths of edges between welded points."""
         a, b = self.edges.T
         length = np.maximum(np.linalg.norm(self.points[a] - self.points[b], axis=1), 1e-12)
         shape = (len(self.points),) * 2
-        return coo_matrix((np.r_[length, length], (np.r_[a, b], np.r_[b, a])), shape).tocsr()
+        return csr_matrix((np.r_[length, length], (np.r_[a, b], np.r_[b, a])), shape)
 
     @cached_property
     def pieces(self) -> np.ndarray:
@@ -83,7 +86,7 @@ class Surface:
             return np.zeros((0, 3)), np.zeros((0, 3))
         rng = np.random.default_rng(seed)
         # evenly along the running area, so that every triangle gets its share and not a lottery of it
-        place = (np.arange(count) + rng.random(count)) / count * area.sum()
+        place: np.ndarray = (np.arange(count) + rng.random(count)) / count * area.sum()
         chosen = np.minimum(np.searchsorted(np.cumsum(area), place), len(area) - 1)
         u, v = rng.random((2, count))
         u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
@@ -94,7 +97,7 @@ class Surface:
         """The nearest place of the surface to each of (n,3) points, among the `near` triangles with the nearest middles."""
         corners = self.vertices[self.faces]
         k = min(near, len(self.faces))
-        candidates = KDTree(corners.mean(1)).query(queries, k=k)[1].reshape(len(queries), k)
+        candidates = np.asarray(KDTree(corners.mean(1)).query(queries, k=k)[1], np.intp).reshape(len(queries), k)
         a, b, c = corners[candidates].transpose(2, 0, 1, 3)  # (n,k,3) each
         shares = barycentric(queries[:, None], a, b, c)
         place = np.einsum("nkc,nkcd->nkd", shares, corners[candidates])
@@ -149,13 +152,16 @@ def barycentric(p: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> n
     return shares
 
 
-def laplacian(points: np.ndarray, faces: np.ndarray) -> Any:
+def laplacian(points: np.ndarray, faces: np.ndarray) -> csr_matrix:
     """(n,n) cotangent Laplacian of (n,3) points whose rows are divided by the sum of their weights; points in no triangle
     have empty rows (Pinkall and Polthier, 1993).
 
     What changes evenly across the surface is left alone, however that is cut into triangles.
     """
-    n, rows, columns, weights = len(points), [], [], []
+    n = len(points)
+    rows: list[np.ndarray] = []
+    columns: list[np.ndarray] = []
+    weights: list[np.ndarray] = []
     for k in range(3):
         a, b, c = (points[faces[:, (k + j) % 3]] for j in range(3))
         across = np.linalg.norm(np.cross(b - a, c - a), axis=1)
@@ -163,7 +169,7 @@ def laplacian(points: np.ndarray, faces: np.ndarray) -> Any:
         rows += [faces[:, (k + 1) % 3], faces[:, (k + 2) % 3]]
         columns += [faces[:, (k + 2) % 3], faces[:, (k + 1) % 3]]
         weights += [half, half]
-    joined = coo_matrix((np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), (n, n)).tocsr()
+    joined = csr_matrix((np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))), (n, n))
     total = np.asarray(joined.sum(1)).ravel()
     there = total > 0
-    return (diags(there.astype(float)) - diags(1 / np.where(there, total, 1)) @ joined).tocsr()
+    return csr_matrix(diags(there.astype(float)) - diags(1 / np.where(there, total, 1)) @ joined)

@@ -33,9 +33,9 @@ class Topology:
     faces: np.ndarray
     """(F,3) int32 triangles, counter-clockwise seen from outside."""
     n_vertices: int
-    regions: Mapping[str, np.ndarray] = field(default_factory=dict)
+    regions: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
     """name → (V,) float32 weights in [0,1]; see REGIONS."""
-    landmarks: Mapping[str, np.ndarray] = field(default_factory=dict)
+    landmarks: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
     """name → (n,) int32 vertex indices. `lip_inner_upper` and `lip_inner_lower` pair up: their vertical
     distance is the lip opening. `upper_teeth` (optional) is the biting edge for f and v."""
     parts: np.ndarray | None = None

@@ -117,7 +117,8 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         if mix is not None:
             if topology.shapes is None:
                 raise ValueError("the topology has no blendshapes")
-            part["basis"] = np.einsum("ks,svc->kvc", mix, topology.shapes, optimize=True)
+            # one by one: a linear-algebra library's sums depend on its threads
+            part["basis"] = np.einsum("ks,svc->kvc", mix, topology.shapes)
         geometry = build_geometry(config, part, topology)
         build = (
             Regressor(config.audio, geometry) if description["network"] == "regressor" else MeshTalk(config, geometry)

@@ -120,7 +120,8 @@ class BasisGeometry(Geometry):
         self.register_buffer("identity_basis", _float(identity.basis))
         self.register_buffer("identity_scale", _float(identity.scale))
         for name, weights in regions.items():
-            gram = np.einsum("avc,v,bvc->ab", basis, weights, basis, optimize=True) / weights.sum()
+            # products and sums one by one: a linear-algebra library's depend on its threads
+            gram = np.einsum("avc,bvc->ab", basis * weights[:, None], basis, dtype=np.float64) / weights.sum()
             self.register_buffer(f"gram_{name}", _float(gram), persistent=False)
         upper, mouth = (self.get_buffer(f"gram_{name}").double() for name in ("upper_face", "mouth"))
         ridge = 1e-6 * torch.eye(len(basis), dtype=torch.float64)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -251,20 +250,15 @@ def sealed(made: Map) -> Map:
     return replace(made, template=made.template + transfer.opened(change), notes=(*made.notes, note))
 
 
-def find_map(mesh: Path | None, kept: Path | None, landmarks: Path | None) -> Any:
+def find_map(mesh: Path | None, kept: Path | None, landmarks: Path | None) -> Map:
     """The map kept in a file; or a new one to a mesh, kept there if a file is named. What was found is said on standard error.
 
     Raises:
         InputError: neither is usable, or the kept map is of another mesh.
     """
     from meshtalk.files import check_writable
-    from meshtalk.mesh.landmarks import read_landmarks
-
-    try:
-        pass
-    except ImportError as error:
-        raise InputError(f"retargeting needs {error.name} (not installed) : pip install 'meshtalk[media]'") from None
     from meshtalk.mesh.files import read_face
+    from meshtalk.mesh.landmarks import read_landmarks
     from meshtalk.retarget.map import load_map
 
     if kept is not None and kept.exists():

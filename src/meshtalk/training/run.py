@@ -51,7 +51,8 @@ def train(
 
     Args:
         folder: of the run: features, training state, TensorBoard logs, `regressor/` and the finished `model/`.
-        device, precision: see `engine.start`.
+        device: see `engine.start`.
+        precision: see `engine.start`.
         accumulate: micro-batches that each process computes its share of a batch in: less memory, the same training.
         features: folder that several runs share for the audio features, which do not depend on a run's seed.
 
