@@ -15,14 +15,8 @@ WIDTH = 120
 NO_BREAK = "\xa0"
 """Stands for a space at which no line may end: a name stays with its count."""
 KINDS = ("subject", "voice", "emotion")
-SHOWN = 8
+
 """Names or words that a printed report lists of each kind; its JSON has all."""
-
-
-def some_of(names: Sequence[str]) -> str:
-    """The first SHOWN in one line, and how many more there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def summary(corpus: Corpus) -> str:

@@ -25,10 +25,10 @@ from meshtalk.clip import Phone
 from meshtalk.corpus.ownership import Maker
 from meshtalk.corpus.splits import ENOUGH
 from meshtalk.corpus.store import SPLITS, ClipInfo, Corpus, CorpusWriter
-from meshtalk.corpus.summary import some_of
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.mesh.head import load_head
+from meshtalk.outcomes import DROPPED, Outcome, some_of, told
 from meshtalk.parallel import in_order, pool
 from meshtalk.progress import Show, followed
 from meshtalk.synth.align import RATE_HZ, align
@@ -64,10 +64,7 @@ class Report:
                 f"  {name:5} {part['clips']:6.0f} clips {part['seconds']:9.1f} s {part['speakers']:4.0f} speakers"
             )
         lines += [f"  {note}" for note in self.notes]
-        kinds: dict[str, list[str]] = {}
-        for name, why in self.dropped.items():
-            kinds.setdefault(why.split(":")[0], []).append(name)
-        lines += [f"  dropped {len(names)} ({kind}): {some_of(names)}" for kind, names in kinds.items()]
+        lines += told(Outcome(name, DROPPED, why) for name, why in self.dropped.items())
         if self.unknown_words:
             lines.append(f"  unknown words: {some_of([f'{word} ({n})' for word, n in self.unknown_words.items()])}")
         return "\n".join(lines)
@@ -75,13 +72,11 @@ class Report:
 
 @dataclass(frozen=True)
 class AlignedRecording:
-    """A recording after alignment."""
+    """A recording whose words were found in its sound."""
 
     spoken: TranscribedRecording
     content: str
     """sha256 of the sound file."""
-    why: str = ""
-    """It cannot be used; empty if it can."""
 
 
 def corpus_from_speech(
@@ -122,13 +117,13 @@ def corpus_from_speech(
         with processes as executor:
             with closing(in_order(partial(_hear, cache=cache), folder.recordings, executor, 2 * workers)) as results:
                 for heard in followed(results, len(folder.recordings), "recordings", progress, "aligned", note):
-                    if heard.why:
-                        dropped[heard.spoken.path.relative_to(source).as_posix()] = heard.why
+                    if isinstance(heard, Outcome):
+                        dropped[Path(heard.item).relative_to(source).as_posix()] = heard.why
                     else:
                         aligned.append(heard)
             if not aligned:
                 why, count = Counter(why.split(":")[0] for why in dropped.values()).most_common(1)[0]
-                example = next(f"{name}: {told}" for name, told in dropped.items() if told.startswith(why))
+                example = next(f"{name}: {reason}" for name, reason in dropped.items() if reason.startswith(why))
                 raise InputError(f"none of {len(dropped)} recordings can be used; {count} because {why} ({example})")
             MAKER.begin(root)
             writer = CorpusWriter(root, load_head().topology, FPS, LICENCES)
@@ -146,16 +141,15 @@ def corpus_from_speech(
     return corpus, report
 
 
-def _hear(spoken: TranscribedRecording, cache: Path) -> AlignedRecording:
+def _hear(spoken: TranscribedRecording, cache: Path) -> AlignedRecording | Outcome:
     """Align one recording unless the cache knows the answer; runs in a worker process."""
     try:
         content = sha256(spoken.path.read_bytes()).hexdigest()
         phones = _phones(spoken, content, cache)
-    except InputError as error:
-        return AlignedRecording(spoken, "", f"unreadable sound: {error}")
-    except OSError as error:
-        return AlignedRecording(spoken, "", f"unreadable sound: {error.strerror}")
-    return AlignedRecording(spoken, content, "" if phones else NOT_FOUND)
+    except (InputError, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        return Outcome(str(spoken.path), DROPPED, f"unreadable sound: {why}")
+    return AlignedRecording(spoken, content) if phones else Outcome(str(spoken.path), DROPPED, NOT_FOUND)
 
 
 def _phones(spoken: TranscribedRecording, content: str, cache: Path) -> tuple[Phone, ...]:
