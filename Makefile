@@ -9,7 +9,7 @@ KERNELS := tests/kernels_rig.py $(shell grep -rl "import compiled" src --include
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test test-all coverage check train reproduce bench blender clean
+.PHONY: demo test test-all coverage check train reproduce bench docs blender clean
 
 demo: $(VENV)/.demo  ## two people speak two real recordings: demo/*.mp4, *.glb, contact_sheet.png
 	$(BIN)/meshtalk demo -o demo
@@ -39,10 +39,13 @@ reproduce: $(VENV)/.train  ## the paper's claims on the corpus of `make train`: 
 bench: $(VENV)/.dev  ## speed of the model on this machine, as ratios
 	$(BIN)/python benchmarks/speed.py
 
+docs: $(VENV)/.docs  ## this documentation as pages, with the reference of the Python API: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 blender: $(BLENDER)/ready  ## Blender as a module of Python 3.11, about 1 GB: the tests then open our files in it
 
 clean:
-	rm -rf $(VENV) $(BLENDER) web/node_modules src/meshtalk/assets/player.html demo build dist .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(BLENDER) web/node_modules src/meshtalk/assets/player.html demo build dist site .pytest_cache .ruff_cache .hypothesis .coverage
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -57,6 +60,10 @@ $(VENV)/.train: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt $(PLAYER)
 	$(PIP) -e ".[dev]"
+	touch $@
+
+$(VENV)/.docs: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) -e ".[docs]"
 	touch $@
 
 # numba's machine code: the processes of the test-suite share what is compiled here, a minute's work

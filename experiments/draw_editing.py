@@ -1,4 +1,4 @@
-"""Draw the pictures of README.md and docs/editing.md: a re-dubbed performance beside its source, takes, the map of heads.
+"""Draw the pictures of docs/editing.md: a re-dubbed performance beside its source, takes, the map of heads.
 
 python experiments/draw_editing.py
 """

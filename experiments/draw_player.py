@@ -1,4 +1,4 @@
-"""Draw the picture of README.md: the player page with two performances of one line, as a browser shows it.
+"""Draw the player's picture of docs/export.md: the player page with two performances of one line, as a browser shows it.
 
 python experiments/draw_player.py
 """

@@ -279,6 +279,15 @@ def test_another_template_moves_from_where_it_is():
     np.testing.assert_array_equal(TINY.animate(AUDIO, 16000).template, rig.NEUTRAL)
 
 
+@pytest.mark.parametrize("name", ["logmel", "dense"])
+def test_templates_of_files_come_in_any_unit_and_axes(tmp_path, name):
+    face, animator = rig.face(5), ANIMATORS[name]
+    np.save(tmp_path / "lying.npy", 100 * face[:, [0, 2, 1]] * [1, -1, 1])
+    found, wanted = (animator.animate(AUDIO, 16000, template=f) for f in (tmp_path / "lying.npy", face))
+    np.testing.assert_allclose(found.template, face, atol=1e-6)
+    np.testing.assert_allclose(found.vertices, wanted.vertices, atol=1e-5)
+
+
 def test_where_a_template_stands_does_not_matter():
     face = rig.face(5)
     here, there = (TINY.animate(AUDIO, 16000, template=f).displacements() for f in (face, face + np.float32(0.25)))
@@ -293,7 +302,7 @@ def test_templates_and_people_that_do_not_fit(tmp_path):
     for options, words in (
         ({"template": rig.NEUTRAL[:-1]}, r"95 vertices.*96"),
         ({"template": tmp_path / "t.npy"}, r"95 vertices.*96"),
-        ({"template": "nowhere.obj"}, "no template"),
+        ({"template": "nowhere.obj"}, "there is no mesh"),
         ({"template": rig.NEUTRAL * 1000}, "metres"),
         ({"template": rig.NEUTRAL[:, [2, 1, 0]] * [1, 1, -1]}, "turned by 90°.*upright"),
         ({"template": rig.NEUTRAL, "person": "p00"}, "one of them"),

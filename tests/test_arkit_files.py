@@ -228,7 +228,7 @@ def test_rigs_that_do_not_fit(tmp_path):
         ("damaged.glb", "cannot be read"),
         ("empty", "0 neutral meshes"),
         ("cut", "1 vertices"),
-        ("nothing.glb", "no rig at"),
+        ("nothing.glb", "there is no mesh at"),
         ("nothing.fbx", "is no rig"),
     ):
         with pytest.raises(InputError, match=words):

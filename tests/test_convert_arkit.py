@@ -154,7 +154,7 @@ def test_a_mesh_of_ones_own_with_the_same_shapes(tmp_path):
     for changes, words in (
         ({"template": None}, "its neutral face"),
         ({"topology": None}, "with ARKit's shapes"),
-        ({"topology": tmp_path / "regions.npz", "template": tmp_path / "none.ply"}, "no template mesh"),
+        ({"topology": tmp_path / "regions.npz", "template": tmp_path / "none.ply"}, "there is no mesh"),
     ):
         with pytest.raises(InputError, match=words):
             convert("arkit", root, tmp_path / "d", replace(given, **changes))

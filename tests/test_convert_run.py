@@ -23,10 +23,11 @@ from meshtalk.convert import run as running
 from meshtalk.convert.make import fill_gaps
 from meshtalk.convert.pickles import Inert, read_pickle
 from meshtalk.convert.plan import own_splits
-from meshtalk.convert.run import Progress, convert
+from meshtalk.convert.run import convert
 from meshtalk.corpus.store import Corpus, CorpusWriter
 from meshtalk.errors import InputError
 from meshtalk.mesh.units import Space, find_space, parse_axes
+from meshtalk.progress import Progress
 from meshtalk.training.run import train
 
 SAID = (("s0", 1), ("s0", 2), ("s1", 3), ("s1", 4), ("s2", 21), ("s2", 22), ("s3", 21), ("s3", 22))
@@ -117,14 +118,11 @@ def test_another_corpus_is_left_alone(source, tmp_path, rig_corpus):
     assert contents(root) == before
 
 
-def test_progress_is_one_line(source, tmp_path):
-    lines: list[str] = []
-    convert(
-        "vocaset", source / "v", tmp_path / "c", options(source), workers=1, progress=lambda p: lines.append(str(p))
-    )
-    assert len(lines) == len(SAID)
-    assert not any("\n" in line for line in lines)
-    assert lines[3].startswith("[############............] 4/8 clips, 0.1 min of motion, 1 dropped")
+def test_progress_is_told_after_every_clip(source, tmp_path):
+    seen: list[Progress] = []
+    convert("vocaset", source / "v", tmp_path / "c", options(source), workers=1, progress=seen.append)
+    assert [one.done for one in seen] == list(range(1, len(SAID) + 1))
+    assert seen[3] == Progress(4, 8, "clips", note="0.1 min of motion, 1 dropped")
 
 
 def test_only_a_clip_is_in_memory(source, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import is_dataclass
 from fractions import Fraction
@@ -17,8 +18,10 @@ from meshtalk.cli.main import VERBS
 from meshtalk.config import PRESETS
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "experiments"))
 SOURCE = ROOT / "src/meshtalk"
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+FRONT = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+DOCUMENTS = [*(ROOT / name for name in FRONT), *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = {path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", "."): path for path in SOURCE.rglob("*.py")}
 MODULES = {name.removesuffix(".__init__"): path for name, path in MODULES.items()}
 DATA_SUFFIXES = (".npz", ".npy", ".json", ".wav", ".png", ".html", ".obj", ".safetensors")
@@ -218,6 +221,22 @@ def test_commands_in_messages_exist():
     for path in MODULES.values():
         for command in re.findall(r"`(meshtalk [^`]+)`", path.read_text(encoding="utf-8")):
             assert complaint(command) is None, f"{path.name}: {command}: {complaint(command)}"
+
+
+def test_the_picture_of_the_floors_is_up_to_date():
+    from draw_architecture import PICTURE, drawn
+
+    assert PICTURE.read_text(encoding="utf-8") == drawn(), "run python experiments/draw_architecture.py"
+
+
+def test_modules_of_the_reference_exist():
+    found = {
+        module
+        for path in (ROOT / "docs/reference").glob("*.md")
+        for module in re.findall(r"^::: (\S+)$", path.read_text(encoding="utf-8"), re.M)
+    }
+    assert len(found) > 40
+    assert not {module.removeprefix("meshtalk.") for module in found} - set(MODULES)
 
 
 def preset_rows() -> list[list[str]]:

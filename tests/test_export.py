@@ -18,6 +18,7 @@ from meshtalk.export import COUNTED, EXPORTERS, SEQUENCES, export, write_mp4
 from meshtalk.export.morph_targets import TOLERANCE_M, components
 from meshtalk.mesh.head import load_head
 from meshtalk.mesh.topology import Topology
+from meshtalk.progress import Progress
 from meshtalk.render import Renderer
 
 RATE = 16000
@@ -235,9 +236,9 @@ def test_an_interruption_leaves_nothing_and_what_was_there_before(tmp_path, monk
     monkeypatch.setattr("meshtalk.export.common._VERTICES_AT_ONCE", 2 * 312)
     clip, told = make_clip(n_frames=9, dense=True), []
 
-    def interrupt(done: int, total: int) -> None:
-        told.append((done, total))
-        if done >= 6:
+    def interrupt(now: Progress) -> None:
+        told.append((now.done, now.total))
+        if now.done >= 6:
             raise KeyboardInterrupt
 
     before = set()
@@ -250,7 +251,7 @@ def test_an_interruption_leaves_nothing_and_what_was_there_before(tmp_path, monk
     assert set(os.listdir(tmp_path)) == before
     assert all((tmp_path / name).read_bytes() == b"an earlier one" for name in before)
     told.clear()
-    export(clip, tmp_path / name_of(suffix), progress=lambda *count: told.append(count))
+    export(clip, tmp_path / name_of(suffix), progress=lambda now: told.append((now.done, now.total)))
     assert told == [(2, 9), (4, 9), (6, 9), (8, 9), (9, 9)]
 
 

@@ -89,7 +89,9 @@ def test_a_terminal_sees_frames_counted(capsys, here, monkeypatch):
     from meshtalk.cli.main import main
 
     main(["export", "take.npz", "-o", "a.npy"])
-    assert capsys.readouterr().err == "frame 24 of 24\n"
+    last = capsys.readouterr().err.split("\r")[-1]
+    assert "| 24/24 frames [" in last
+    assert last.endswith("]\n")
 
 
 REFUSED = {

@@ -125,8 +125,8 @@ def test_another_topology_and_an_empty_split_are_one_sentence(baseline):
 def test_references_have_it_when_they_can_hear_and_may(corpus):
     told = []
     assert "nearest clip" not in ev.references(corpus)
-    assert "nearest clip" in ev.references(corpus, features=mel, progress=lambda *done: told.append(done))
-    assert told[-1] == (6, 6)
+    assert "nearest clip" in ev.references(corpus, features=mel, progress=told.append)
+    assert (told[-1].done, told[-1].total) == (6, 6)
     assert "nearest clip" not in ev.references(corpus, "train", features=mel)  # it would find the clip itself
 
 

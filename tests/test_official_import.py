@@ -270,7 +270,7 @@ def test_harmless_differences_are_taken(folder):
 
 
 def test_faces_that_do_not_fit(folder):
-    write_obj(folder / "cube.obj", FACE_MM[:8], FACES[:1])
+    write_obj(folder / "cube.obj", FACE_MM[:8], np.array([[0, 1, 2]]))
     np.save(folder / "face.npy", FACE_MM)
     write_obj(folder / "inches.obj", FACE_MM / 25.4, FACES)
     write_obj(folder / "outside.obj", FACE_MM, FACES + 90)
@@ -282,11 +282,11 @@ def test_faces_that_do_not_fit(folder):
     Topology(FACES, VERTICES).save(folder / "fits.npz")
     for template, topology, words in (
         ("cube.obj", None, "cube.obj has 8 vertices; the weights move 96"),
-        ("nowhere.obj", None, "no template mesh"),
+        ("nowhere.obj", None, "there is no mesh"),
         ("face.npy", None, "face.npy holds no triangles"),
         ("inches.obj", None, r"inches.obj is 8.\d+ units tall; a head is 0.15-0.40 m or 150-400 mm"),
-        ("outside.obj", None, "faces index vertex"),
-        ("flat.obj", None, r"flat.obj has vertices of shape \(3, 2\)"),
+        ("outside.obj", None, "names a vertex that is not among"),
+        ("flat.obj", None, r"flat.obj cannot be read as a mesh: it has vertices of shape \(3, 2\)"),
         ("words.obj", None, "cannot be read as a mesh"),
         ("nan.npy", "fits.npz", "NaN"),
         ("face.obj", "small.npz", "the topology has 3 vertices; the weights move 96"),
@@ -308,10 +308,10 @@ def test_polygons_become_fans(vertices, polygons, corner, backwards):
     for polygon in polygons:
         numbers = [i - len(vertices) if backwards else i + 1 for i in polygon]
         lines.append("f " + " ".join(corner.format(number) for number in numbers))
-    found, triangles = read_obj("\n".join(lines))
-    np.testing.assert_array_equal(found, vertices)
+    part = read_obj(lines, Path())
+    np.testing.assert_array_equal(part.vertices, vertices)
     expected = [(p[0], p[k], p[k + 1]) for p in polygons for k in range(1, len(p) - 1)]
-    assert [tuple(t) for t in triangles.tolist()] == expected
+    assert [tuple(t) for t in part.faces.tolist()] == expected
 
 
 # --- output and command line -----------------------------------------------------------------------------------------
@@ -341,7 +341,7 @@ def test_the_command(folder, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["official", "--template", "nowhere.obj"], "no template mesh at nowhere.obj"),
+        (["official", "--template", "nowhere.obj"], "there is no mesh at nowhere.obj"),
         (["nowhere", "--template", "face.obj"], "nowhere lacks encoder.pkl"),
         (["bad", "--template", "face.obj"], "damaged"),
     ],

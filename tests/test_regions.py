@@ -275,8 +275,8 @@ def here(tmp_path, monkeypatch) -> Path:
 
 
 BAD = {
-    "no mesh": ("landmarks none.obj good.json -o x.npz", "no template mesh at none.obj"),
-    "no triangles": ("landmarks points.npy good.json -o x.npz", "carries no triangles"),
+    "no mesh": ("landmarks none.obj good.json -o x.npz", "there is no mesh at none.obj"),
+    "no triangles": ("landmarks points.npy good.json -o x.npz", "points and no triangles"),
     "flat": ("landmarks flat.obj good.json -o x.npz", "flat.obj is flat or a point"),
     "NaN": ("landmarks nan.obj good.json -o x.npz", "NaN or infinite"),
     "no landmarks": ("landmarks face.obj none.json -o x.npz", "no landmarks at none.json"),

@@ -16,6 +16,7 @@ from meshtalk.evaluation import aggregate, score
 from meshtalk.evaluation.bench import score_clip, spread
 from meshtalk.measures import metrics, sync, tracks
 from meshtalk.mesh.topology import Topology
+from meshtalk.progress import Progress
 
 
 @pytest.fixture(scope="module")
@@ -175,10 +176,8 @@ def test_one_frame_more_or_less_is_fine_and_progress_is_told(corpus):
             return tracks.crop(clip, clip.n_frames - 1)
 
     told = []
-    report = ev.evaluate(
-        Short(), corpus, EvaluationConfig(limit=2, samples=2), progress=lambda a, b: told.append((a, b))
-    )
-    assert told == [(1, 2), (2, 2)]
+    report = ev.evaluate(Short(), corpus, EvaluationConfig(limit=2, samples=2), progress=told.append)
+    assert told == [Progress(1, 2, "clips"), Progress(2, 2, "clips")]
     assert report.n_clips == 2
     assert spread(range(10), 3) == [0, 3, 6]
 

@@ -15,8 +15,9 @@ import soundfile
 
 from meshtalk.cli.main import main
 from meshtalk.clip import Clip
-from meshtalk.mesh.files import MOST, read_face
+from meshtalk.mesh.files import read_face
 from meshtalk.mesh.landmarks import REQUIRED, read_landmarks
+from meshtalk.mesh.scene import MOST
 from meshtalk.model.checkpoint import save_checkpoint
 from meshtalk.retarget.map import load_map
 from meshtalk.retarget.show import draw_landmarks, write_picker
@@ -132,7 +133,11 @@ BAD = {
     "text.obj": ("v a b c\n", "cannot be read as a mesh"),
     "broken.glb": ("glTF nothing", "cannot be read as a mesh"),
     "huge.ply": (f"ply\nformat ascii 1.0\nelement vertex {10**7}\nend_header\n", f"at most {MOST:,}"),
-    "points.ply": ("ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nend_header\n1\n2\n3\n", "no triangles"),
+    "points.ply": (
+        "ply\nformat ascii 1.0\nelement vertex 2\n"
+        "property float x\nproperty float y\nproperty float z\nend_header\n1 1 1\n2 2 0\n",
+        "no triangles",
+    ),
     "empty.ply": ("", "has nothing in it"),
     "empty.stl": ("", "has nothing in it"),
     "empty.glb": ("", "has nothing in it"),

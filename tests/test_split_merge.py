@@ -18,13 +18,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_cli import refused, run
 
-from meshtalk.corpus import merge as merging
 from meshtalk.corpus.merge import merge
 from meshtalk.corpus.ownership import Maker
 from meshtalk.corpus.splits import LABELS, hold_out, resplit
 from meshtalk.corpus.store import SPLITS, ClipInfo, Corpus, CorpusWriter
 from meshtalk.errors import InputError
 from meshtalk.files import write_json
+from meshtalk.progress import Progress
 
 
 def relabelled(corpus: Corpus, root: Path, clips: list[ClipInfo]) -> Path:
@@ -247,7 +247,7 @@ def test_an_interrupted_merge_goes_on(parts, tmp_path, after):
     sources, placed = [parts["a"].root, parts["b"].root], []
     merge(sources, tmp_path / "straight")
 
-    def stop(progress: merging.Progress) -> None:
+    def stop(progress: Progress) -> None:
         if progress.done > after:
             raise KeyboardInterrupt
 

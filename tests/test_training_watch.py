@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from meshtalk import progress
 from meshtalk.config import StageConfig
 from meshtalk.errors import InputError
-from meshtalk.training import progress
 from meshtalk.training.loop import Step, Trainer
 from meshtalk.training.prefetch import DEPTH, Prefetcher
 from meshtalk.training.progress import Pace, Terminal, time_left
@@ -175,23 +175,28 @@ def test_an_exploding_run_keeps_the_checkpoint_before(tmp_path):
 
 
 def test_a_terminal_shows_one_line_with_the_largest_terms(monkeypatch):
-    monkeypatch.setattr(progress, "TICK_S", 0.0)
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(progress, "TERMINAL_S", 0.0)
+    monkeypatch.setenv("COLUMNS", "121")
+    monkeypatch.setenv("LINES", "40")
     stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True)
     terminal = Terminal(stream)
     numbers = {"loss": 9.0, "small": 0.5, "a": 3.0, "b": 2.5, "c": 3.0, "gradient": 40.0}
     terminal.tick("stage1", 10, 100, numbers, Pace(0.5, 0.003))
     terminal.tick("stage1", 11, 100, numbers | {"loss": 8.0}, Pace(0.5, 0.003))
     terminal("stage1 11 validation  x 1")
-    first, second, message = stream.getvalue().split("\r")[1:]
-    assert first.startswith("stage1 10/100  loss 9  a 3  c 3  b 2.5  (500 ms/step, waited for data 0.3 %, 45 s left)")
+    _, first, second, cleared, message, again = stream.getvalue().split("\r")[1:]
+    assert first.split("| ")[1].startswith(
+        "stage1 10/100, loss 9  a 3  c 3  b 2.5  (500 ms/step, waited for data 0.3 %, 45 s left)"
+    )
     assert "small" not in first
     assert "gradient" not in first
-    assert second.startswith("stage1 11/100  loss 8")
-    assert message.rstrip() == "stage1 11 validation  x 1"
-    assert message.endswith("\n")
-    assert len(message) > len(second.rstrip())  # nothing of the longer line is left
-    assert all(len(line) <= 99 for line in (first, second))
+    assert " stage1 11/100, loss 8" in second
+    assert not cleared.strip()
+    assert len(cleared) >= len(second)
+    assert message == "stage1 11 validation  x 1\n"
+    assert again.split() == second.split()
+    assert all(len(line) <= 120 for line in (first, second))
 
 
 def test_a_log_gets_a_line_for_every_checkpoint(tmp_path):

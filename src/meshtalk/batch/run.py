@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -25,32 +25,12 @@ from meshtalk.errors import InputError
 from meshtalk.files import write_json
 from meshtalk.inference.animator import load_model
 from meshtalk.parallel import WorkerDied, check_workers, one_thread
+from meshtalk.progress import Show, followed
 
 REPORT, LOCK = "batch.json", ".batch.lock"
-BAR = 24
 TOLD = 20
 """Failures that the printed report tells; the file has all."""
 MADE, KEPT, FAILED = "made", "kept", "failed"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a batch is; `str()` of it is one line."""
-
-    done: int
-    total: int
-    failed: int
-    sound_s: float
-    """Seconds of sound animated so far in this run."""
-    took_s: float
-
-    def __str__(self) -> str:
-        full = BAR * self.done // max(self.total, 1)
-        left_s = self.took_s * (self.total / self.done - 1)
-        return (
-            f"[{'#' * full}{'.' * (BAR - full)}] {self.done}/{self.total} recordings, {self.failed} failed,"
-            f" {self.sound_s / max(self.took_s, 1e-9):.1f} times as fast as speech, {left_s / 60:.1f} min left"
-        )
 
 
 @dataclass(frozen=True)
@@ -121,7 +101,7 @@ def animate_all(
     look: Any = None,
     n_workers: int = 1,
     ray: bool = False,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Show | None = None,
 ) -> Report:
     """Animate every recording into `folder`, or go on with an interrupted run.
 
@@ -175,7 +155,7 @@ def _run(
     settings: Mapping[str, Any],
     n_workers: int,
     ray: bool,
-    progress: Callable[[Progress], None] | None,
+    progress: Show | None,
 ) -> Report:
     began = time.monotonic()
     outcomes: dict[int, Outcome] = {}
@@ -187,8 +167,12 @@ def _run(
         _make(ledger.folder / name)
     share = parallel.as_done_on_ray if ray else parallel.as_done
     sound_s, failed = 0.0, 0
+
+    def note() -> str:
+        return f"{failed} failed, {sound_s / max(time.monotonic() - began, 1e-9):.1f} times as fast as speech"
+
     with closing(share(task, [recordings[place] for place in todo], n_workers)) as results:
-        for done, (index, result) in enumerate(results, 1):
+        for index, result in followed(results, len(todo), "recordings", progress, note=note):
             place = todo[index]
             path, name = str(recordings[place].path), names[place]
             if isinstance(result, (Failed, WorkerDied)):
@@ -198,8 +182,6 @@ def _run(
                 ledger.add(Done(name, stored_bytes(ledger.folder / name), path, made_with=made_with, **asdict(result)))
                 outcomes[place] = Outcome(path, MADE, name, result.duration_s, result.took_s, result.note)
                 sound_s += result.duration_s
-            if progress is not None:
-                progress(Progress(done, len(todo), failed, sound_s, time.monotonic() - began))
     took_s = time.monotonic() - began
     report = Report(ledger.folder, tuple(outcomes[place] for place in range(len(recordings))), took_s, settings)
     write_json(ledger.folder / REPORT, report.to_dict())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -23,23 +22,12 @@ from meshtalk.corpus.store import LISTENER, ClipInfo, Corpus
 from meshtalk.errors import InputError
 from meshtalk.files import write_json
 from meshtalk.parallel import in_order, pool
+from meshtalk.progress import Show, followed
 from meshtalk.synth.kokoro import cache_folder
 
 SHOWN = 10
 """Findings of each kind that are printed; --json and --html have all."""
 DIGITS = 4
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far it is; `str()` of it is one line."""
-
-    done: int
-    total: int
-    eta_s: float
-
-    def __str__(self) -> str:
-        return f"measured {self.done}/{self.total} clips, {self.eta_s / 60:.1f} min left"
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +144,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def check(root: str | Path, *, workers: int = 2, progress: Callable[[Progress], None] | None = None) -> Report:
+def check(root: str | Path, *, workers: int = 2, progress: Show | None = None) -> Report:
     """Look for what is wrong with the corpus in folder `root`, or go on with an interrupted check; it is only read.
 
     Measures of each clip are kept in the cache folder by its content, so a later check measures only what is new.
@@ -199,18 +187,12 @@ def _usual(timings: Sequence[Timing]) -> Timing:
     return Timing(fit([one.loudness for one in timings]), fit([one.model for one in timings]))
 
 
-def _measured(corpus: Corpus, workers: int, progress: Callable[[Progress], None] | None) -> Sequence[Kept]:
-    started_s, kept = time.monotonic(), []
+def _measured(corpus: Corpus, workers: int, progress: Show | None) -> Sequence[Kept]:
     work = partial(measure, place=Place.of(corpus, cache_folder() / "checks"))
     try:
         with pool(workers) as executor, closing(in_order(work, corpus.clips, executor, 2 * workers)) as made:
-            for done, one in enumerate(made, 1):
-                kept.append(one)
-                if progress is not None:
-                    eta_s = (time.monotonic() - started_s) * (len(corpus.clips) / done - 1)
-                    progress(Progress(done, len(corpus.clips), eta_s))
+            return list(followed(made, len(corpus.clips), "clips", progress, "measured"))
     except BrokenProcessPool:
         raise InputError(
             "a worker process was killed, perhaps for want of memory : run again with --workers 1"
         ) from None
-    return kept

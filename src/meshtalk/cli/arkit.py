@@ -24,7 +24,7 @@ def arkit(
     Args:
         clip: clip (.npz). If it is made of blendshapes with ARKit's names, and no rig comes, its own weights are written.
         output: what to write: .csv (frame, time, ARKit's names), .livelink.csv (as the app Live Link Face records), or .json.
-        rig: shapes to solve for, on the clip's mesh: .glb with named morph targets, topology (.npz), or a folder with
+        rig: shapes to solve for, on the clip's mesh: .glb or .vrm with named morph targets, topology (.npz), or a folder with
             neutral.obj and a mesh named after each shape. Default: the shapes of the clip's own topology.
         smoothing: how much frames are tied to their neighbours (default 0.005; 0: not at all, 0.05 for noisy scans).
     """

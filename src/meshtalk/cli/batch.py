@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from meshtalk.cli.options import Flat, FlatLooking, Looking, Output, Performing
-from meshtalk.cli.progress import one_line
+from meshtalk.progress import bar
 
 _AS_IT_IS, _AS_USUAL = Performing(), Looking()
 
@@ -35,7 +35,7 @@ def batch(
     """
     from meshtalk.batch import animate_all
 
-    with one_line() as show:
+    with bar() as show:
         report = animate_all(
             inputs, output, "." + format.removeprefix("."), model=how.model, device=how.device, seed=how.seed,
             options=how.options(), look=looking.look(), n_workers=workers, ray=ray, progress=show,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from tyro.conf import FlagCreatePairsOff, Positional
 
 from meshtalk.cli.options import Output
-from meshtalk.cli.progress import one_line
+from meshtalk.progress import bar
 
 
 def build(output: Output, minutes: float = 60.0, seed: int = 0, workers: int = 2) -> None:
@@ -23,7 +23,7 @@ def build(output: Output, minutes: float = 60.0, seed: int = 0, workers: int = 2
     """
     from meshtalk.synth.build import build_corpus
 
-    with one_line() as show:
+    with bar() as show:
         made = build_corpus(output, minutes=minutes, seed=seed, workers=workers, progress=show)
     print(f"{made.root}: {len(made.clips)} clips, {sum(c.duration_s for c in made.clips) / 60:.1f} minutes")
 
@@ -61,7 +61,7 @@ def convert(
     from meshtalk.convert.run import convert as run
 
     options = Options(template=template, topology=topology, fps=fps, unit=unit, axes=axes, rows=rows, flame=flame)
-    with one_line() as show:
+    with bar() as show:
         corpus, report = run(kind, source, output, options, workers=workers, progress=show)
     print(report)
     print(corpus.root)
@@ -79,7 +79,7 @@ def from_speech(source: Positional[Path], output: Positional[Path], /, seed: int
     """
     from meshtalk.synth.from_speech import corpus_from_speech
 
-    with one_line() as show:
+    with bar() as show:
         corpus, report = corpus_from_speech(source, output, seed=seed, workers=workers, progress=show)
     print(report)
     print(corpus.root)
@@ -124,7 +124,7 @@ def check(corpus: Positional[Path], /, html: Path | None = None, json: Path | No
     for path in (html, json):
         if path is not None:
             check_writable(path)
-    with one_line() as show:
+    with bar() as show:
         report = run(corpus, workers=workers, progress=show)
     print(report)
     if json is not None:
@@ -185,7 +185,7 @@ def merge(sources: Positional[tuple[Path, ...]], /, output: Output) -> None:
     """
     from meshtalk.corpus.merge import merge as run
 
-    with one_line() as show:
+    with bar() as show:
         corpus, report = run(sources, output, progress=show)
     print(report)
     print(corpus.root)

@@ -1,13 +1,16 @@
-"""`meshtalk export`."""
+"""`meshtalk export`.
+
+Formats that are written frame by frame show how far they are.
+"""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from tyro.conf import Positional
 
 from meshtalk.cli.options import FlatLooking, Looking, Output
+from meshtalk.progress import bar
 
 _AS_USUAL = Looking()
 
@@ -34,9 +37,6 @@ def export(clip: Positional[Path], /, output: Output, fps: str | None = None, lo
         from meshtalk.resample import at_rate
 
         made = at_rate(made, frame_rate(fps))
-    print(run(made, output, look, progress=_count if sys.stderr.isatty() else None))
-
-
-def _count(done: int, total: int) -> None:
-    """One line on the terminal that counts."""
-    print(f"frame {done} of {total}", end="\n" if done == total else "\r", file=sys.stderr, flush=True)
+    with bar() as show:
+        written = run(made, output, look, progress=show)
+    print(written)

@@ -76,7 +76,7 @@ class Performing:
     """Who performs, and how."""
 
     template: Path | None = None
-    """face to animate: any face or head mesh (.obj, .ply, .stl, .glb), or one of the model's topology (.npy and .npz too)."""
+    """face to animate: any face or head mesh (.obj, .ply, .stl, .glb, .vrm), or one of the model's topology (.npy and .npz too)."""
     landmarks: Path | None = None
     """named points of such a mesh (.json of `meshtalk landmarks`), if its face is not found."""
     map: Path | None = None
@@ -234,11 +234,11 @@ def parse_person(text: str | None) -> str | int | None:
 
 def is_foreign(path: Path, topology: Topology) -> bool:
     """Whether a template is a mesh that does not have a topology's vertices."""
-    from meshtalk.mesh.files import FACE_SUFFIXES, read_mesh
+    from meshtalk.mesh.files import SURFACES, read_mesh
 
-    if path.suffix.lower() not in FACE_SUFFIXES or not path.is_file():
+    if path.suffix.lower() not in SURFACES:
         return False
-    return path.suffix.lower() == ".stl" or len(read_mesh(path)[0]) != topology.n_vertices
+    return path.suffix.lower() == ".stl" or len(read_mesh(path).vertices) != topology.n_vertices
 
 
 def find_map(mesh: Path | None, kept: Path | None, landmarks: Path | None) -> Map:

@@ -15,7 +15,7 @@ def landmarks(mesh: Positional[Path], points: Positional[Path], /, output: Outpu
     """Carry the packaged head's regions to a mesh whose landmarks you name; any unit, any axes.
 
     Args:
-        mesh: face at rest (.ply, .obj, .glb, or a clip's .npz), with your data's vertices in their order.
+        mesh: face at rest (.ply, .obj, .glb, .vrm, or a clip's .npz), with your data's vertices in their order.
         points: JSON of landmark names with vertex numbers or points: {"nose_tip": 331, "chin": [0.0, -7.9, 8.8]}.
         output: topology to write (.npz), for `corpus convert --topology` or `regions apply`; a picture goes beside it (.png).
     """
@@ -45,7 +45,7 @@ def painted(
     yellow where mouth and upper face overlap; grey, black and white are nothing.
 
     Args:
-        mesh: face at rest (.ply, .obj), with your data's vertices in their order.
+        mesh: face at rest (.ply, .obj, .glb, .vrm), with your data's vertices in their order.
         output: topology to write (.npz), for `corpus convert --topology` or `regions apply`; a picture goes beside it (.png).
         mouth: mesh with the region in any colour, or list of vertex numbers or weights (.npy, .txt, .csv).
         upper_face: the same of the upper face.

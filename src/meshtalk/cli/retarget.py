@@ -27,7 +27,7 @@ def retarget(
     Args:
         clip: clip (.npz) of the packaged head.
         output: what to write, as for animate.
-        to: the mesh, in any unit and axes (.obj, .ply, .stl, .glb).
+        to: the mesh, in any unit and axes (.obj, .ply, .stl, .glb, .vrm).
         landmarks: named points of it (.json of `meshtalk landmarks`), if its face is not found.
         map: how the mesh moves with the head (.map): read if it is there, else made and kept. With one, --to can be left out.
     """
@@ -46,7 +46,7 @@ def landmarks(mesh: Positional[Path], /, output: Output, landmarks: Path | None 
     """Find the named points of a face on a mesh: write them, draw them, or make a page to click them.
 
     Args:
-        mesh: of a face or a head (.obj, .ply, .stl, .glb).
+        mesh: of a face or a head (.obj, .ply, .stl, .glb, .vrm).
         output: .json (names with vertex numbers), .png (a picture of the face with them) or .html (a page in which they are
             clicked; it needs no other file, and where no face is found it starts with none).
         landmarks: points that are known (.json), to find the others or to show.

@@ -97,7 +97,8 @@ def import_official(folder: Positional[Path], /, output: Output, template: Path,
     Args:
         folder: the three files' folder. Nothing in them is run.
         output: model folder to make, for --model.
-        template: neutral mesh with the weights' vertices in their order, in millimetres or metres (.obj, .ply, .glb, .npy, .npz).
+        template: neutral mesh with the weights' vertices in their order, in millimetres or metres (.obj, .ply, .glb, .vrm, .npy,
+            .npz).
         topology: triangles and regions (.npz of Topology.save). Default: the template's triangles and no regions, which only
             evaluate asks for.
     """

@@ -9,16 +9,16 @@ import numpy as np
 
 from meshtalk.convert.maya import read_cache, read_description
 from meshtalk.convert.plan import Capture, Job, Options, Plan, name_of, read_sound, sound_beside
-from meshtalk.convert.vertices import as_frames, read_array, read_pc2, spread
+from meshtalk.convert.vertices import as_frames, mesh_vertices, read_array, read_pc2, spread
 from meshtalk.errors import InputError
-from meshtalk.mesh.files import read_mesh
+from meshtalk.mesh.files import SCENES
 from meshtalk.mesh.topology import Topology
 from meshtalk.mesh.units import find_space, find_topology
 
 FPS = 30
 FORMATS = (".npy", ".pc2", ".xml")
 """Of a shot that comes in several, the first is read."""
-MESHES = (".obj", ".ply", ".glb", ".npy")
+MESHES = (".obj", ".ply", *SCENES, ".npy")
 
 
 def plan(source: Path, options: Options) -> Plan:
@@ -71,7 +71,7 @@ def _mesh(source: Path, options: Options) -> tuple[Topology, np.ndarray]:
     meshes.sort(key=lambda path: ("neutral" not in path.stem.lower(), path.name))
     template = options.template or next((path for path in meshes if path.suffix != ".npy"), None)
     topology, given = find_topology(template, options.topology, "audio2face")
-    neutral = given if given is not None else read_mesh(meshes[0])[0] if meshes else None
+    neutral = given if given is not None else mesh_vertices(meshes[0]) if meshes else None
     if neutral is None:
         raise InputError(f"{source} has no neutral mesh in geom/skin : give --template FACE.obj")
     if neutral.shape != (topology.n_vertices, 3):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -23,27 +22,9 @@ from meshtalk.errors import InputError
 from meshtalk.mesh.topology import Topology
 from meshtalk.mesh.units import check_axes
 from meshtalk.parallel import in_order, pool
+from meshtalk.progress import Show, followed
 
 REPORT = "conversion.json"
-BAR = 24
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a conversion is; `str()` of it is one line."""
-
-    done: int
-    total: int
-    clips_s: float
-    dropped: int
-    eta_s: float
-
-    def __str__(self) -> str:
-        full = BAR * self.done // max(self.total, 1)
-        return (
-            f"[{'#' * full}{'.' * (BAR - full)}] {self.done}/{self.total} clips, {self.clips_s / 60:.1f} min of motion,"
-            f" {self.dropped} dropped, {self.eta_s / 60:.1f} min left"
-        )
 
 
 @dataclass(frozen=True)
@@ -85,7 +66,7 @@ def convert(
     options: Options | None = None,
     *,
     workers: int = 2,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Show | None = None,
 ) -> tuple[Corpus, Report]:
     """Make a corpus in folder `root` of the data set in folder `source`, or go on with an interrupted one.
 
@@ -117,18 +98,18 @@ def convert(
     writer = CorpusWriter(root, plan.topology, plan.fps, [plan.licence])
     for subject in sorted({job.subject for job in plan.jobs}):
         writer.add_subject(subject, plan.templates[subject])
-    started_s, infos, dropped = time.monotonic(), [], {}
+    infos, dropped = [], {}
+
+    def note() -> str:
+        return f"{sum(info.duration_s for info in infos) / 60:.1f} min of motion, {len(dropped)} dropped"
+
     try:
         with processes as executor, closing(in_order(make, _works(plan, writer), executor, ahead=2 * workers)) as made:
-            for done, result in enumerate(made, 1):
+            for result in followed(made, len(plan.jobs), "clips", progress, note=note):
                 if isinstance(result, Dropped):
                     dropped[result.id] = result.why.replace(f"{source}/", "")
                 else:
                     infos.append(result)
-                if progress is not None:
-                    eta_s = (time.monotonic() - started_s) * (len(plan.jobs) / done - 1)
-                    clips_s = sum(info.duration_s for info in infos)
-                    progress(Progress(done, len(plan.jobs), clips_s, len(dropped), eta_s))
     except BrokenProcessPool:
         raise InputError(
             "a worker process was killed, perhaps for want of memory : run again with --workers 1"

@@ -152,7 +152,7 @@ def sequence_take(
 
 def mesh_vertices(path: Path) -> np.ndarray:
     """(V,3) of a mesh file in file order."""
-    return read_mesh(path)[0]
+    return read_mesh(path).vertices
 
 
 def read_templates(path: Path) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from meshtalk.corpus.store import LINEAR, RECORD, SPLITS, ClipInfo, Corpus, Corp
 from meshtalk.corpus.summary import shared_with_train, some_of
 from meshtalk.errors import InputError
 from meshtalk.files import replaced_folder, write_json
+from meshtalk.progress import Show, followed
 
 MAKER = Maker("merge.json")
 
@@ -50,20 +51,7 @@ class Report:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far it is; `str()` of it is one line."""
-
-    done: int
-    total: int
-
-    def __str__(self) -> str:
-        return f"merged {self.done}/{self.total} clips"
-
-
-def merge(
-    sources: Sequence[str | Path], root: str | Path, *, progress: Callable[[Progress], None] | None = None
-) -> tuple[Corpus, Report]:
+def merge(sources: Sequence[str | Path], root: str | Path, *, progress: Show | None = None) -> tuple[Corpus, Report]:
     """Make one corpus in folder `root` of all clips of `sources`, or go on with an interrupted merge.
 
     Clips keep their ids, splits and labels; the id of a later source that an earlier one has gets the source's name in front,
@@ -91,10 +79,8 @@ def merge(
         MAKER.begin(root)
         writer = CorpusWriter(root, corpora[0].topology, corpora[0].fps, licences)
         copied = 0
-        for done, (corpus, was, info) in enumerate(plan.clips, 1):
+        for corpus, was, info in followed(plan.clips, len(plan.clips), "clips", progress, "merged"):
             copied += _place(corpus, was, info, writer)
-            if progress is not None:
-                progress(Progress(done, len(plan.clips)))
         infos = [info for _, _, info in plan.clips]
         merged = writer.finish(sorted(infos, key=lambda info: SPLITS.index(info.split)))
     except OSError as error:

@@ -32,8 +32,8 @@ def hold_out(
     Who is held out follows from the names and the seed alone. Of fewer than ENOUGH all are for training.
 
     Args:
-        val, test: share of the people (or clips) for each, at least one of them unless the share is 0; one is always left for
-            training.
+        val: share of the people (or clips), at least one of them unless the share is 0; one is always left for training.
+        test: as `val`.
     """
     by_people = len(set(person_of.values())) >= enough_people
     unit = {id: person if by_people else id for id, person in person_of.items()}
@@ -74,8 +74,10 @@ def resplit(
 
     Args:
         by: some of LABELS.
-        val_share, test_share: of the groups (people, if `by` is subject), 0..1.
-        val, test: names to hold out, of the one label in `by`.
+        val_share: of the groups (people, if `by` is subject), 0..1.
+        test_share: as `val_share`.
+        val: names to hold out, of the one label in `by`.
+        test: as `val`.
         seed: another one holds out others.
         replace_official: deal those too, and forget what they were called.
 

@@ -17,9 +17,8 @@ from meshtalk.evaluation.nearest import Features, NearestClip
 from meshtalk.evaluation.report import Report
 from meshtalk.measures import metrics, tracks
 from meshtalk.mesh.topology import ADVICE, Topology
+from meshtalk.progress import Progress, Show
 
-Progress = Callable[[int, int], None]
-"""Called with (clips done, clips in all)."""
 TRAIN = "train"
 _TEST_SPLIT = EvaluationConfig()
 
@@ -28,7 +27,7 @@ def references(
     corpus: baselines.ClipSource,
     split: str = "test",
     features: Features | None = None,
-    progress: Progress | None = None,
+    progress: Show | None = None,
 ) -> dict[str, object]:
     """What a table shows beside a model: truth, sampler's floor (linear corpora), mean and neutral face, nearest clip.
 
@@ -125,7 +124,7 @@ def evaluate_all(
     config: EvaluationConfig = _TEST_SPLIT,
     *,
     data: str = "corpus",
-    progress: Progress | None = None,
+    progress: Show | None = None,
     share: Share = here,
 ) -> list[Report]:
     """Measure systems over the clips of a split, clip by clip, so that only a few clips are in memory.
@@ -153,7 +152,7 @@ def evaluate_all(
         results[place] = result
         clips += place < len(infos)
         if progress is not None and place < len(infos):
-            progress(clips, len(infos))
+            progress(Progress(clips, len(infos), "clips"))
     measured: list[Measured] = results[: len(infos)]
     rows = {name: [one.rows[name] for one in measured] for name in systems}
     models = {name: Model([one.facts[name] for one in measured]) for name in systems}

@@ -9,6 +9,7 @@ import numpy as np
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.evaluation import baselines
+from meshtalk.progress import Show, followed
 
 Features = Callable[[np.ndarray], np.ndarray]
 """(S,) mono 16 kHz → (L,F): row j describes the sound around j · 10 ms. The same sound gives the same rows."""
@@ -43,12 +44,12 @@ class NearestClip:
         corpus: baselines.ClipSource,
         features: Features,
         split: str = "train",
-        progress: Callable[[int, int], None] | None = None,
+        progress: Show | None = None,
     ) -> None:
         """Read the sound of every clip of a split; motion stays where it is until it is played.
 
         Args:
-            progress: called with (clips read, clips in all).
+            progress: called after every clip.
 
         Raises:
             InputError: the split has no clips.
@@ -61,15 +62,13 @@ class NearestClip:
         rows = np.concatenate([self._describe(clip.audio, clip.sample_rate, clip.n_frames) for clip in some])
         self._centre, self._axes = principal_axes(rows)
         moments, missing = [], []
-        for done, info in enumerate(self.infos, 1):
+        for info in followed(self.infos, len(self.infos), "clips", progress, "nearest clip: heard"):
             clip = corpus.load(info)
             if clip.basis is not self.basis:
                 self.basis = None  # motion of several kinds has only displacements in common
             moments.append(self._compared(clip.audio, clip.sample_rate, clip.n_frames))
             gaps = np.zeros(clip.n_frames) if clip.valid is None else ~clip.valid
             missing.append(np.convolve(gaps, np.ones(2 * REACH + 1))[REACH:-REACH] > 0)
-            if progress is not None:
-                progress(done, len(self.infos))
         self._begins = np.cumsum([0, *map(len, moments)])
         self._moments = np.concatenate(moments)
         # a moment beside a frame that capture missed is never the nearest

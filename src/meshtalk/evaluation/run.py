@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -32,6 +31,7 @@ from meshtalk.mesh.head import load_head
 from meshtalk.model.checkpoint import load_checkpoint
 from meshtalk.model.phonetic_trunk import HOPS, PhoneticTrunk
 from meshtalk.parallel import WorkerDied, check_workers, one_thread
+from meshtalk.progress import bar
 from meshtalk.render import Look, Renderer
 from meshtalk.report_page import check_plots
 from meshtalk.resample import at_rate
@@ -77,7 +77,8 @@ def _evaluate(model: Path | None, corpus: Corpus, config: EvaluationConfig) -> l
     if config.real is not None:
         _check_recordings(speaking, config.real)
     seen = at_model_rate(corpus, ours.config.fps)
-    references = evaluation.references(seen, config.split, PhoneticFeatures(), _show_reading)
+    with bar() as show:
+        references = evaluation.references(seen, config.split, PhoneticFeatures(), show)
 
     def share(bench: Bench, jobs: Sequence[Any]) -> Iterable[tuple[int, Any]]:
         if config.workers == 1 and not config.ray:
@@ -86,7 +87,8 @@ def _evaluate(model: Path | None, corpus: Corpus, config: EvaluationConfig) -> l
         return _all_there((parallel.as_done_on_ray if config.ray else parallel.as_done)(measure, jobs, config.workers))
 
     systems = _systems(references, speaking)
-    reports = evaluation.evaluate_all(systems, seen, config, data=corpus.root.name, progress=_show, share=share)
+    with bar() as show:
+        reports = evaluation.evaluate_all(systems, seen, config, data=corpus.root.name, progress=show, share=share)
     reports = _with_hashes(reports, speaking)
     print(evaluation.table(reports))
     spoken: list[Report] = []
@@ -237,11 +239,3 @@ def _check_recordings(systems: dict[str, Animator], folder: Path) -> None:
         if system.topology.hash != load_head().topology.hash:
             raise InputError("real recordings are articulated on the packaged head; this model has another topology")
     read_transcripts(folder)
-
-
-def _show(done: int, total: int) -> None:
-    print(f"\r{done}/{total} clips", end="\n" if done == total else "", file=sys.stderr, flush=True)
-
-
-def _show_reading(done: int, total: int) -> None:
-    print(f"\rnearest clip: heard {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)

@@ -10,7 +10,6 @@ from meshtalk.errors import InputError
 from meshtalk.export.alembic import write_abc
 from meshtalk.export.arrays import write_npy, write_npz, write_pc2
 from meshtalk.export.blendshapes import write_weights
-from meshtalk.export.common import Progress
 from meshtalk.export.contact_sheet import write_png
 from meshtalk.export.gif import write_gif
 from meshtalk.export.glb import write_glb
@@ -19,6 +18,7 @@ from meshtalk.export.mp4 import write_mp4
 from meshtalk.export.sequence import check_pattern, write_obj, write_ply
 from meshtalk.export.usd import write_usd
 from meshtalk.files import check_folder, check_writable
+from meshtalk.progress import Show
 from meshtalk.render import Look
 
 __all__ = ["EXPORTERS", "export", "write_glb", "write_html", "write_mp4", "write_npz", "write_player"]
@@ -72,7 +72,7 @@ def check_output(path: str | Path, look: Look | None = None) -> Path:
     return path
 
 
-def export(clip: Clip, path: str | Path, look: Look | None = None, *, progress: Progress | None = None) -> Path:
+def export(clip: Clip, path: str | Path, look: Look | None = None, *, progress: Show | None = None) -> Path:
     """Write a clip in the format its suffix names (see EXPORTERS); the file appears whole or not at all.
 
     Args:

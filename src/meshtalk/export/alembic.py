@@ -11,10 +11,11 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.export.common import Progress, held, keys, normals, outputs, sound_of, write_sound
+from meshtalk.export.common import held, keys, normals, outputs, sound_of, write_sound
+from meshtalk.progress import Show
 
 
-def write_abc(clip: Clip, path: Path, *, progress: Progress | None = None) -> None:
+def write_abc(clip: Clip, path: Path, *, progress: Show | None = None) -> None:
     """Write an Ogawa archive with the mesh `/face`, sample k at k/fps seconds, and the sound as `NAME_sound.wav`.
 
     A frame that capture missed repeats the one before.

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.clip import Clip
-from meshtalk.export.common import NEUTRAL, Progress, held, keys, outputs, pieces, sound_of, write_sound
+from meshtalk.export.common import NEUTRAL, held, keys, outputs, pieces, sound_of, write_sound
 from meshtalk.export.sequence import write_neutral
+from meshtalk.progress import Show
 
 
-def write_npy(clip: Clip, path: Path, *, progress: Progress | None = None) -> None:
+def write_npy(clip: Clip, path: Path, *, progress: Show | None = None) -> None:
     """Write (T,V,3) float32 metres, with the sound in `NAME_sound.wav`; frames that capture missed are NaN.
 
     Raises:
@@ -31,7 +32,7 @@ def write_npy(clip: Clip, path: Path, *, progress: Progress | None = None) -> No
             write_sound(clip, companion)
 
 
-def write_pc2(clip: Clip, path: Path, *, progress: Progress | None = None) -> None:
+def write_pc2(clip: Clip, path: Path, *, progress: Show | None = None) -> None:
     """Write a point cache, version 1: sample k is frame k, in metres, +Y up.
 
     A point cache has neither triangles nor sound: `NAME_neutral.obj` has the vertices in their order, `NAME_sound.wav` the

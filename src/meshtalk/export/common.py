@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -13,25 +13,24 @@ from meshtalk.clip import CHUNK, Clip
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.mesh.topology import vertex_normals
+from meshtalk.progress import Progress, Show
 from meshtalk.render.scene import looks
 
 SOUND, TEXTURE, NEUTRAL = "_sound.wav", "_texture.png", "_neutral.obj"
 """What is put after an output's name to name its companions: `face.pc2` has `face_sound.wav`."""
-Progress = Callable[[int, int], None]
-"""Called with (frames done, frames in all)."""
 _VERTICES_AT_ONCE = 1 << 18
 
 
-def pieces(clip: Clip, progress: Progress | None = None) -> Iterator[tuple[int, np.ndarray]]:
+def pieces(clip: Clip, progress: Show | None = None) -> Iterator[tuple[int, np.ndarray]]:
     """(number of the first frame, (≤n,V,3) meshes in metres), in order, few enough at a time that they take some megabytes."""
     size = min(CHUNK, max(1, _VERTICES_AT_ONCE // max(1, clip.topology.n_vertices)))
     for start in range(0, clip.n_frames, size):
         yield start, clip.frames(start, start + size)
         if progress is not None:
-            progress(min(start + size, clip.n_frames), clip.n_frames)
+            progress(Progress(min(start + size, clip.n_frames), clip.n_frames, "frames"))
 
 
-def captured(clip: Clip, progress: Progress | None = None) -> Iterator[tuple[int, np.ndarray]]:
+def captured(clip: Clip, progress: Show | None = None) -> Iterator[tuple[int, np.ndarray]]:
     """(number, (V,3) mesh in metres) of every frame that capture did not miss."""
     for start, meshes in pieces(clip, progress):
         for k, mesh in enumerate(meshes, start):
@@ -39,7 +38,7 @@ def captured(clip: Clip, progress: Progress | None = None) -> Iterator[tuple[int
                 yield k, mesh
 
 
-def held(clip: Clip, progress: Progress | None = None) -> Iterator[np.ndarray]:
+def held(clip: Clip, progress: Show | None = None) -> Iterator[np.ndarray]:
     """(V,3) metres of every frame; one that capture missed is the last that was there, or the neutral face before any."""
     last = np.asarray(clip.template, np.float32)
     for start, meshes in pieces(clip, progress):

@@ -11,8 +11,9 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.export.common import Progress, held, keys
+from meshtalk.export.common import held, keys
 from meshtalk.files import atomic
+from meshtalk.progress import Show
 from meshtalk.render import Look, Renderer
 
 SIZE_PX = 320
@@ -25,7 +26,7 @@ _COLOURS = 255  # and one that is transparent: what did not change since the las
 _LOOKED_AT = 12
 
 
-def write_gif(clip: Clip, path: Path, look: Look | None = None, *, progress: Progress | None = None) -> None:
+def write_gif(clip: Clip, path: Path, look: Look | None = None, *, progress: Show | None = None) -> None:
     """Draw the clip as an endless GIF, 320 pixels wide; a picture shows at its frame's time, rounded to 1/100 s.
 
     Above 50 frames a second every second frame is drawn (above 100 every third, …). One palette of 255 colours serves the whole

@@ -10,8 +10,9 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.export.common import Progress, gain, held
+from meshtalk.export.common import gain, held
 from meshtalk.files import atomic
+from meshtalk.progress import Show
 from meshtalk.render import Look, Renderer
 
 SIZE = (640, 640)
@@ -26,7 +27,7 @@ def write_mp4(
     *,
     size: tuple[int, int] = SIZE,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: Show | None = None,
 ) -> None:
     """Draw the clip and write it with its audio; frame k shows at exactly k/fps seconds of the sound.
 

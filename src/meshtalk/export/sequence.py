@@ -10,9 +10,10 @@ import numpy as np
 
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
-from meshtalk.export.common import Progress, captured, colours, keys, normals, write_sound
+from meshtalk.export.common import captured, colours, keys, normals, write_sound
 from meshtalk.files import atomic_folder
 from meshtalk.mesh.topology import Topology
+from meshtalk.progress import Show
 
 PATTERN = re.compile("%(0[1-9])?d")
 """Where a frame's number stands in a file name, as in C: `%05d`."""
@@ -28,7 +29,7 @@ def check_pattern(path: Path) -> None:
         )
 
 
-def write_obj(clip: Clip, path: Path, *, progress: Progress | None = None) -> None:
+def write_obj(clip: Clip, path: Path, *, progress: Show | None = None) -> None:
     """Write frame k to `path` with k in place of `%05d`: positions, texture coordinates, normals, triangles.
 
     The folder of `path` is made; it also gets `face.mtl`, the texture and `sound.wav`. Frames that capture missed have no file.
@@ -54,7 +55,7 @@ def write_obj(clip: Clip, path: Path, *, progress: Progress | None = None) -> No
     _write(clip, path, write, extras, progress)
 
 
-def write_ply(clip: Clip, path: Path, *, progress: Progress | None = None) -> None:
+def write_ply(clip: Clip, path: Path, *, progress: Show | None = None) -> None:
     """Write frame k to `path` with k in place of `%05d`, binary: positions, normals, triangles.
 
     The folder of `path` is made; it also gets `sound.wav`. Frames that capture missed have no file.
@@ -96,7 +97,7 @@ def _write(
     path: Path,
     write: Callable[[Path, np.ndarray], None],
     extras: Callable[[Path], None],
-    progress: Progress | None,
+    progress: Show | None,
 ) -> None:
     check_pattern(path)
     keys(clip)

@@ -17,7 +17,6 @@ from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.export.common import (
     TEXTURE,
-    Progress,
     beside,
     captured,
     colours,
@@ -30,12 +29,13 @@ from meshtalk.export.common import (
 )
 from meshtalk.export.glb import NORMAL_STEP
 from meshtalk.export.morph_targets import is_named, targets
+from meshtalk.progress import Show
 
 _FRAMES_A_SAVE = 512
 """Frames of a dense clip that are held in memory before they go into a `.usdc`."""
 
 
-def write_usd(clip: Clip, path: Path, *, progress: Progress | None = None) -> None:
+def write_usd(clip: Clip, path: Path, *, progress: Show | None = None) -> None:
     """Write the clip, its texture (`NAME_texture.png`) and its sound (`NAME_sound.wav`, played from time code 0).
 
     A clip of blendshapes keeps them, see `targets`, and has the weights as time samples; any other has time samples of points
@@ -184,7 +184,7 @@ def _blendshapes(clip: Clip, stage: Any, mesh: Any) -> None:
         samples.Set(Vt.FloatArray.FromNumpy(np.ascontiguousarray(row)), Usd.TimeCode(k))
 
 
-def _points(clip: Clip, stage: Any, mesh: Any, streams: bool, progress: Progress | None) -> None:
+def _points(clip: Clip, stage: Any, mesh: Any, streams: bool, progress: Show | None) -> None:
     from pxr import Usd
 
     faces = clip.topology.faces

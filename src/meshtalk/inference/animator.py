@@ -31,8 +31,8 @@ from meshtalk.inference.generator import (
     frame_rate,
 )
 from meshtalk.inference.official import OfficialGenerator
-from meshtalk.mesh.files import check_template, read_template
 from meshtalk.mesh.head import Person, load_head
+from meshtalk.mesh.units import check_template, read_template
 from meshtalk.model.checkpoint import Checkpoint, load_checkpoint
 from meshtalk.model.fast_sampler import Precision
 from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry, Pose
@@ -311,7 +311,7 @@ class Animator:
             return self.checkpoint.template
         if isinstance(template, np.ndarray):
             return self._upright(check_template(template, self.topology, "the template"), "the template")
-        return self._upright(read_template(template, self.topology), str(template))
+        return self._upright(read_template(template, self.topology, self.checkpoint.template), str(template))
 
     def _upright(self, template: np.ndarray, name: str) -> np.ndarray:
         """The same, if it looks where the model's motion goes. Dense geometry turns its motion instead."""

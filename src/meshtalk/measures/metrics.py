@@ -74,7 +74,8 @@ def fdd_m2(predicted_upper: np.ndarray, true_upper: np.ndarray, template_upper: 
     errors do not cancel between sequences.
 
     Args:
-        predicted_upper, true_upper: (T,n,3) metres.
+        predicted_upper: (T,n,3) metres.
+        true_upper: (T,n,3) metres.
         template_upper: (n,3) metres.
     """
     _same_shape(predicted_upper, true_upper)
@@ -123,7 +124,8 @@ def popping_ratio(moves_mm: np.ndarray, true_moves_mm: np.ndarray) -> float:
     """The largest frame-to-frame move over the truth's 99.9th percentile: well above 1 means a pop somewhere.
 
     Args:
-        moves_mm, true_moves_mm: from `frame_moves_mm`, of all clips together.
+        moves_mm: from `frame_moves_mm`, of all clips together.
+        true_moves_mm: the truth's, as `moves_mm`.
     """
     return float(np.max(moves_mm) / np.percentile(true_moves_mm, 99.9))
 
@@ -234,7 +236,8 @@ def region_change_mm(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> float
     """Root mean square over frames and vertices of the weighted L2 difference of two motions, mm.
 
     Args:
-        a, b: (T,n,3) metres.
+        a: (T,n,3) metres.
+        b: (T,n,3) metres.
         weights: (n,) region weights in [0,1].
     """
     _same_shape(a, b)

@@ -54,7 +54,8 @@ def lag(predicted: np.ndarray, true: np.ndarray, fps: float, max_lag_s: float = 
     half.
 
     Args:
-        predicted, true: (T,) curves at `fps`.
+        predicted: (T,) curve at `fps`.
+        true: (T,) curve at `fps`.
     """
     nan = float("nan")
     predicted, true, n = np.asarray(predicted, np.float64), np.asarray(true, np.float64), len(true)

@@ -1,9 +1,11 @@
-"""Mesh files: a template of the model's topology, or any face in any unit and axes."""
+"""Mesh files, read in one way for everybody: templates, rigs, captured frames, and any face in any unit and axes."""
 
 from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,104 +13,113 @@ from typing import Any
 import numpy as np
 
 from meshtalk.errors import InputError
+from meshtalk.mesh.gltf import read_glb
+from meshtalk.mesh.scene import MOST, Mesh, Part, too_many
 from meshtalk.mesh.topology import Topology
 
-SUFFIXES = (".obj", ".ply", ".glb", ".npy", ".npz")
-HEIGHT_M = (0.15, 0.40)
-"""Smallest and largest head."""
+SCENES = (".glb", ".vrm")
+NUMBERED = (".obj", ".ply", *SCENES, ".npy", ".npz")
+"""Files whose vertices have an order."""
+SURFACES = (".obj", ".ply", ".stl", *SCENES)
+"""Files whose triangles need no other file."""
+FEWEST = 300
+"""Vertices of a face that speaks."""
+MOST_BYTES = 2 << 30
 
 
-def read_template(path: str | Path, topology: Topology) -> np.ndarray:
-    """Read the vertex positions of a mesh in file order.
+def read_mesh(
+    path: str | Path, suffixes: tuple[str, ...] = NUMBERED, *, shapes: bool = False, looks: bool = False
+) -> Mesh:
+    """A mesh as its file has it: vertices in file order, in the file's own units and axes.
 
-    OBJ, PLY and GLB meshes; `.npy` holds (V,3); `.npz` is a clip, whose template is taken. Metres, +Y up.
+    Of OBJ no vertex is split at texture seams; a GLB (or VRM) is its whole scene, nodes and skins applied; an STL has each
+    place once; `.npy` holds (V,3) alone; `.npz` is a clip, of which the template is taken.
 
-    Returns:
-        (V,3) float32
+    Args:
+        suffixes: what may come.
+        shapes: whether to read the morph targets of a GLB.
+        looks: whether to read colours, texture coordinates and pictures.
 
     Raises:
-        InputError: missing or unreadable file, another vertex count (both are named), or the wrong size of head.
+        InputError: no such file, another format, damaged, too large, or with values that are not finite.
     """
     path = Path(path)
-    if path.suffix.lower() == ".npz" and path.is_file():
-        template, own = _face_of_clip(path)
-        topology.require(own, str(path))
-        return check_template(template, topology, str(path))
-    return check_template(read_mesh(path)[0], topology, str(path))
-
-
-def _face_of_clip(path: Path) -> tuple[np.ndarray, Topology]:
-    """(template, topology) of a clip; its motion and sound are not read."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = [name for name in archive.files if name.startswith("topology/")]
-            own = Topology.from_arrays({name.removeprefix("topology/"): archive[name] for name in names})
-            return archive["template"], own
-    except Exception as error:  # a damaged archive fails in many ways, and all of them mean one thing here
-        raise InputError(f"{path} is not a meshtalk clip ({type(error).__name__}: {error})") from None
-
-
-def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Any of SUFFIXES as it is: ((V,3) vertices in file order, (F,3) triangles, none of an `.npy`).
-
-    Raises:
-        InputError: missing, unreadable or no mesh.
-    """
     if not path.is_file():
-        raise InputError(f"no template mesh at {path}")
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise InputError(f"{path.name} is no template : give one of {', '.join(SUFFIXES)}")
+        raise InputError(f"there is no mesh at {path}")
+    if path.suffix.lower() not in suffixes:
+        raise InputError(f"{path.name} is no mesh that can be read : give one of {', '.join(suffixes)}")
+    size = path.stat().st_size
+    if size == 0:
+        raise InputError(f"{path} has nothing in it : export the face again")
     try:
-        return _read(path, suffix)
-    except InputError:
-        raise
+        if size > MOST_BYTES:
+            raise MemoryError
+        mesh = Mesh(_read(path, shapes, looks))
+        _check(mesh)
+    except MemoryError:
+        raise InputError(f"{path} has too many vertices; at most {MOST:,} can be made to speak : decimate it") from None
+    except InputError as error:
+        raise InputError(f"{path} cannot be read as a mesh: {error}") from None
     except Exception as error:  # mesh readers fail in as many ways as files are damaged
         raise InputError(f"{path} cannot be read as a mesh ({type(error).__name__}: {error})") from None
+    return mesh
 
 
-def check_template(vertices: np.ndarray, topology: Topology, name: str) -> np.ndarray:
-    """(V,3) float32 of a template that fits the topology, or InputError saying what does not."""
-    vertices = np.asarray(vertices, np.float32)
-    if vertices.shape != (topology.n_vertices, 3):
-        count = vertices.shape[0] if vertices.ndim else 0
-        raise InputError(
-            f"{name} has {count} vertices; the model's topology has {topology.n_vertices}"
-            " : export the model's own head, or train a model on that mesh"
-        )
+def _check(mesh: Mesh) -> None:
+    """InputError unless vertices are few enough and finite, and triangles are of them."""
+    for part in mesh.parts:
+        if part.vertices.shape[1:] != (3,):
+            raise InputError(f"it has vertices of shape {part.vertices.shape}; (V, 3) is needed")
+        if len(part.faces) and not 0 <= part.faces.min() <= part.faces.max() < len(part.vertices):
+            raise InputError(f"a triangle names a vertex that is not among its {len(part.vertices):,}")
+    if len(vertices := mesh.vertices) > MOST:
+        raise too_many(len(vertices))
     if not np.isfinite(vertices).all():
-        raise InputError(f"{name} holds NaN or infinite vertices : repair the mesh")
-    height_m = float(np.ptp(vertices[:, 1]))
-    if not HEIGHT_M[0] <= height_m <= HEIGHT_M[1]:
-        raise InputError(f"{name} is {height_m:.4g} units tall; a head is 0.15-0.40 m : scale it to metres, +Y up")
-    return vertices
+        count = int((~np.isfinite(vertices).all(1)).sum())
+        raise InputError(f"it holds NaN or infinite values in {count:,} vertices : repair the mesh")
 
 
-def _read(path: Path, suffix: str) -> tuple[np.ndarray, np.ndarray]:
-    if suffix == ".npz":
-        template, topology = _face_of_clip(path)
-        return template, topology.faces
-    if suffix == ".npy":
-        return np.asarray(np.load(path, allow_pickle=False)), np.zeros((0, 3), np.int32)
-    if suffix == ".obj":
-        return read_obj(path.read_text(encoding="utf-8", errors="replace"))
-    mesh = load_trimesh(path)
-    return np.asarray(mesh.vertices), np.asarray(mesh.faces, np.int32)
+def read_face(
+    path: str | Path, suffixes: tuple[str, ...] = SURFACES, fewest: int = FEWEST
+) -> tuple[np.ndarray, Topology]:
+    """((V,3) float64 vertices, triangles with texture if the file has one) of a surface in any unit and axes: see `read_mesh`.
 
-
-def load_trimesh(path: Path) -> Any:
-    """A mesh file as trimesh's `Trimesh`, vertices as the file has them.
+    Args:
+        fewest: vertices that have to be in triangles.
 
     Raises:
-        InputError: trimesh is not installed. A damaged file raises what trimesh does.
+        InputError: as `read_mesh`; or no triangles, too few, or of no size.
     """
-    try:
-        import trimesh
-    except ImportError:
-        raise InputError(f'{path.name} needs trimesh : pip install "meshtalk[media]"') from None
-    return trimesh.load(  # pyright: ignore[reportUnknownMemberType]
-        path, process=False, force="mesh", maintain_order=True
-    )
+    mesh = read_mesh(path, suffixes, looks=True)
+    vertices, used = mesh.vertices, np.unique(mesh.faces)
+    if not len(used):
+        raise InputError(
+            f"{path} has {len(vertices):,} points and no triangles : a surface is needed, export the face as a mesh"
+        )
+    if len(used) < fewest:
+        raise InputError(f"{path} has {len(used)} vertices on its surface; a face has at least {fewest}")
+    size = np.ptp(vertices[used], axis=0)
+    if not size.min() > 1e-6 * size.max():
+        raise InputError(f"{path} is flat or a point; a face has width, height and depth")
+    return vertices, mesh.topology
+
+
+# ------------------------------------------------------------------------------------------------ formats
+
+
+def _read(path: Path, shapes: bool, looks: bool) -> tuple[Part, ...]:
+    suffix = path.suffix.lower()
+    if suffix == ".obj":
+        with open(path, encoding="utf-8-sig", errors="replace") as lines:
+            return (read_obj(lines, path.parent if looks else None),)
+    if suffix in SCENES:
+        return read_glb(path.read_bytes(), shapes, looks)
+    if suffix == ".npy":
+        return (Part(np.asarray(np.load(path, allow_pickle=False), np.float64), np.zeros((0, 3), np.int32)),)
+    if suffix == ".npz":
+        with np.load(path, allow_pickle=False) as archive:  # motion and sound are not read
+            return (Part(np.asarray(archive["template"], np.float64), archive["topology/faces"]),)
+    return (_read_trimesh(path),)
 
 
 def obj_fan(numbers: list[str], count: int) -> list[list[int]]:
@@ -121,124 +132,69 @@ def obj_fan(numbers: list[str], count: int) -> list[list[int]]:
     return [[corners[0], *pair] for pair in pairwise(corners[1:])]
 
 
-def read_obj(text: str) -> tuple[np.ndarray, np.ndarray]:
-    """Plain positions in file order and triangles; larger polygons become fans.
+def _obj_fields(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Words of each line without its comment; a backslash carries a line on."""
+    held = ""
+    for line in lines:
+        if "#" in line:
+            line = (" " + line).partition(" #")[0]
+        if line.rstrip().endswith("\\"):
+            held += line.rstrip()[:-1] + " "
+        else:
+            yield (held + line).split()
+            held = ""
+
+
+def read_obj(lines: Iterable[str], folder: Path | None) -> Part:
+    """An OBJ's vertices as it numbers them, its triangles (larger polygons become fans), colours and first picture.
 
     A mesh library would split vertices at texture seams.
 
-    Returns:
-        ((V,3) float64, (F,3) int32)
+    Args:
+        folder: where its material files are; None: colours and textures are not read.
 
     Raises:
-        ValueError, IndexError: a line that is no OBJ.
+        InputError, ValueError, IndexError: too many vertices, or a line that is no OBJ.
     """
     vertices: list[list[float]] = []
-    faces: list[list[int]] = []
-    for fields in (line.split() for line in text.splitlines()):
-        if fields and fields[0] == "v":
-            vertices.append([float(x) for x in fields[1:4]])
-        elif fields and fields[0] == "f":
-            faces += obj_fan([corner.split("/")[0] for corner in fields[1:]], len(vertices))
-    return np.array(vertices) if vertices else np.zeros((0, 3)), np.array(faces, np.int32).reshape(-1, 3)
-
-
-# ------------------------------------------------------------------------------------------------ faces of any mesh
-
-
-FACE_SUFFIXES = (".obj", ".ply", ".stl", ".glb")
-FEWEST, MOST = 300, 1_000_000
-"""Vertices of a mesh that can be made to speak."""
-MOST_BYTES = 2 << 30
-
-
-def read_face(path: str | Path) -> tuple[np.ndarray, Topology]:
-    """((V,3) float64 vertices in file order, triangles with texture if the file has one) of a mesh in any unit and axes.
-
-    Raises:
-        InputError: no such file, another format, damaged, too large, or no surface of finite triangles.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"there is no mesh at {path}")
-    if path.suffix.lower() not in FACE_SUFFIXES:
-        raise InputError(f"{path.name} is no mesh that can be read : give one of {', '.join(FACE_SUFFIXES)}")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} has nothing in it : export the face again")
-    if path.stat().st_size > MOST_BYTES:
-        raise _too_many(path, "too many")
-    try:
-        vertices, topology = _read_obj(path) if path.suffix.lower() == ".obj" else _read_other(path)
-    except InputError:
-        raise
-    except MemoryError:
-        raise _too_many(path, "too many") from None
-    except Exception as error:  # mesh readers fail in as many ways as files are damaged
-        raise InputError(f"{path} cannot be read as a mesh ({type(error).__name__}: {error})") from None
-    check_face(vertices, topology.faces, str(path))
-    return vertices, topology
-
-
-def check_face(vertices: np.ndarray, faces: np.ndarray, name: str) -> None:
-    """InputError unless (V,3) vertices and (F,3) faces are a surface that may hold a face."""
-    if len(vertices) > MOST:
-        raise _too_many(Path(name), f"{len(vertices):,}")
-    if len(faces) == 0:
-        what = f"{len(vertices):,} points and no triangles" if len(vertices) else "nothing in it"
-        raise InputError(f"{name} has {what} : a surface is needed, export the face as a mesh")
-    used = np.unique(faces)
-    if not np.isfinite(vertices).all():
-        count = int((~np.isfinite(vertices).all(1)).sum())
-        raise InputError(f"{name} holds NaN or infinite values in {count:,} vertices : repair the mesh")
-    if len(used) < FEWEST:
-        raise InputError(
-            f"{name} has {len(used)} vertices on its surface; at least {FEWEST} are needed for a face that speaks"
-        )
-    size = np.ptp(vertices[used], axis=0)
-    if not np.sort(size)[1] > 1e-9 * max(1e-12, float(np.abs(vertices[used]).max())):
-        raise InputError(f"{name} is no surface: all of its vertices lie on a point or a line")
-
-
-def _too_many(path: Path, count: str) -> InputError:
-    return InputError(f"{path} has {count} vertices; at most {MOST:,} can be made to speak : decimate the mesh")
-
-
-def _read_obj(path: Path) -> tuple[np.ndarray, Topology]:
-    """A mesh library would split vertices at texture seams; here they stay as the file numbers them."""
-    vertices: list[list[float]] = []
+    colours: list[list[float]] = []
     uvs: list[list[float]] = []
     faces: list[list[int]] = []
     uv_faces: list[list[int]] = []
     materials: list[str] = []
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            fields = line.split()
-            if not fields:
-                continue
-            if fields[0] == "v":
-                vertices.append([float(x) for x in fields[1:4]])
-                if len(vertices) > MOST:
-                    raise _too_many(path, f"more than {MOST:,}")
-            elif fields[0] == "vt":
-                uvs.append([float(x) for x in fields[1:3]])
-            elif fields[0] == "mtllib":
-                materials.append(line.split(maxsplit=1)[1].strip())
-            elif fields[0] == "f":
-                corners = [corner.split("/") for corner in fields[1:]]
-                faces += obj_fan([corner[0] for corner in corners], len(vertices))
-                if uvs and all(len(corner) > 1 and corner[1] for corner in corners):
-                    uv_faces += obj_fan([corner[1] for corner in corners], len(uvs))
-    points = np.array(vertices).reshape(-1, 3)
-    if faces and not 0 <= min(map(min, faces)) <= max(map(max, faces)) < len(points):
-        raise ValueError(f"a face names a vertex that is not among its {len(points):,}")
-    whole = len(uv_faces) == len(faces) and len(faces) > 0
-    texture = next(filter(None, (_material_picture(path.parent / name) for name in materials)), None) if whole else None
-    return points, Topology(
-        np.array(faces, np.int32).reshape(-1, 3),
-        len(points),
-        uvs=np.array(uvs, np.float32) if whole else None,
-        uv_faces=np.array(uv_faces, np.int32) if whole else None,
-        texture_png=texture,
+    for fields in _obj_fields(lines):
+        kind = fields[0] if fields else ""
+        if kind == "v":
+            vertices.append([float(x) for x in fields[1:4]])
+            if folder is not None:
+                colours.append([float(x) for x in fields[4:7]] if len(fields) >= 7 else [np.nan] * 3)
+            if len(vertices) > MOST:
+                raise too_many(len(vertices))
+        elif kind == "vt" and folder is not None:
+            uvs.append([float(x) for x in fields[1:3]])
+        elif kind == "mtllib":
+            materials.append(" ".join(fields[1:]))
+        elif kind == "f":
+            corners = [corner.split("/") for corner in fields[1:]]
+            faces += obj_fan([corner[0] for corner in corners], len(vertices))
+            if uvs and all(len(corner) > 1 and corner[1] for corner in corners):
+                uv_faces += obj_fan([corner[1] for corner in corners], len(uvs))
+    painted, triangles = np.array(colours).reshape(-1, 3), np.array(faces, np.int64).reshape(-1, 3)
+    part = Part(
+        np.array(vertices, np.float64) if vertices else np.zeros((0, 3)),
+        triangles,
+        colours=painted if np.isfinite(painted).any() else None,
     )
+    corners_uv = np.array(uv_faces, np.int64).reshape(-1, 3)
+    if (
+        folder is None
+        or not uv_faces
+        or corners_uv.shape != triangles.shape
+        or not 0 <= corners_uv.min() <= corners_uv.max() < len(uvs)
+    ):
+        return part
+    picture = next(filter(None, (_material_picture(folder / name) for name in materials)), None)
+    return replace(part, uvs=np.array(uvs, np.float32).reshape(-1, 2), uv_faces=corners_uv, picture=picture)
 
 
 def _material_picture(path: Path) -> bytes | None:
@@ -250,26 +206,32 @@ def _material_picture(path: Path) -> bytes | None:
         return None
 
 
-def _read_other(path: Path) -> tuple[np.ndarray, Topology]:
+def _read_trimesh(path: Path) -> Part:
+    """A PLY or STL."""
     if path.suffix.lower() == ".ply":
         _check_ply(path)
-    loaded = load_trimesh(path)
+    try:
+        import trimesh
+    except ImportError:
+        raise InputError('it needs trimesh : pip install "meshtalk[media]"') from None
+    loaded: Any = trimesh.load(  # pyright: ignore[reportUnknownMemberType]
+        path, process=False, force="mesh", maintain_order=True
+    )
     vertices = np.asarray(loaded.vertices, np.float64)
-    faces = np.asarray(getattr(loaded, "faces", np.zeros((0, 3))), np.int32).reshape(-1, 3)
-    if path.suffix.lower() == ".stl" and len(vertices) <= 6 * MOST:
-        vertices, faces = _joined(vertices, faces)
-    visual = getattr(loaded, "visual", None)
-    uv = getattr(visual, "uv", None)
-    if uv is None or len(uv) != len(vertices):
-        return vertices, Topology(faces, len(vertices))
-    material = getattr(visual, "material", None)
-    picture = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
-    texture = None
+    faces = np.asarray(getattr(loaded, "faces", np.zeros((0, 3))), np.int64).reshape(-1, 3)
+    if path.suffix.lower() == ".stl":
+        if len(vertices) > 6 * MOST:
+            raise MemoryError
+        return Part(*_joined(vertices, faces))
+    visual: Any = getattr(loaded, "visual", None)
+    colours = np.asarray(visual.vertex_colors)[:, :3] / 255 if getattr(visual, "kind", None) == "vertex" else None
+    uvs = getattr(visual, "uv", None)
+    if uvs is None or len(uvs) != len(vertices):
+        return Part(vertices, faces, colours=colours)
+    picture, held = getattr(visual.material, "image", None), io.BytesIO()
     if picture is not None:
-        held = io.BytesIO()
         picture.convert("RGB").save(held, format="PNG")
-        texture = held.getvalue()
-    return vertices, Topology(faces, len(vertices), uvs=np.asarray(uv, np.float32), uv_faces=faces, texture_png=texture)
+    return Part(vertices, faces, uvs=np.asarray(uvs, np.float32), uv_faces=faces, picture=held.getvalue() or None)
 
 
 def _joined(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -281,12 +243,9 @@ def _joined(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _check_ply(path: Path) -> None:
-    """Refuse a PLY by its header: too many vertices, or no faces."""
+    """Refuse a PLY by its header: too many vertices."""
     with open(path, "rb") as file:
         header = file.read(8192).split(b"end_header")[0]
-    counts = {name: int(count) for name, count in re.findall(rb"element\s+(\S+)\s+(\d+)", header)}
-    vertices = counts.get(b"vertex", 0)
-    if vertices > MOST:
-        raise _too_many(path, f"{vertices:,}")
-    if vertices and not counts.get(b"face", 0):
-        check_face(np.zeros((vertices, 3)), np.zeros((0, 3), int), str(path))
+    count = int(dict(re.findall(rb"element\s+(\S+)\s+(\d+)", header)).get(b"vertex", 0))
+    if count > MOST:
+        raise too_many(count)

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.errors import InputError
-from meshtalk.mesh.files import HEIGHT_M, read_mesh
+from meshtalk.mesh.files import read_mesh
 from meshtalk.mesh.topology import Topology
 
+HEIGHT_M = (0.15, 0.40)
+"""Smallest and largest head."""
 UNITS_M = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001}
 _HEAD = f"a head is {HEIGHT_M[0]:.2f}-{HEIGHT_M[1]:.2f} m tall"
 
@@ -58,6 +60,15 @@ def parse_axes(text: str) -> tuple[list[int], np.ndarray]:
     return columns, signs
 
 
+TURNS = tuple(
+    ",".join(("-" if sign < 0 else "") + "xyz"[axis] for axis, sign in zip(order, signs, strict=True))
+    for order in itertools.permutations(range(3))
+    for signs in itertools.product((1, -1), repeat=3)
+    if np.linalg.det(np.eye(3)[list(order)]) * math.prod(signs) > 0
+)
+"""The 24 choices of axes that mirror nothing, those of the file itself first."""
+
+
 def find_space(neutral: np.ndarray, unit: str | None, axes: str | None, *, default: str | None, kind: str) -> Space:
     """Units and axes of a data set, checked by the size of a head.
 
@@ -92,6 +103,40 @@ def find_space(neutral: np.ndarray, unit: str | None, axes: str | None, *, defau
     return Space(metres, axes)
 
 
+def find_like(vertices: np.ndarray, reference: np.ndarray, *, numbered: bool) -> Space:
+    """Unit and axes in which a mesh lies nearest to another; metres and its own axes unless others halve the distance.
+
+    Args:
+        vertices: (N,3) in any unit of UNITS_M and any axes.
+        reference: (V,3) metres.
+        numbered: whether the vertices are those of the reference, of anybody and anywhere; else some of them lie on it.
+    """
+    rows = np.linspace(0, len(reference) - 1, min(len(reference), 300)).astype(int)
+    wanted = np.asarray(reference[rows], np.float64)
+    if numbered:
+        own = vertices[rows] - vertices[rows].mean(0)
+        wanted = wanted - wanted.mean(0)
+
+        def distances(points: np.ndarray) -> np.ndarray:
+            return np.linalg.norm(points - own, axis=1)
+    else:
+        from scipy.spatial import KDTree  # pyright: ignore[reportMissingTypeStubs]
+
+        tree = KDTree(vertices)
+
+        def distances(points: np.ndarray) -> np.ndarray:
+            return np.asarray(tree.query(points)[0])  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+
+    far_m: dict[Space, float] = {}
+    for metres, axes in itertools.product(UNITS_M.values(), TURNS):
+        columns, signs = parse_axes(axes)
+        back = np.empty_like(wanted)  # where the reference lies in the file's space
+        back[:, columns] = wanted * signs / metres
+        far_m[Space(metres, axes)] = metres * float(np.median(distances(back)))
+    best = min(far_m, key=far_m.__getitem__)
+    return best if far_m[best] < 0.5 * far_m[Space(1.0)] else Space(1.0)
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -114,6 +159,47 @@ def check_axes(neutral: np.ndarray, topology: Topology) -> None:
         raise InputError(f"with these axes the mouth is {where} : give --axes, such as x,z,-y for a mesh whose up is z")
 
 
+def read_template(path: str | Path, topology: Topology, like: np.ndarray | None = None) -> np.ndarray:
+    """The vertices of a mesh with a topology's vertices, in file order.
+
+    Args:
+        path: see `read_mesh`.
+        like: (V,3) metres of another person: the file's unit and axes are then those in which it lies nearest to that.
+            None: metres, +Y up.
+
+    Returns:
+        (V,3) float32 metres
+
+    Raises:
+        InputError: as `read_mesh`; or another vertex count (both are named), or the wrong size of head.
+    """
+    path = Path(path)
+    mesh = read_mesh(path)
+    if path.suffix.lower() == ".npz":
+        topology.require(mesh.topology, str(path))
+    vertices = mesh.vertices
+    if like is not None and vertices.shape == like.shape:
+        vertices = find_like(vertices, like, numbered=True).apply(vertices)
+    return check_template(vertices, topology, str(path))
+
+
+def check_template(vertices: np.ndarray, topology: Topology, name: str) -> np.ndarray:
+    """(V,3) float32 of a template that fits the topology, or InputError saying what does not."""
+    vertices = np.asarray(vertices, np.float32)
+    if vertices.shape != (topology.n_vertices, 3):
+        count = vertices.shape[0] if vertices.ndim else 0
+        raise InputError(
+            f"{name} has {count} vertices; the model's topology has {topology.n_vertices}"
+            " : export the model's own head, or train a model on that mesh"
+        )
+    if not np.isfinite(vertices).all():
+        raise InputError(f"{name} holds NaN or infinite vertices : repair the mesh")
+    height_m = float(np.ptp(vertices[:, 1]))
+    if not HEIGHT_M[0] <= height_m <= HEIGHT_M[1]:
+        raise InputError(f"{name} is {height_m:.4g} units tall; {_HEAD} : scale it to metres, +Y up")
+    return vertices
+
+
 def find_topology(template: Path | None, topology: Path | None, kind: str) -> tuple[Topology, np.ndarray | None]:
     """(triangles and regions, vertices of the template as its file has them if there is one).
 
@@ -129,7 +215,8 @@ def find_topology(template: Path | None, topology: Path | None, kind: str) -> tu
             f"{kind} files carry no triangles : give --template FACE.ply, a mesh with the data's vertices in their order,"
             " or --topology FACE.npz"
         )
-    vertices, faces = read_mesh(template) if template is not None else (None, np.zeros((0, 3), np.int32))
+    mesh = None if template is None else read_mesh(template)
+    vertices = None if mesh is None else mesh.vertices
     if topology is not None:
         found = Topology.load(topology)
         if vertices is not None and len(vertices) != found.n_vertices:
@@ -137,10 +224,10 @@ def find_topology(template: Path | None, topology: Path | None, kind: str) -> tu
                 f"{template} has {len(vertices)} vertices, {topology} {found.n_vertices} : give those of one mesh"
             )
         return found, vertices
-    assert vertices is not None
-    if not len(faces):
+    assert mesh is not None
+    if not len(mesh.faces):
         raise InputError(f"{template} carries no triangles : give a .ply or .obj mesh")
-    return Topology(faces=np.asarray(faces, np.int32), n_vertices=len(vertices)), vertices
+    return Topology(mesh.faces, len(mesh.vertices)), vertices
 
 
 # ------------------------------------------------------------------------------------------------ guesses
@@ -233,18 +320,12 @@ def guess_axes(up: np.ndarray, front: np.ndarray) -> str:
     """The axes, as `--axes` of `meshtalk corpus convert` takes them, that turn a face upright.
 
     Args:
-        up, front: (3,) unit vectors, in the face's own axes.
+        up: (3,) unit vector, in the face's own axes.
+        front: (3,) unit vector out of the face, in the same axes.
     """
-    best, found = -np.inf, ""
-    for order in itertools.permutations(range(3)):
-        for signs in itertools.product((1, -1), repeat=3):
-            turn = np.eye(3)[list(order)] * np.array(signs)[:, None]
-            score = (turn @ up)[1] + (turn @ front)[2]
-            if np.linalg.det(turn) > 0 and score > best:
-                best = score
-                words = zip(order, signs, strict=True)
-                found = ",".join(("-" if sign < 0 else "") + "xyz"[axis] for axis, sign in words)
-    return found
+    columns = {axes: parse_axes(axes) for axes in TURNS}
+    score = {axes: signs[1] * up[rows[1]] + signs[2] * front[rows[2]] for axes, (rows, signs) in columns.items()}
+    return max(TURNS, key=score.__getitem__)
 
 
 def wrong_motion(far_m: float, neutral: np.ndarray) -> str:

@@ -13,8 +13,9 @@ from torch import Tensor
 from meshtalk.config import AudioConfig, GeometryConfig, ModelConfig, OfficialSound, PriorConfig
 from meshtalk.errors import InputError
 from meshtalk.files import atomic_folder
-from meshtalk.mesh.files import HEIGHT_M, read_mesh
+from meshtalk.mesh.files import read_mesh
 from meshtalk.mesh.topology import Topology
+from meshtalk.mesh.units import HEIGHT_M
 from meshtalk.model.checkpoint import Checkpoint, save_checkpoint
 from meshtalk.model.geometry import MM, DenseGeometry, opening_pairs, region_arrays
 from meshtalk.model.networks import MeshTalk
@@ -173,9 +174,8 @@ def _prior(prior: Arrays) -> dict[str, np.ndarray]:
 
 def _read_face(path: Path, topology: Topology | None, sizes: Sizes) -> tuple[np.ndarray, Topology, str]:
     """((V,3) metres, topology, the unit that the file was in)."""
-    vertices, faces = read_mesh(path)
-    if vertices.ndim != 2 or vertices.shape[1] != 3:
-        raise InputError(f"{path} has vertices of shape {vertices.shape}; (V, 3) is needed")
+    mesh = read_mesh(path)
+    vertices, faces = mesh.vertices, mesh.faces
     for name, count in ((path, len(vertices)), *([] if topology is None else [("the topology", topology.n_vertices)])):
         if count != sizes.vertices:
             raise InputError(
@@ -183,8 +183,6 @@ def _read_face(path: Path, topology: Topology | None, sizes: Sizes) -> tuple[np.
             )
     if topology is None and len(faces) == 0:
         raise InputError(f"{path.name} holds no triangles : give an .obj, .ply or .glb, or a topology beside it")
-    if not np.isfinite(vertices).all():
-        raise InputError(f"{path} holds NaN or infinite vertices : repair the mesh")
     height, (low, high) = float(np.ptp(vertices[:, 1])), HEIGHT_M
     unit = "m" if low <= height <= high else "mm" if low <= height / MM <= high else None
     if unit is None:

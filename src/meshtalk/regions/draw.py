@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.files import atomic, check_picture
-from meshtalk.mesh.files import HEIGHT_M
 from meshtalk.mesh.topology import INNER_LIPS, REGIONS
+from meshtalk.mesh.units import HEIGHT_M
 from meshtalk.regions.face import Face
 from meshtalk.render import Look, Renderer, View
 from meshtalk.render.scene import Camera, fit_camera, to_linear

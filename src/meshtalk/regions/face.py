@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.errors import InputError
-from meshtalk.mesh.files import read_mesh
+from meshtalk.mesh.files import NUMBERED
+from meshtalk.mesh.files import read_face as read_surface
 from meshtalk.mesh.head import load_head
 from meshtalk.mesh.topology import Topology
 from meshtalk.mesh.units import parse_axes
@@ -24,27 +25,18 @@ class Face:
 
 
 def read_mesh_face(path: Path, axes: str | None = None) -> Face:
-    """A mesh file (.obj, .ply, .glb) or a clip (.npz), as it is; `axes` as `corpus convert` takes them.
+    """A mesh file (.obj, .ply, .glb, .vrm) or a clip (.npz), as it is; `axes` as `corpus convert` takes them.
 
     Raises:
         InputError: missing or unreadable, without triangles or vertices, NaN, a mesh of no size, or no such axes.
     """
     if path.suffix.lower() == ".npz":
         return read_face(path)
-    vertices, faces = read_mesh(path)
-    vertices = np.asarray(vertices, np.float64)
-    if vertices.ndim != 2 or vertices.shape[1:] != (3,) or len(vertices) < 4:
-        raise InputError(f"{path} has vertices of shape {vertices.shape}; a face (V,3) is needed")
-    if not len(faces):
-        raise InputError(f"{path} carries no triangles, and regions lie on a surface : give a .ply, .obj or .glb mesh")
-    if not np.isfinite(vertices).all():
-        raise InputError(f"{path} holds NaN or infinite vertices : repair the mesh")
-    if not np.ptp(vertices, axis=0).min() > 1e-6 * np.ptp(vertices, axis=0).max():
-        raise InputError(f"{path} is flat or a point; a face has width, height and depth")
+    vertices, topology = read_surface(path, NUMBERED, fewest=4)
     if axes is not None:
         columns, signs = parse_axes(axes)
         vertices = vertices[:, columns] * signs
-    return Face(Topology(faces=np.asarray(faces, np.int32), n_vertices=len(vertices)), vertices)
+    return Face(Topology(topology.faces, len(vertices)), vertices)
 
 
 def read_face(path: Path, mesh: Path | None = None, axes: str | None = None) -> Face:

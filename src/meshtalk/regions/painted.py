@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.errors import InputError
-from meshtalk.mesh.files import load_trimesh
+from meshtalk.mesh.files import SCENES, read_mesh
 from meshtalk.mesh.topology import REGIONS
 from meshtalk.regions.face import Face
 from meshtalk.regions.graph import edges_of
 from meshtalk.regions.inner_lips import inner_lips
 
-MESHES, LISTS = (".ply", ".obj"), (".npy", ".txt", ".csv")
+MESHES, LISTS = (".ply", ".obj", *SCENES), (".npy", ".txt", ".csv")
 LEAST = 0.02
 """Weights below are what compression or blending left of no paint."""
 
@@ -69,43 +69,22 @@ def by_colour(colours: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def colours_of(path: Path, count: int) -> np.ndarray:
-    """(V,3) vertex colours in [0,1] of a .ply, or of an .obj with `v x y z r g b`.
+    """(V,3) vertex colours in [0,1] of a .ply, a .glb, or an .obj with `v x y z r g b`.
 
     Raises:
         InputError: another kind of file, unreadable, no colours, or colours of another number of vertices.
     """
-    if path.suffix.lower() not in MESHES:
-        raise InputError(f"{path} has no vertex colours that can be read : give a .ply, or an .obj with v x y z r g b")
-    if not path.is_file():
-        raise InputError(f"no painted mesh at {path}")
-    try:
-        colours = _obj_colours(path) if path.suffix.lower() == ".obj" else _ply_colours(path)
-    except InputError:
-        raise
-    except Exception as error:  # mesh readers fail in as many ways as files are damaged
-        raise InputError(f"{path} cannot be read as a mesh ({type(error).__name__}: {error})") from None
-    if not len(colours):
+    colours = read_mesh(path, MESHES, looks=True).colours
+    if colours is None:
         raise InputError(
             f"{path} has no vertex colours : export them (a .ply does by default), or give lists of vertices"
         )
-    if colours.shape != (count, 3):
-        raise InputError(f"{path} has {len(colours)} coloured vertices of {count} : paint the mesh that you give")
-    if not np.isfinite(colours).all() or colours.min() < 0 or colours.max() > 1:
+    coloured = int(np.isfinite(colours).all(1).sum())
+    if len(colours) != count or coloured != count:
+        raise InputError(f"{path} has {coloured} coloured vertices of {count} : paint the mesh that you give")
+    if colours.min() < 0 or colours.max() > 1:
         raise InputError(f"{path} has colours outside 0 to 1 (0 to 255 in whole numbers of a .ply) : export them again")
     return colours
-
-
-def _ply_colours(path: Path) -> np.ndarray:
-    visual = load_trimesh(path).visual
-    if visual.kind != "vertex":
-        return np.zeros((0, 3))
-    return np.asarray(visual.vertex_colors, np.float64)[:, :3] / 255.0
-
-
-def _obj_colours(path: Path) -> np.ndarray:
-    lines = (line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
-    rows = [[float(x) for x in fields[4:7]] for fields in lines if fields and fields[0] == "v" and len(fields) >= 7]
-    return np.array(rows).reshape(-1, 3)
 
 
 def _of_file(name: str, path: Path, count: int) -> np.ndarray:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -22,6 +21,7 @@ from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.mesh.head import load_head
 from meshtalk.parallel import in_order, pool
+from meshtalk.progress import Progress, Show
 from meshtalk.synth.align import RATE_HZ, SILENCE, align
 from meshtalk.synth.align import VERSION as ALIGNER_VERSION
 from meshtalk.synth.clips import FPS, make_clip
@@ -66,23 +66,6 @@ class Job:
     person: str
     emotion: str
     seed: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a build is; `str()` of it is one line."""
-
-    clips: int
-    done_s: float
-    total_s: float
-    dropped: int
-    eta_s: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.clips} clips, {self.done_s / 60:.1f} of {self.total_s / 60:.1f} min,"
-            f" {self.dropped} dropped, {self.eta_s / 60:.1f} min left"
-        )
 
 
 def rng_of(seed: int, *labels: object) -> np.random.Generator:
@@ -235,7 +218,7 @@ def build_corpus(
     minutes: float = 60.0,
     seed: int = 0,
     workers: int = 2,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Show | None = None,
 ) -> Corpus:
     """Make the embedded corpus in folder `root`, or finish one that was interrupted.
 
@@ -259,7 +242,7 @@ def build_corpus(
     utterances = cache_folder() / "utterances"
     parts = [(jobs(split, seed), 60 * minutes * SHARE[split]) for split in ("test", "val", "train")]
     parts.append((listening(seed), 60 * minutes * LISTENING_SHARE))
-    total_s, started_s = sum(goal_s for _, goal_s in parts), time.monotonic()
+    total_s = sum(goal_s for _, goal_s in parts)
     done: list[ClipInfo] = []
     done_s, dropped = 0.0, 0
     with processes as executor:
@@ -275,6 +258,6 @@ def build_corpus(
                         done.append(info)
                         part_s, done_s = part_s + info.duration_s, done_s + info.duration_s
                     if progress is not None:
-                        eta_s = (time.monotonic() - started_s) * max(total_s / max(done_s, 1e-9) - 1, 0.0)
-                        progress(Progress(len(done), done_s, total_s, dropped, eta_s))
+                        note = f"{len(done)} clips, {dropped} dropped"
+                        progress(Progress(round(done_s / 60, 1), round(total_s / 60, 1), "min", note=note))
     return writer.finish(sorted(done, key=lambda info: (SPLITS.index(info.split), info.id)))

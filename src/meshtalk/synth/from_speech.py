@@ -8,10 +8,9 @@ run with more recordings aligns the new ones only.
 from __future__ import annotations
 
 import json
-import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -31,6 +30,7 @@ from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.mesh.head import load_head
 from meshtalk.parallel import in_order, pool
+from meshtalk.progress import Show, followed
 from meshtalk.synth.align import RATE_HZ, align
 from meshtalk.synth.align import VERSION as ALIGNER_VERSION
 from meshtalk.synth.build import Job, casts, key_of, motion_digest, performance, rng_of
@@ -41,20 +41,6 @@ from meshtalk.synth.recordings import Folder, TranscribedRecording, read_folder,
 MAKER = Maker("speech.json")
 NOT_FOUND = "its words were not found in the sound"
 LICENCES = ("audio: as the recordings", "head: CC0 (MakeHuman)", "motion: CC0")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far it is; `str()` of it is one line."""
-
-    doing: str
-    done: int
-    total: int
-    dropped: int
-    eta_s: float
-
-    def __str__(self) -> str:
-        return f"{self.doing} {self.done}/{self.total}, {self.dropped} dropped, {self.eta_s / 60:.1f} min left"
 
 
 @dataclass(frozen=True)
@@ -104,7 +90,7 @@ def corpus_from_speech(
     *,
     seed: int = 0,
     workers: int = 2,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Show | None = None,
 ) -> tuple[Corpus, Report]:
     """Make a corpus in folder `root` of the recordings in folder `source`, or go on with an interrupted one.
 
@@ -128,10 +114,14 @@ def corpus_from_speech(
     MAKER.check(root, [source])
     dropped = dict(folder.dropped)
     aligned, cache = [], cache_folder() / "alignments"
+
+    def note() -> str:
+        return f"{len(dropped)} dropped"
+
     try:
         with processes as executor:
             with closing(in_order(partial(_hear, cache=cache), folder.recordings, executor, 2 * workers)) as results:
-                for heard in _followed("aligned", results, len(folder.recordings), dropped, progress):
+                for heard in followed(results, len(folder.recordings), "recordings", progress, "aligned", note):
                     if heard.why:
                         dropped[heard.spoken.path.relative_to(source).as_posix()] = heard.why
                     else:
@@ -145,7 +135,7 @@ def corpus_from_speech(
             plan = _planned(aligned, seed)
             make = partial(_make, writer=writer, cache=cache)
             with closing(in_order(make, plan, executor, 2 * workers)) as made:
-                infos = list(_followed("performed", made, len(plan), dropped, progress))
+                infos = list(followed(made, len(plan), "recordings", progress, "performed", note))
     except BrokenProcessPool:
         raise InputError(
             "a worker process was killed, perhaps for want of memory : run again with --workers 1"
@@ -154,17 +144,6 @@ def corpus_from_speech(
     report = _report(corpus, folder, dropped)
     MAKER.tell(root, asdict(report))
     return corpus, report
-
-
-def _followed(
-    doing: str, results: Iterable, total: int, dropped: dict[str, str], progress: Callable[[Progress], None] | None
-) -> Iterable:
-    started_s = time.monotonic()
-    for done, result in enumerate(results, 1):
-        yield result
-        if progress is not None:
-            eta_s = (time.monotonic() - started_s) * (total / done - 1)
-            progress(Progress(doing, done, total, len(dropped), eta_s))
 
 
 def _hear(spoken: TranscribedRecording, cache: Path) -> AlignedRecording:

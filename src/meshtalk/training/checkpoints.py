@@ -17,7 +17,7 @@ from torch import Tensor
 
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
-from meshtalk.training.data import Progress
+from meshtalk.training.data import Say
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
@@ -53,7 +53,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str]) ->
             path.replace(previous(path))
 
 
-def read(path: Path, progress: Progress) -> Kept | None:
+def read(path: Path, progress: Say) -> Kept | None:
     """The last whole checkpoint at `path`: the newest one or, if that is damaged, the one before; None if there is none.
 
     Raises:

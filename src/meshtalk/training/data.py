@@ -34,7 +34,7 @@ from meshtalk.training.augment import augmented_mel
 from meshtalk.training.shards import Rows, RowStore, Shard, plan, shard_lengths, write_shard
 from meshtalk.training.signals import SIGNALS
 
-Progress = Callable[[str], None]
+Say = Callable[[str], None]
 AUGMENTATION_SEED = 0
 """Augmented sound belongs to the data: runs that differ in their seed see the same versions, and share one cache."""
 
@@ -145,7 +145,7 @@ class WindowData:
         cache: Path,
         *,
         versions: int,
-        progress: Progress = lambda _: None,
+        progress: Say = lambda _: None,
     ) -> None:
         self.config, self.geometry, self.corpus = config, geometry, corpus
         self.infos: tuple[ClipInfo, ...] = corpus.split(split)
@@ -268,7 +268,7 @@ class WindowData:
         share = np.cumsum(weight / weight.sum())
         return usable, share / share[-1]
 
-    def _stores(self, cache: Path, split: str, versions: int, progress: Progress) -> tuple[RowStore, RowStore | None]:
+    def _stores(self, cache: Path, split: str, versions: int, progress: Say) -> tuple[RowStore, RowStore | None]:
         """Shards of features and, for a basis geometry, of coefficients; those that `cache` lacks are made, by processes."""
         root, fps, geometry = str(self.corpus.root), self.config.fps, self.geometry
         rows = Rows("features", np.dtype("<f2"), self.encoder.n_features, versions + 1)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from meshtalk.config import StageConfig
 from meshtalk.errors import InputError
 from meshtalk.training import checkpoints, engine
-from meshtalk.training.data import Progress
+from meshtalk.training.data import Say
 from meshtalk.training.prefetch import Prefetcher
 from meshtalk.training.progress import GRADIENT, Pace, Terminal, told
 from meshtalk.training.rng import Part
@@ -101,7 +101,7 @@ class Trainer:
         seed: int,
         folder: Path,
         log: Callable[[str, dict[str, float], int], None],
-        progress: Progress,
+        progress: Say,
         fabric: Fabric | None = None,
         accumulate: int = 1,
         validate: Callable[[], dict[str, float]] | None = None,

@@ -23,7 +23,9 @@ def cross_modality(
     """Eq. 4: the upper face of ĥ^expr (true expression, other audio) and the mouth of ĥ^audio (true audio, other expression).
 
     Args:
-        from_expression, from_audio, truth: (B,T,n) motions, mm.
+        from_expression: (B,T,n) motion, mm.
+        from_audio: (B,T,n) motion, mm.
+        truth: (B,T,n) motion, mm.
 
     Returns:
         scalar, mm²

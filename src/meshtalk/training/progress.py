@@ -1,18 +1,19 @@
-"""How training tells what it does: one line rewritten on a terminal, lines now and then in a file, TensorBoard for the curves."""
+"""How training says what it does: one line rewritten on a terminal, lines now and then in a file, TensorBoard for the curves."""
 
 from __future__ import annotations
 
-import shutil
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from meshtalk.training.data import Progress, print_progress
+from tqdm import tqdm
 
-TICK_S = 0.2
+from meshtalk.progress import meter
+from meshtalk.training.data import Say, print_progress
+
+LAYOUT = "{percentage:3.0f}% |{bar}| {desc}{n_fmt}/{total_fmt}{postfix}"
 TERMS = 3
 GRADIENT = "gradient"
 """Name of the gradient's norm among a step's numbers."""
@@ -37,35 +38,30 @@ class Pace:
 
 
 class Terminal:
-    """Progress on a terminal: messages stay, the current step is rewritten below them."""
+    """Progress on a terminal: messages stay, the current step is shown below them."""
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:
-        self.stream, self.last_s, self.width = stream, 0.0, 0
+        self.stream, self.name, self.bar = stream, "", None
 
     def __call__(self, message: str) -> None:
-        self._rewrite(message)
-        self.stream.write("\n")
-        self.stream.flush()
-        self.width = 0
+        tqdm.write(message, file=self.stream)
 
     def tick(self, name: str, step: int, steps: int, numbers: Mapping[str, float], pace: Pace) -> None:
         """Show a step, a few times a second at most: the loss and its largest terms, means since the last checkpoint; the pace."""
-        now = time.monotonic()
-        if now - self.last_s < TICK_S and step < steps:
-            return
-        self.last_s = now
+        if self.bar is None or self.name != name:
+            self.name, self.bar = name, meter(steps, "steps", name, self.stream, LAYOUT)
+            self.bar.leave = False  # a message tells the last step
         terms = [item for item in numbers.items() if item[0] not in ("loss", GRADIENT)]
         largest = sorted(terms, key=lambda item: -abs(item[1]))[:TERMS]
-        line = f"{name} {step}/{steps}  {told({'loss': numbers['loss']} | dict(largest))}  ({pace.told(steps - step)})"
-        self._rewrite(line[: shutil.get_terminal_size().columns - 1])
+        words = f"{told({'loss': numbers['loss']} | dict(largest))}  ({pace.told(steps - step)})"
+        self.bar.n = step
+        self.bar.set_postfix_str(words, refresh=False)
+        self.bar.update(0)
+        if step == steps:
+            self.bar.close()
 
-    def _rewrite(self, text: str) -> None:
-        self.stream.write("\r" + text.ljust(self.width))
-        self.stream.flush()
-        self.width = len(text)
 
-
-def console() -> Progress:
+def console() -> Say:
     """Progress on standard error."""
     return Terminal() if sys.stderr.isatty() else print_progress
 

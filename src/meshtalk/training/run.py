@@ -19,7 +19,7 @@ from meshtalk.model.checkpoint import Checkpoint, build_geometry, geometry_array
 from meshtalk.model.geometry import BasisGeometry, DenseGeometry
 from meshtalk.model.networks import MeshTalk, Regressor
 from meshtalk.training import checkpoints, engine, steps, validation
-from meshtalk.training.data import Progress, WindowData, feature_statistics
+from meshtalk.training.data import Say, WindowData, feature_statistics
 from meshtalk.training.fit_geometry import check_regions, fit_geometry
 from meshtalk.training.loop import Trainer
 from meshtalk.training.progress import Curves
@@ -41,7 +41,7 @@ def train(
     device: str = "cpu",
     precision: str = "32",
     accumulate: int = 1,
-    progress: Progress,
+    progress: Say,
     features: str | Path | None = None,
 ) -> Path:
     """Train a model on the train split of a corpus, watching the val split; continues an interrupted run.
@@ -51,7 +51,8 @@ def train(
 
     Args:
         folder: of the run: features, training state, TensorBoard logs, `regressor/` and the finished `model/`.
-        device, precision: see `engine.start`.
+        device: see `engine.start`.
+        precision: see `engine.start`.
         accumulate: micro-batches that each process computes its share of a batch in: less memory, the same training.
         features: folder that several runs share for the audio features, which do not depend on a run's seed.
 
@@ -85,7 +86,7 @@ class _Run:
         config: TrainConfig,
         fabric: Fabric,
         accumulate: int,
-        progress: Progress,
+        progress: Say,
     ) -> None:
         self.corpus, self.folder, self.config = corpus, folder, config
         self.fabric, self.accumulate, self.progress = fabric, accumulate, progress
