@@ -266,7 +266,7 @@ class Animator:
                 "this model moves vertices, not blendshapes : use one trained on a topology with blendshapes"
             )
         # a basis vector is a metre of motion, a coefficient millimetres
-        mix = torch.from_numpy(self.checkpoint.mix)
+        mix = torch.as_tensor(self.checkpoint.mix)
         return (motion.cpu().to(mix.dtype) @ mix / MM).numpy()
 
     def _spec(

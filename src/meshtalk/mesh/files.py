@@ -216,7 +216,9 @@ def _read_trimesh(path: Path) -> Part:
         import trimesh
     except ImportError:
         raise InputError('it needs trimesh : pip install "meshtalk[media]"') from None
-    loaded: Any = trimesh.load(path, process=False, force="mesh", maintain_order=True)
+    loaded: Any = trimesh.load(  # pyright: ignore[reportUnknownMemberType]
+        path, process=False, force="mesh", maintain_order=True
+    )
     vertices = np.asarray(loaded.vertices, np.float64)
     faces = np.asarray(getattr(loaded, "faces", np.zeros((0, 3))), np.int64).reshape(-1, 3)
     if path.suffix.lower() == ".stl":
