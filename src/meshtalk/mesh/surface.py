@@ -1,5 +1,9 @@
 """A triangle mesh as geometry: edges, graph, welded vertices, pieces, samples, distances, similarities. Units are the caller's."""
 
+# SciPy comes without types
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass
