@@ -93,9 +93,9 @@ def test_two_workers_write_what_animate_writes(capsys, said, straight, tiny_mode
     assert written(tmp_path / "out") == straight
     report = json.loads((tmp_path / "out" / REPORT).read_text())
     assert (report["made"], report["kept"], report["failed"]) == (4, 0, 1)
-    status = {Path(each["recording"]).name: each for each in report["recordings"]}
-    assert "not audio that can be decoded" in status["broken.mp3"]["note"]
-    assert "cut off" in status["b.flac"]["note"]
+    status = {Path(each["item"]).name: each for each in report["recordings"]}
+    assert "not audio that can be decoded" in status["broken.mp3"]["why"]
+    assert "cut off" in status["b.flac"]["why"]
     assert status["c.wav"]["output"] == "far/away/c.npz"
     assert "broken.mp3" in told.out
     assert "5/5 recordings, 1 failed" in told.err

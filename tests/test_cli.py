@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -316,3 +317,20 @@ def test_help_names_every_verb(capsys):
     out = capsys.readouterr().out
     for verb in ("animate", "demo", "evaluate", "train", "corpus"):
         assert verb in out
+
+
+def test_command_line_starts_without_torch_and_without_any_extra():
+    loaded = (
+        "import sys, meshtalk.cli.main; print(*{'torch', 'scipy', 'trimesh', 'av', 'PIL', 'numba'} & {*sys.modules})"
+    )
+    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout == "\n"
+
+
+def test_retarget_without_scipy_is_refused(here):
+    code = "import sys; sys.modules['scipy'] = None; from meshtalk.cli.main import main; main()"
+    args = ("retarget", "expression.npz", "--to", "face.obj", "-o", "out.npz")
+    ended = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert re.fullmatch(
+        r"meshtalk: retargeting needs scipy\S* \(not installed\) : pip install 'meshtalk\[media\]'\n", ended.stderr
+    )

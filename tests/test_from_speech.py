@@ -238,7 +238,7 @@ def a_file_there(here: Path) -> None:
         (only_sounds, "no sounds with their words"),
         (
             all_unknown,
-            "Most frequent reason (2, e.g. a.wav): words that the dictionary does not have",
+            "Most frequent reason (2): words that the dictionary does not have",
         ),
         (twice, "two recordings would be called a-b"),
         (no_tab, "line 1 of"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -195,3 +197,14 @@ def test_options_that_contradict_each_other(folder, tmp_path, capsys):
     assert "--landmarks needs a --template" in refused(capsys, *animate, "--landmarks", folder / "marks.json")
     assert "no map" in refused(capsys, *animate, "--map", tmp_path / "none.map")
     assert not out.exists()
+
+
+@pytest.mark.parametrize("library", ["rtree", "scipy"])
+@pytest.mark.parametrize("command", ["landmarks face.obj -o face.json", "regions landmarks face.obj -o face.npz"])
+def test_a_missing_library_is_said_with_its_extra(tmp_path, library, command):
+    write_obj(tmp_path / "face.obj", meshes.mask())
+    words = f"import sys; sys.modules[{library!r}] = None; from meshtalk.cli import main; main({command.split()})"
+    end = subprocess.run([sys.executable, "-c", words], cwd=tmp_path, capture_output=True, text=True)
+    assert end.returncode == 2
+    assert re.search(rf"needs? {library}\S* \(not installed\) : pip install 'meshtalk\[media\]'$", end.stderr.strip())
+    assert len(end.stderr.strip().splitlines()) == 1

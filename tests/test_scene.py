@@ -267,6 +267,16 @@ def test_pictures_of_several_materials_become_one(tmp_path):
     np.testing.assert_array_equal(topology.uv_faces, topology.faces)
 
 
+def test_plain_colours_are_no_picture(tmp_path):
+    """Who has none is drawn as ever, though a part of the scene could be mapped."""
+    made = Glb()
+    for attributes in ({"TEXCOORD_0": made.array(FACE[:, :2])}, {}):
+        made.node(mesh=made.mesh(made.array(FACE), FACES, attributes=attributes))
+    topology = read_face(made.write(tmp_path / "a.glb"), fewest=4)[1]
+    assert topology.texture_png is None
+    assert topology.uvs is None
+
+
 def test_one_picture_stays_as_it_is_and_integers_map_into_it(tmp_path):
     """gltfpack holds texture coordinates as integers, with a scale for the picture."""
     made, held = Glb(), io.BytesIO()
@@ -288,6 +298,21 @@ def test_painted_glbs(tmp_path):
     attributes = {"COLOR_0": made.array(colours, "B", normalized=True)}
     made.node(mesh=made.mesh(made.array(FACE), FACES, attributes=attributes))
     np.testing.assert_allclose(colours_of(made.write(tmp_path / "a.glb"), len(FACE)), colours[:, :3] / 255)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("f 1/1 2/2 3/9", "names a texture coordinate that is not among its 2"),
+        ("vt nan 0\nf 1/1 2/2 3/3", "NaN or infinite values, first in texture coordinate 2"),
+        ("v 1 1e999 0\nf 1 2 3", "NaN or infinite values, first in vertex 3"),
+        ("f 1 2 7", "names a vertex that is not among its 3"),
+    ],
+)
+def test_objs_that_point_nowhere(tmp_path, line, says):
+    (tmp_path / "a.obj").write_text(f"v 0 0 0\nv 1 0 0\nv 0 1 1\nvt 0 0\nvt 1 0\n{line}\n")
+    with pytest.raises(InputError, match=says):
+        read_face(tmp_path / "a.obj", fewest=3)
 
 
 def test_obj_lines_of_many_hands(tmp_path):

@@ -20,32 +20,27 @@ from filelock import FileLock, Timeout
 from meshtalk import parallel
 from meshtalk.batch.ledger import Done, Ledger, sha256, stored_bytes
 from meshtalk.batch.recordings import Recording, find_recordings
-from meshtalk.batch.task import Animate, Failed, output_of, write
+from meshtalk.batch.task import Animate, output_of, write
 from meshtalk.errors import InputError
 from meshtalk.files import write_json
 from meshtalk.inference.animator import load_model
+from meshtalk.outcomes import FAILED, KEPT, MADE, Outcome, told
 from meshtalk.parallel import WorkerDied, check_workers, one_thread
 from meshtalk.progress import Show, followed
 
 REPORT, LOCK = "batch.json", ".batch.lock"
 TOLD = 20
-"""Failures that the printed report lists; the file has all."""
-MADE, KEPT, FAILED = "made", "kept", "failed"
+"""Lines of reasons in the printed report; the file has all."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RecordingOutcome(Outcome):
     """Outcome of one recording."""
 
-    recording: str
-    status: str
-    """made, kept (an output of an earlier run) or failed."""
     output: str = ""
     duration_s: float = 0.0
     """Of the animation."""
     took_s: float = 0.0
-    note: str = ""
-    """Reason of the failure, or note on defects."""
 
 
 @dataclass(frozen=True)
@@ -53,23 +48,23 @@ class Report:
     """Outcomes of all recordings, in order, saved in the output folder as batch.json; `str()` formats them for people."""
 
     folder: Path
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[RecordingOutcome, ...]
     took_s: float
     settings: Mapping[str, Any]
     """Settings of the outputs, as JSON."""
 
     @property
-    def failed(self) -> tuple[Outcome, ...]:
+    def failed(self) -> tuple[RecordingOutcome, ...]:
         return self._of(FAILED)
 
-    def _of(self, status: str) -> tuple[Outcome, ...]:
+    def _of(self, status: str) -> tuple[RecordingOutcome, ...]:
         return tuple(outcome for outcome in self.outcomes if outcome.status == status)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""
         counts = {status: len(self._of(status)) for status in (MADE, KEPT, FAILED)}
-        told = {"took_s": round(self.took_s, 3), "settings": self.settings}
-        return counts | told | {"recordings": [asdict(outcome) for outcome in self.outcomes]}
+        how = {"took_s": round(self.took_s, 3), "settings": self.settings}
+        return counts | how | {"recordings": [asdict(outcome) for outcome in self.outcomes]}
 
     def __str__(self) -> str:
         lines = [f"{'':6}  recordings  minutes of sound"]
@@ -80,9 +75,8 @@ class Report:
         sound_s = sum(outcome.duration_s for outcome in self._of(MADE))
         if sound_s:
             lines.append(f"{self.took_s / 60:.1f} min, {sound_s / self.took_s:.1f} times as fast as speech")
-        odd = [outcome for outcome in self.outcomes if outcome.note]
-        for outcome in sorted(odd, key=lambda outcome: outcome.status != FAILED)[:TOLD]:
-            lines.append(f"  {'' if outcome.recording in outcome.note else outcome.recording + ': '}{outcome.note}")
+        odd = told(sorted(self.outcomes, key=lambda outcome: outcome.status != FAILED))
+        lines += odd[:TOLD]
         if len(odd) > TOLD:
             lines.append(f"  … and {len(odd) - TOLD} more in {self.folder / REPORT}")
         # names of files need not be text
@@ -158,10 +152,12 @@ def _run(
     progress: Show | None,
 ) -> Report:
     began = time.monotonic()
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, RecordingOutcome] = {}
     for place, (recording, name) in enumerate(zip(recordings, names, strict=True)):
         if (entry := ledger.holds(name, recording.path, made_with)) is not None:
-            outcomes[place] = Outcome(str(recording.path), KEPT, name, entry.duration_s, entry.took_s, entry.note)
+            outcomes[place] = RecordingOutcome(
+                str(recording.path), KEPT, entry.note, name, entry.duration_s, entry.took_s
+            )
     todo = [place for place in range(len(recordings)) if place not in outcomes]
     for name in {Path(names[place]).parent for place in todo}:
         _make(ledger.folder / name)
@@ -175,12 +171,12 @@ def _run(
         for index, result in followed(results, len(todo), "recordings", progress, note=note):
             place = todo[index]
             path, name = str(recordings[place].path), names[place]
-            if isinstance(result, (Failed, WorkerDied)):
-                outcomes[place] = Outcome(path, FAILED, note=result.why)
+            if isinstance(result, Outcome | WorkerDied):
+                outcomes[place] = RecordingOutcome(path, FAILED, result.why)
                 failed += 1
             else:
                 ledger.add(Done(name, stored_bytes(ledger.folder / name), path, made_with=made_with, **asdict(result)))
-                outcomes[place] = Outcome(path, MADE, name, result.duration_s, result.took_s, result.note)
+                outcomes[place] = RecordingOutcome(path, MADE, result.note, name, result.duration_s, result.took_s)
                 sound_s += result.duration_s
     took_s = time.monotonic() - began
     report = Report(ledger.folder, tuple(outcomes[place] for place in range(len(recordings))), took_s, settings)

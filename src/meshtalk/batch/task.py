@@ -17,16 +17,10 @@ from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.export import SEQUENCES
 from meshtalk.inference.animator import Animator, load_model
+from meshtalk.outcomes import FAILED, Outcome
 
 _loaded = lru_cache(1)(load_model)
 FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A recording that could not be animated."""
-
-    why: str
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,7 @@ class Animate:
     """Of `Animator.animate`."""
     look: Any
 
-    def __call__(self, recording: Recording) -> Made | Failed:
+    def __call__(self, recording: Recording) -> Made | Outcome:
         """Write the output atomically.
 
         Raises:
@@ -84,13 +78,14 @@ class Animate:
                 write(clip, self.folder / output_of(recording, self.suffix), self.look)
                 digest = sha256(recording.path)
         except InputError as error:
-            return Failed(str(error))
+            return Outcome(str(recording.path), FAILED, str(error))
         except Exception as error:  # files are damaged in many ways; the other recordings are none the worse for it
             if isinstance(error, OSError) and error.errno in FULL:
                 raise InputError(
                     f"the disk of {self.folder} is full. Free some space and run the same command again."
                 ) from None
-            return Failed(f"it cannot be animated ({type(error).__name__}: {error})")
+            why = f"it cannot be animated: {type(error).__name__}: {error}"
+            return Outcome(str(recording.path), FAILED, why)
         assert stat is not None
         note = "; ".join(str(warning.message) for warning in odd if issubclass(warning.category, UserWarning))
         took_s = round(time.monotonic() - began, 3)

@@ -11,12 +11,13 @@ from tyro.conf import Positional
 from meshtalk.cli.options import Output
 
 
-def landmarks(mesh: Positional[Path], points: Positional[Path], /, output: Output) -> None:
-    """Transfer the packaged head's regions to a mesh by landmarks that you name, in any unit and axes.
+def landmarks(mesh: Positional[Path], points: Positional[Path | None] = None, /, *, output: Output) -> None:
+    """Carry the packaged head's regions to a mesh whose landmarks you name, or whose face is found; any unit, any axes.
 
     Args:
-        mesh: face at rest (.ply, .obj, .glb, .vrm, or a clip's .npz), with your data's vertices in their order.
-        points: JSON that maps landmark names to vertex indices or points: {"nose_tip": 331, "chin": [0.0, -7.9, 8.8]}.
+        mesh: neutral face (.ply, .obj, .glb, or a clip's .npz) in your data's vertex order.
+        points: JSON that maps landmark names to vertex indices or points: {"nose_tip": 331, "chin": [0.0, -7.9, 8.8]}. Without it
+            the face is looked for along the mesh's axes.
         output: topology to write (.npz), for `corpus convert --topology` or `regions apply`; a picture (.png) is written beside it.
     """
     from meshtalk.mesh.landmarks import read_landmarks
@@ -26,7 +27,8 @@ def landmarks(mesh: Positional[Path], points: Positional[Path], /, output: Outpu
 
     check_output(output)
     face = read_mesh_face(mesh)
-    print(save_regions(regions_from_landmarks(face, read_landmarks(points, face.vertices)), output))
+    marks = None if points is None else read_landmarks(points, face.vertices)
+    print(save_regions(regions_from_landmarks(face, marks, str(mesh)), output))
 
 
 def painted(

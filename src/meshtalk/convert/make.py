@@ -17,6 +17,7 @@ from meshtalk.convert.plan import Capture, Job
 from meshtalk.corpus.store import RECORD, ClipInfo, CorpusWriter
 from meshtalk.errors import InputError
 from meshtalk.mesh.units import Space
+from meshtalk.outcomes import DROPPED, Outcome
 
 VERSION = 1
 """Raise when a converter makes other clips of the same files: existing clips are then converted again."""
@@ -30,14 +31,6 @@ LARGEST_WEIGHT = 2.0
 """ARKit's weights go from 0 to 1."""
 LARGEST_SAMPLE = 8.0
 """Full scale is 1; floating point beyond this holds integers."""
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """A clip that could not be converted."""
-
-    id: str
-    why: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +47,7 @@ class Work:
     """Digest of what all clips of the corpus depend on."""
 
 
-def make(work: Work) -> ClipInfo | Dropped:
+def make(work: Work) -> ClipInfo | Outcome:
     """Read, check and store a clip, unless it is already there.
 
     Raises:
@@ -75,9 +68,9 @@ def make(work: Work) -> ClipInfo | Dropped:
         clip, note = clip_of(job, job.read(), writer, work)
         clip.validate()
     except InputError as error:
-        return Dropped(job.id, str(error))
+        return Outcome(job.id, DROPPED, str(error))
     except Exception as error:  # files are damaged in many ways; the other clips are none the worse for it
-        return Dropped(job.id, f"it cannot be read ({type(error).__name__}: {error})")
+        return Outcome(job.id, DROPPED, f"it cannot be read: {type(error).__name__}: {error}")
     try:
         return writer.add(
             clip, id=job.id, split=job.split, voice=job.voice, recipe=recipe, official=job.official, note=note

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from meshtalk.convert.make import Dropped, Work, make
+from meshtalk.convert.make import Work, make
 from meshtalk.convert.plan import ENOUGH_PEOPLE, Options, Plan, own_splits
 from meshtalk.corpus.ownership import Maker
 from meshtalk.corpus.store import SPLITS, VALID, ClipInfo, Corpus, CorpusWriter
 from meshtalk.errors import InputError
 from meshtalk.mesh.topology import Topology
 from meshtalk.mesh.units import check_axes
+from meshtalk.outcomes import DROPPED, Outcome, told
 from meshtalk.parallel import in_order, pool
 from meshtalk.progress import Show, followed
 
@@ -54,7 +55,7 @@ class Report:
             )
         lines += [f"  {note}" for note in self.notes]
         lines += [f"  left out: {count} ({why})" for why, count in self.left_out.items()]
-        lines += [f"  dropped {name}: {why}" for name, why in self.dropped.items()]
+        lines += told(Outcome(name, DROPPED, why) for name, why in self.dropped.items())
         lines += [f"  {name}: {note}" for name, note in self.clip_notes.items()]
         return "\n".join(lines)
 
@@ -106,8 +107,8 @@ def convert(
     try:
         with processes as executor, closing(in_order(make, _works(plan, writer), executor, ahead=2 * workers)) as made:
             for result in followed(made, len(plan.jobs), "clips", progress, note=note):
-                if isinstance(result, Dropped):
-                    dropped[result.id] = result.why.replace(f"{source}/", "")
+                if isinstance(result, Outcome):
+                    dropped[result.item] = result.why.replace(f"{source}/", "")
                 else:
                     infos.append(result)
     except BrokenProcessPool:

@@ -14,9 +14,10 @@ import numpy as np
 
 from meshtalk.corpus.ownership import Maker
 from meshtalk.corpus.store import LINEAR, RECORD, SPLITS, ClipInfo, Corpus, CorpusWriter, check_name
-from meshtalk.corpus.summary import shared_with_train, some_of
+from meshtalk.corpus.summary import shared_with_train
 from meshtalk.errors import InputError
 from meshtalk.files import replaced_folder, write_json
+from meshtalk.outcomes import some_of
 from meshtalk.progress import Show, followed
 
 MAKER = Maker("merge.json")

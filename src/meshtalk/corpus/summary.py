@@ -15,14 +15,8 @@ WIDTH = 120
 NO_BREAK = "\xa0"
 """Placeholder for a non-breaking space: a name stays with its count."""
 KINDS = ("subject", "voice", "emotion")
-SHOWN = 8
+
 """Items of each kind that a printed report lists; its JSON has all."""
-
-
-def some_of(names: Sequence[str]) -> str:
-    """The first SHOWN names in one line, and the number of the others."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def summary(corpus: Corpus) -> str:

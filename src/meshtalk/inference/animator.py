@@ -279,7 +279,7 @@ class Animator:
                 "this model predicts vertices, not blendshapes. Use one trained on a topology with blendshapes."
             )
         # a basis vector is a metre of motion, a coefficient millimetres
-        mix = torch.from_numpy(self.checkpoint.mix)
+        mix = torch.as_tensor(self.checkpoint.mix)
         return (motion.cpu().to(mix.dtype) @ mix / MM).numpy()
 
     def _spec(

@@ -66,17 +66,24 @@ def read_mesh(
 
 
 def _check(mesh: Mesh) -> None:
-    """InputError unless vertices are few enough and finite, and triangles are of them."""
+    """InputError unless numbers are few enough, finite and of the right shape, and triangles are of them."""
     for part in mesh.parts:
-        if part.vertices.shape[1:] != (3,):
-            raise InputError(f"it must have vertices of shape (V, 3), got {part.vertices.shape}")
-        if len(part.faces) and not 0 <= part.faces.min() <= part.faces.max() < len(part.vertices):
-            raise InputError(f"its triangles must index its {len(part.vertices):,} vertices")
-    if len(vertices := mesh.vertices) > MOST:
-        raise too_many(len(vertices))
-    if not np.isfinite(vertices).all():
-        count = int((~np.isfinite(vertices).all(1)).sum())
-        raise InputError(f"it holds NaN or infinite values in {count:,} vertices. Repair the mesh.")
+        _check_array("vertex", part.vertices, 3, part.faces)
+        if part.uvs is not None and part.uv_faces is not None:
+            _check_array("texture coordinate", part.uvs, 2, part.uv_faces)
+        if part.colours is not None and part.colours.shape != part.vertices.shape:
+            raise InputError(f"it has colours of shape {part.colours.shape} for {len(part.vertices):,} vertices")
+    if (count := sum(len(part.vertices) for part in mesh.parts)) > MOST:
+        raise too_many(count)
+
+
+def _check_array(what: str, values: np.ndarray, width: int, faces: np.ndarray) -> None:
+    if values.shape[1:] != (width,):
+        raise InputError(f"its {what} array must have shape (n, {width}), got {values.shape}")
+    if not (finite := np.isfinite(values).all(1)).all():
+        raise InputError(f"it holds NaN or infinite values, first in {what} {int(finite.argmin())}. Repair the mesh.")
+    if len(faces) and not 0 <= faces.min() <= faces.max() < len(values):
+        raise InputError(f"a triangle names a {what} that is not among its {len(values):,}")
 
 
 def read_face(
@@ -186,12 +193,7 @@ def read_obj(lines: Iterable[str], folder: Path | None) -> Part:
         colours=painted if np.isfinite(painted).any() else None,
     )
     corners_uv = np.array(uv_faces, np.int64).reshape(-1, 3)
-    if (
-        folder is None
-        or not uv_faces
-        or corners_uv.shape != triangles.shape
-        or not 0 <= corners_uv.min() <= corners_uv.max() < len(uvs)
-    ):
+    if not uv_faces or folder is None or corners_uv.shape != triangles.shape:
         return part
     picture = next(filter(None, (_material_picture(folder / name) for name in materials)), None)
     return replace(part, uvs=np.array(uvs, np.float32).reshape(-1, 2), uv_faces=corners_uv, picture=picture)
@@ -214,7 +216,9 @@ def _read_trimesh(path: Path) -> Part:
         import trimesh
     except ImportError:
         raise InputError('it needs trimesh. Run pip install "meshtalk[media]".') from None
-    loaded: Any = trimesh.load(path, process=False, force="mesh", maintain_order=True)
+    loaded: Any = trimesh.load(  # pyright: ignore[reportUnknownMemberType]
+        path, process=False, force="mesh", maintain_order=True
+    )
     vertices = np.asarray(loaded.vertices, np.float64)
     faces = np.asarray(getattr(loaded, "faces", np.zeros((0, 3))), np.int64).reshape(-1, 3)
     if path.suffix.lower() == ".stl":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -45,7 +45,8 @@ class _Glb:
         magic, version, _ = struct.unpack_from("<4sII", data)
         if magic != b"glTF" or version != 2:
             raise ValueError("no glTF binary of version 2")
-        at, chunks = 12, {}
+        at = 12
+        chunks: dict[bytes, bytes] = {}
         while at + 8 <= len(data):
             size, kind = struct.unpack_from("<I4s", data, at)
             chunks.setdefault(kind, data[at + 8 : at + 8 + size])
@@ -80,7 +81,8 @@ class _Glb:
         else:
             below = {child for node in nodes for child in node.get("children", ())}
             roots = [index for index in range(len(nodes)) if index not in below]
-        stack, found = [(index, np.eye(4)) for index in roots], {}
+        stack = [(index, np.eye(4)) for index in roots]
+        found: dict[int, np.ndarray] = {}
         while stack:
             index, above = stack.pop()
             if index in found:
@@ -108,9 +110,11 @@ class _Glb:
         blended, total = np.zeros((count, 4, 4)), np.zeros((count, 1, 1))
         for k in range(len(attributes)):
             if f"JOINTS_{k}" in attributes:
-                weights = self._values(attributes[f"WEIGHTS_{k}"])[:, :, None, None]
-                blended += (joints[self._values(attributes[f"JOINTS_{k}"]).astype(int)] * weights).sum(1)
-                total += weights.sum(1)
+                numbers = self._values(attributes[f"JOINTS_{k}"]).astype(int)
+                weights = self._values(attributes[f"WEIGHTS_{k}"])
+                for joint, weight in zip(numbers.T, weights.T, strict=True):
+                    blended += joints[joint] * weight[:, None, None]
+                    total += weight[:, None, None]
         return np.where(total > 0, blended / np.where(total > 0, total, 1), matrix)
 
     # ------------------------------------------------------------------------------------------------ parts
@@ -135,12 +139,12 @@ class _Glb:
 
     def _targets(self, mesh: Any, primitive: Any, count: int) -> dict[str, np.ndarray]:
         """Name → (V,3) of the named morph targets."""
-        extras = [held.get("extras") or {} for held in (mesh, primitive)]
-        names = extras[0].get("targetNames") or extras[1].get("targetNames") or ()
+        extras: list[dict[str, Any]] = [held.get("extras") or {} for held in (mesh, primitive)]
+        names: Sequence[object] = extras[0].get("targetNames") or extras[1].get("targetNames") or ()
         targets = primitive.get("targets", [])
         if names and len(names) != len(targets):
             raise ValueError(f"mesh {mesh.get('name')!r} has {len(names)} names for {len(targets)} morph targets")
-        moves = {}
+        moves: dict[str, np.ndarray] = {}
         for name, target in zip(names, targets, strict=False):
             moves[str(name)] = self._values(target["POSITION"]) if "POSITION" in target else np.zeros((count, 3))
         if len(moves) != len(names) or any(move.shape != (count, 3) for move in moves.values()):
@@ -150,13 +154,13 @@ class _Glb:
     def _looks(self, primitive: Any, part: Part) -> dict[str, Any]:
         """Colours, texture coordinates, picture and plain colour: fields of `Part`."""
         attributes = primitive["attributes"]
-        material = self._json["materials"][primitive["material"]] if "material" in primitive else {}
-        surface = material.get("pbrMetallicRoughness", {})
+        material: dict[str, Any] = self._json["materials"][primitive["material"]] if "material" in primitive else {}
+        surface: dict[str, Any] = material.get("pbrMetallicRoughness", {})
         linear = np.clip(np.asarray(surface.get("baseColorFactor", (1, 1, 1))[:3], float), 0, 1)
         srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
         fields: dict[str, Any] = {"colour": tuple(srgb.tolist())}
-        info = surface.get("baseColorTexture", {})
-        moved = info.get("extensions", {}).get("KHR_texture_transform", {})
+        info: dict[str, Any] = surface.get("baseColorTexture", {})
+        moved: dict[str, Any] = info.get("extensions", {}).get("KHR_texture_transform", {})
         name = f"TEXCOORD_{moved.get('texCoord', info.get('texCoord', 0))}"
         if "COLOR_0" in attributes:
             fields["colours"] = self._values(attributes["COLOR_0"])[:, :3]
@@ -164,8 +168,6 @@ class _Glb:
             uvs = self._values(attributes[name]) * moved.get("scale", (1, 1)) + moved.get("offset", (0, 0))
             uvs = np.stack([uvs[:, 0], 1 - uvs[:, 1]], 1).astype(np.float32)
             fields |= {"uvs": uvs, "uv_faces": part.faces, "picture": self._picture(info)}
-        if any(len(fields.get(rows, part.vertices)) != len(part.vertices) for rows in ("colours", "uvs")):
-            raise ValueError("it has more or fewer colours or texture coordinates than vertices")
         return fields
 
     def _picture(self, info: Mapping[str, Any]) -> bytes | None:
@@ -174,7 +176,7 @@ class _Glb:
             return None
         texture = self._json["textures"][info["index"]]
         source = texture.get("extensions", {}).get("EXT_texture_webp", texture).get("source")
-        image = {} if source is None else self._json["images"][source]
+        image: dict[str, Any] = {} if source is None else self._json["images"][source]
         if "bufferView" in image:
             view = self._json["bufferViews"][image["bufferView"]]
             start = view.get("byteOffset", 0)

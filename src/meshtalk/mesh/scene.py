@@ -41,7 +41,7 @@ class Part:
     """Base colour, as PNG, JPEG or what else the file holds."""
     colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """sRGB of the material, where there is no picture."""
-    shapes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    shapes: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
     """Name of a morph target → (V,3) displacement at weight 1."""
 
 
@@ -87,9 +87,10 @@ class Mesh:
             InputError: several pictures, and pillow is not installed.
         """
         parts, faces, count = self.parts, self.faces, len(self.vertices)
-        if all(part.uvs is None for part in parts):
+        mapped = [part.uvs is not None for part in parts]
+        if not any(mapped) or (not all(mapped) and all(part.picture is None for part in parts)):
             return Topology(faces, count)
-        if any(part.uvs is None or part.picture != parts[0].picture for part in parts):
+        if not all(mapped) or any(part.picture != parts[0].picture for part in parts):
             parts = _sharing_a_picture(parts)
         uvs = [np.asarray(part.uvs, np.float32) for part in parts]
         starts = np.cumsum([0, *map(len, uvs)])
@@ -113,7 +114,7 @@ def _sharing_a_picture(parts: tuple[Part, ...]) -> list[Part]:
     except ImportError:
         raise InputError('a mesh of several materials needs pillow. Run pip install "meshtalk[media]".') from None
     keys = [part.colour if part.picture is None or part.uvs is None else part.picture for part in parts]
-    tiles = {}
+    tiles: dict[bytes | tuple[float, float, float], Image.Image] = {}
     for key in dict.fromkeys(keys):
         try:
             if isinstance(key, bytes):
@@ -123,13 +124,14 @@ def _sharing_a_picture(parts: tuple[Part, ...]) -> list[Part]:
         colour = (255, 255, 255) if isinstance(key, bytes) else tuple(round(255 * value) for value in key)
         tiles.setdefault(key, Image.new("RGB", (8, 8), colour)).thumbnail((MOST_PIXELS, MOST_PIXELS))
     width, height = sum(tile.width for tile in tiles.values()), max(tile.height for tile in tiles.values())
-    sheet, left, lefts = Image.new("RGB", (width, height)), 0, {}
+    sheet, left = Image.new("RGB", (width, height)), 0
+    lefts: dict[bytes | tuple[float, float, float], int] = {}
     for key, tile in tiles.items():
         sheet.paste(tile, (left, 0))
         lefts[key], left = left, left + tile.width
     held = io.BytesIO()
     sheet.save(held, format="PNG")
-    moved = []
+    moved: list[Part] = []
     for part, key in zip(parts, keys, strict=True):
         tile = tiles[key]
         uvs = np.full((len(part.vertices), 2), 0.5) if part.uvs is None else np.asarray(part.uvs, np.float64)

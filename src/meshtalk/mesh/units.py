@@ -116,17 +116,23 @@ def find_like(vertices: np.ndarray, reference: np.ndarray, *, numbered: bool) ->
     if numbered:
         own = vertices[rows] - vertices[rows].mean(0)
         wanted = wanted - wanted.mean(0)
+
+        def distances(points: np.ndarray) -> np.ndarray:
+            return np.linalg.norm(points - own, axis=1)
     else:
-        from scipy.spatial import KDTree
+        from scipy.spatial import KDTree  # pyright: ignore[reportMissingTypeStubs]
 
         tree = KDTree(vertices)
-    far_m = {}
+
+        def distances(points: np.ndarray) -> np.ndarray:
+            return np.asarray(tree.query(points)[0])  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+
+    far_m: dict[Space, float] = {}
     for metres, axes in itertools.product(UNITS_M.values(), TURNS):
         columns, signs = parse_axes(axes)
         back = np.empty_like(wanted)  # where the reference lies in the file's space
         back[:, columns] = wanted * signs / metres
-        away = np.linalg.norm(back - own, axis=1) if numbered else tree.query(back)[0]
-        far_m[Space(metres, axes)] = metres * float(np.median(away))
+        far_m[Space(metres, axes)] = metres * float(np.median(distances(back)))
     best = min(far_m, key=far_m.__getitem__)
     return best if far_m[best] < 0.5 * far_m[Space(1.0)] else Space(1.0)
 

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from meshtalk.errors import InputError
+from meshtalk.mesh.surface import nearest_rotation
 from meshtalk.mesh.topology import Topology
 
 MM = 1000.0
@@ -196,9 +197,7 @@ class Pose(NamedTuple):
         centres = (shares * points).sum(0), (shares * wanted).sum(0)
         # nine numbers, for which not every device has the decomposition
         covariance = ((shares * (wanted - centres[1])).T @ (points - centres[0])).cpu().double()
-        u, _, vt = torch.linalg.svd(covariance)
-        u[:, 2] *= torch.linalg.det(u @ vt).sign()
-        rotation = (u @ vt).to(points)
+        rotation = torch.from_numpy(nearest_rotation(covariance.numpy())[0]).to(points)
         return cls(rotation, centres[1] - rotation @ centres[0])
 
     @property

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from meshtalk.clip import CHUNK, Clip
 from meshtalk.corpus.store import Corpus
 from meshtalk.errors import InputError
+from meshtalk.mesh.surface import Surface, components
 from meshtalk.regions.face import Face, read_face
-from meshtalk.regions.graph import KDTree, edges_of, pieces, separations
 from meshtalk.regions.warp import regions_from_landmarks
 
 POSES = 300
@@ -111,11 +112,10 @@ class _Mesh:
     """A mesh at rest with what the search for slits needs."""
 
     def __init__(self, vertices: np.ndarray, faces: np.ndarray) -> None:
-        self.vertices = vertices
-        self.edges = edges_of(faces)
-        self.piece = pieces(len(vertices), self.edges)
-        lengths = np.linalg.norm(vertices[self.edges[:, 0]] - vertices[self.edges[:, 1]], axis=1)
-        self.across_m = max(ACROSS_M, float(np.median(lengths)))
+        self.vertices, self.faces = vertices, faces
+        surface = Surface(vertices, faces)
+        self.piece = surface.pieces
+        self.across_m = max(ACROSS_M, float(np.median(surface.graph.data)))
         beside = KDTree(vertices[:, :2]).query_pairs(BESIDE_M, output_type="ndarray")
         foremost = vertices[:, 2].copy()
         for a, b in (beside.T, beside.T[::-1]):
@@ -148,13 +148,13 @@ class _Mesh:
         pairs, apart = pairs[kept], apart[kept]
         straight_m = np.linalg.norm(shut[pairs[:, 0]] - shut[pairs[:, 1]], axis=1)
         near_m = DETOUR * straight_m + DETOUR_M
-        far = separations(shut, self.edges, pairs, DETOUR * self.across_m + DETOUR_M) > near_m
+        far = Surface(shut, self.faces).separations(pairs, DETOUR * self.across_m + DETOUR_M) > near_m
         pairs, straight_m, apart = pairs[far], straight_m[far], apart[far]
         if len(pairs) < 3:
             return None
         # nostrils and ears are slits, too: what hangs together with the place that opens most
         links = KDTree(shut[pairs].mean(1)).query_pairs(self.across_m, output_type="ndarray")
-        run = pieces(len(pairs), links)
+        run = components(len(pairs), links)
         order = np.flatnonzero(run == run[np.argmax(apart)])
         order = order[np.argsort(self.vertices[pairs[order], 0].sum(1), kind="stable")]
         pairs, straight_m = pairs[order], straight_m[order]

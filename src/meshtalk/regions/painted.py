@@ -14,10 +14,10 @@ import numpy as np
 
 from meshtalk.errors import InputError
 from meshtalk.mesh.files import SCENES, read_mesh
+from meshtalk.mesh.surface import Surface
 from meshtalk.mesh.topology import REGIONS
 from meshtalk.regions.face import Face
-from meshtalk.regions.graph import edges_of
-from meshtalk.regions.inner_lips import inner_lips
+from meshtalk.retarget.annotate import inner_lips
 
 MESHES, LISTS = (".ply", ".obj", *SCENES), (".npy", ".txt", ".csv")
 LEAST = 0.02
@@ -50,7 +50,7 @@ def regions_from_paint(face: Face, path: Path, files: Mapping[str, Path]) -> Fac
             raise InputError(f"{name} is painted on every vertex. Leave what is not {name} grey.")
     topology = replace(face.topology, regions={name: w.astype(np.float32) for name, w in found.items()}, landmarks={})
     if "lips" in found:
-        upper, lower = inner_lips(face.vertices, edges_of(topology.faces), found["lips"])
+        upper, lower = inner_lips(Surface(face.vertices, topology.faces), found["lips"])
         if len(upper):
             topology = replace(topology, landmarks={"lip_inner_upper": upper, "lip_inner_lower": lower})
     return Face(topology, face.vertices)

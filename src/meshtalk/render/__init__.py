@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from meshtalk.errors import InputError
+from meshtalk.mesh.surface import edges_of
 from meshtalk.mesh.topology import Topology
 from meshtalk.render import dress, hair, scene
 from meshtalk.render.look import CAMERAS, HAIR, LIGHTS, SHELL, Lighting, Look, View
@@ -109,7 +110,8 @@ class Renderer:
         surface = self.surface
         surface[:, :3] *= self._mouth.unpainted(topology, template)
         surface[inside, 3:5] = 1.0
-        edges, sides = scene.edges_of(topology.faces)
+        edges, sides = edges_of(topology.faces)
+        edges = edges.astype(np.uint32)
         refined = np.empty((len(template) + len(edges), 3))
         self._kernels.refine(template, normals, edges, refined)
         bulge_px = px_per_m * np.linalg.norm(refined[len(template) :] - template[edges].mean(1), axis=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,42 +14,25 @@ from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.mesh.head import load_head
 from meshtalk.mesh.topology import Topology
-from meshtalk.retarget.transfer import NO_UNROLL, Contacts, Part, Transfer, Unroll
+from meshtalk.retarget.transfer import Binding, Contacts, Part, Transfer, Unroll
 
 FORMAT = "meshtalk-map-2"
 
 
-@dataclass(frozen=True, eq=False)
-class Map:
-    """Everything that carrying motion to a mesh of W vertices needs. Metres, +Y up, +Z out of the face."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Map(Binding):
+    """Everything that carrying motion to a mesh of W vertices needs."""
 
     mesh: str
     """Hash of the topology that the mesh's file has."""
     topology: Topology
     """Of the mesh, its triangles wound to look outwards, with regions, landmarks, parts and its texture."""
-    template: np.ndarray
-    """(W,3) float32 metres: the mesh at rest, lips closed."""
-    fit: np.ndarray
-    """(n,3) float32 metres: the packaged head's flexible vertices laid over the mesh, in the head's space."""
-    turn: np.ndarray
-    """(3,3) from the head's space to the mesh's: a rotation and a size."""
-    rows: np.ndarray
-    """(a,) int32 vertices that move with the skin."""
-    source: np.ndarray
-    """(a,k) int32: the head's vertices they move with."""
-    shares: np.ndarray
-    """(a,k) float32: how much with each."""
-    contacts: Contacts
-    parts: Mapping[str, Part]
-    """Eyes and what hangs on the jaw."""
-    unroll: Unroll = NO_UNROLL
     notes: tuple[str, ...] = ()
     """What was found and done, a sentence each."""
 
     def transfer(self, template: np.ndarray) -> Transfer:
         """What carries motion of (V,3) a person of the packaged head to the mesh."""
-        flexible = (self.fit, self.turn, self.rows, self.source, self.shares, self.contacts, self.unroll)
-        return Transfer(template, self.template, *flexible, self.parts)
+        return Transfer(template, self)
 
     @cached_property
     def shaped(self) -> Topology:

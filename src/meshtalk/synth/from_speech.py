@@ -24,10 +24,10 @@ from meshtalk.clip import Phone
 from meshtalk.corpus.ownership import Maker
 from meshtalk.corpus.splits import ENOUGH
 from meshtalk.corpus.store import SPLITS, ClipInfo, Corpus, CorpusWriter
-from meshtalk.corpus.summary import some_of
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.mesh.head import load_head
+from meshtalk.outcomes import DROPPED, Outcome, some_of, told
 from meshtalk.parallel import in_order, pool
 from meshtalk.progress import Show, followed
 from meshtalk.synth.align import RATE_HZ, align
@@ -63,10 +63,7 @@ class Report:
                 f"  {name:5} {part['clips']:6.0f} clips {part['seconds']:9.1f} s {part['speakers']:4.0f} speakers"
             )
         lines += [f"  {note}" for note in self.notes]
-        kinds: dict[str, list[str]] = {}
-        for name, why in self.dropped.items():
-            kinds.setdefault(why.split(":")[0], []).append(name)
-        lines += [f"  dropped {len(names)} ({kind}): {some_of(names)}" for kind, names in kinds.items()]
+        lines += told(Outcome(name, DROPPED, why) for name, why in self.dropped.items())
         if self.unknown_words:
             lines.append(f"  unknown words: {some_of([f'{word} ({n})' for word, n in self.unknown_words.items()])}")
         return "\n".join(lines)
@@ -74,13 +71,11 @@ class Report:
 
 @dataclass(frozen=True)
 class AlignedRecording:
-    """A recording after alignment."""
+    """A recording whose words were found in its sound."""
 
     spoken: TranscribedRecording
     content: str
     """sha256 of the sound file."""
-    why: str = ""
-    """Reason why it cannot be used; empty if it can."""
 
 
 def corpus_from_speech(
@@ -120,16 +115,16 @@ def corpus_from_speech(
     try:
         with processes as executor:
             with closing(in_order(partial(_hear, cache=cache), folder.recordings, executor, 2 * workers)) as results:
-                for item in followed(results, len(folder.recordings), "recordings", progress, "aligned", note):
-                    if item.why:
-                        dropped[item.spoken.path.relative_to(source).as_posix()] = item.why
+                for heard in followed(results, len(folder.recordings), "recordings", progress, "aligned", note):
+                    if isinstance(heard, Outcome):
+                        dropped[Path(heard.item).relative_to(source).as_posix()] = heard.why
                     else:
-                        aligned.append(item)
+                        aligned.append(heard)
             if not aligned:
                 why, count = Counter(why.split(":")[0] for why in dropped.values()).most_common(1)[0]
-                example = next(f"{name}: {told}" for name, told in dropped.items() if told.startswith(why))
+                example = next(f"{name}: {reason}" for name, reason in dropped.items() if reason.startswith(why))
                 raise InputError(
-                    f"none of {len(dropped)} recordings can be used. Most frequent reason ({count}, e.g. {example}): {why}"
+                    f"none of {len(dropped)} recordings are usable. Most frequent reason ({count}): {why} ({example})"
                 )
             MAKER.begin(root)
             writer = CorpusWriter(root, load_head().topology, FPS, LICENCES)
@@ -147,16 +142,15 @@ def corpus_from_speech(
     return corpus, report
 
 
-def _hear(spoken: TranscribedRecording, cache: Path) -> AlignedRecording:
+def _hear(spoken: TranscribedRecording, cache: Path) -> AlignedRecording | Outcome:
     """Align one recording unless it is cached; runs in a worker process."""
     try:
         content = sha256(spoken.path.read_bytes()).hexdigest()
         phones = _phones(spoken, content, cache)
-    except InputError as error:
-        return AlignedRecording(spoken, "", f"unreadable sound: {error}")
-    except OSError as error:
-        return AlignedRecording(spoken, "", f"unreadable sound: {error.strerror}")
-    return AlignedRecording(spoken, content, "" if phones else NOT_FOUND)
+    except (InputError, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        return Outcome(str(spoken.path), DROPPED, f"unreadable sound: {why}")
+    return AlignedRecording(spoken, content) if phones else Outcome(str(spoken.path), DROPPED, NOT_FOUND)
 
 
 def _phones(spoken: TranscribedRecording, content: str, cache: Path) -> tuple[Phone, ...]:
@@ -192,12 +186,12 @@ def _sound(path: Path) -> tuple[np.ndarray, str]:
 
 def _planned(aligned: Sequence[AlignedRecording], seed: int) -> list[tuple[Job, AlignedRecording]]:
     """Jobs in manifest order; a job is a function of seed, name and split."""
-    splits = splits_of([item.spoken for item in aligned])
+    splits = splits_of([heard.spoken for heard in aligned])
     plan = []
-    for item in aligned:
-        spoken, split = item.spoken, splits[item.spoken.id]
+    for heard in aligned:
+        spoken, split = heard.spoken, splits[heard.spoken.id]
         drawn = performance(rng_of(seed, "from-speech", spoken.id), casts(seed)[split]["people"])
-        plan.append((Job(spoken.id, split, spoken.speaker, spoken.text, *drawn), item))
+        plan.append((Job(spoken.id, split, spoken.speaker, spoken.text, *drawn), heard))
     return sorted(plan, key=lambda pair: (SPLITS.index(pair[0].split), pair[0].id))
 
 
@@ -207,16 +201,16 @@ def _make(planned: tuple[Job, AlignedRecording], writer: CorpusWriter, cache: Pa
     Raises:
         InputError: the corpus cannot be written, or the sound has gone since it was aligned.
     """
-    job, item = planned
-    recipe = key_of(motion_digest(), item.content, asdict(job))
+    job, heard = planned
+    recipe = key_of(motion_digest(), heard.content, asdict(job))
     existing = writer.existing(job.id, recipe)
     if existing is not None:
         return existing
-    audio, note = _sound(item.spoken.path)
+    audio, note = _sound(heard.spoken.path)
     clip = make_clip(
         audio,
         RATE_HZ,
-        _phones(item.spoken, item.content, cache),
+        _phones(heard.spoken, heard.content, cache),
         load_head().person(job.person),
         emotion=job.emotion,
         sentence=job.sentence,
@@ -226,7 +220,7 @@ def _make(planned: tuple[Job, AlignedRecording], writer: CorpusWriter, cache: Pa
         return writer.add(clip, id=job.id, split=job.split, voice=job.voice, recipe=recipe, seed=job.seed, note=note)
     except OSError as error:
         raise InputError(
-            f"cannot write into {writer.root} ({error.strerror}). Free some space and run the command again."
+            f"cannot write into {writer.root} ({error.strerror}). Free some space and run it again."
         ) from None
 
 
