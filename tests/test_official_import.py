@@ -285,7 +285,7 @@ def test_faces_that_do_not_fit(folder):
         ("nowhere.obj", None, "there is no mesh"),
         ("face.npy", None, "face.npy holds no triangles"),
         ("inches.obj", None, r"inches.obj is 8.\d+ units tall; a head is 0.15-0.40 m or 150-400 mm"),
-        ("outside.obj", None, "its triangles must index"),
+        ("outside.obj", None, "names a vertex that is not among"),
         ("flat.obj", None, r"flat.obj cannot be read as a mesh: its .* array must have shape \(n, 3\), got \(3, 2\)"),
         ("words.obj", None, "cannot be read as a mesh"),
         ("nan.npy", "fits.npz", "NaN"),

@@ -131,7 +131,7 @@ BAD = {
     "points.obj": ("v 0 0 0\nv 1 0 0\n" * 200, "points and no triangles"),
     "few.obj": ("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "vertices on its surface, got 3"),
     "nan.obj": ("v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "NaN or infinite"),
-    "beyond.obj": ("v 0 0 0\nf 1 2 9\n", "its triangles must index"),
+    "beyond.obj": ("v 0 0 0\nf 1 2 9\n", "names a vertex that is not among"),
     "text.obj": ("v a b c\n", "cannot be read as a mesh"),
     "broken.glb": ("glTF nothing", "cannot be read as a mesh"),
     "huge.ply": (f"ply\nformat ascii 1.0\nelement vertex {10**7}\nend_header\n", f"at most {MOST:,}"),
