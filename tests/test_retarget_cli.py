@@ -203,7 +203,7 @@ def test_options_that_contradict_each_other(folder, tmp_path, capsys):
 @pytest.mark.parametrize("command", ["landmarks face.obj -o face.json", "regions landmarks face.obj -o face.npz"])
 def test_a_missing_library_is_said_with_its_extra(tmp_path, library, command):
     write_obj(tmp_path / "face.obj", meshes.mask())
-    words = f"import sys; sys.modules[{library!r}] = None; from meshtalk.cli import main; main({command.split()})"
+    words = f"import sys; sys.modules[{library!r}] = None; from meshtalk.cli.main import main; main({command.split()})"
     end = subprocess.run([sys.executable, "-c", words], cwd=tmp_path, capture_output=True, text=True)
     assert end.returncode == 2
     assert re.search(rf"needs? {library}\S* \(not installed\) : pip install 'meshtalk\[media\]'$", end.stderr.strip())
