@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Sequence
-
 import numpy as np
 from _surgery import Surgery, edge_loop
 
 from meshtalk.mesh.head import Seam
+from meshtalk.mesh.surface import Surface
 
 LIPS_STAY = (
     *("mouthPucker", "mouthPress", "mouthSmile", "mouthFrown", "mouthDimple", "mouthStretch", "mouthLeft"),
@@ -18,26 +16,6 @@ OPENERS = ("mouthUpperUp", "mouthLowerDown", "mouthShrugUpper")
 FUNNEL_OPENING_M, FUNNEL_HALF_WIDTH_M = 0.0105, 0.017
 LIDS_OVERLAP_M = 3e-4
 """How far the upper lid goes over the lower at a full blink."""
-
-
-def graph_distance(vertices: np.ndarray, faces: np.ndarray, sources: Sequence[int], reach: float) -> np.ndarray:
-    """(V,) length of the shortest way along edges from the nearest source, infinite beyond `reach` (metres)."""
-    edges = np.unique(np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1), axis=0)
-    lengths = np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
-    beside: dict[int, list[tuple[int, float]]] = {}
-    for (a, b), length in zip(edges.tolist(), lengths.tolist(), strict=True):
-        beside.setdefault(a, []).append((b, length))
-        beside.setdefault(b, []).append((a, length))
-    distance = np.full(len(vertices), np.inf)
-    queue = [(0.0, int(s)) for s in sources]
-    while queue:
-        d, v = heapq.heappop(queue)
-        if d >= distance[v] or d > reach:
-            continue
-        distance[v] = d
-        for w, length in beside.get(v, ()):
-            heapq.heappush(queue, (d + length, w))
-    return distance
 
 
 def make_seam(vertices: np.ndarray, faces: np.ndarray, upper: np.ndarray, lower: np.ndarray, spread_m: float) -> Seam:
@@ -52,8 +30,9 @@ def make_seam(vertices: np.ndarray, faces: np.ndarray, upper: np.ndarray, lower:
     pairs = np.stack([lower[right - 1], lower[right]], axis=1)
     share = np.clip((x_upper - x_lower[right - 1]) / (x_lower[right] - x_lower[right - 1]), 0, 1)
     reach = 3 * spread_m
-    above = np.exp(-0.5 * (graph_distance(vertices, faces, upper.tolist(), reach) / spread_m) ** 2)
-    below = np.exp(-0.5 * (graph_distance(vertices, faces, lower.tolist(), reach) / spread_m) ** 2)
+    surface = Surface(vertices, faces)
+    above = np.exp(-0.5 * (surface.ways(upper, reach) / spread_m) ** 2)
+    below = np.exp(-0.5 * (surface.ways(lower, reach) / spread_m) ** 2)
     side = 0.5 * (above - below)
     rows = np.flatnonzero(np.abs(side) > 1e-3)
     hats = np.stack([np.interp(vertices[rows, 0], x_upper, unit) for unit in np.eye(len(upper))], axis=1)

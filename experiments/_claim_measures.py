@@ -101,7 +101,7 @@ def eyelids(model: LatentAnimator, corpus: Corpus) -> dict[str, float]:
 
 
 class Way:
-    """One way to get a clip from a sampler: one sample, the likeliest codes, or the mean of several samples."""
+    """One way to get a clip from a sampler: one sample, the most likely codes, or the mean of several samples."""
 
     def __init__(self, model: Animator, *, argmax: bool = False, mean_of: int = 1) -> None:
         self.model, self.argmax, self.mean_of = model, argmax, mean_of

@@ -193,12 +193,12 @@ def finished_model(shipped: Told) -> list[str]:
     if {"ways", "ten"} <= shipped.keys():
         ten = ", ".join(f"{name.removesuffix(', mm')} {value:.2f} mm" for name, value in shipped["ten"].items())
         parts.append(
-            "## (e) Sampled, likeliest, or the mean of ten\n\nThe shipped model.\n\n"
+            "## (e) Sampled, most likely, or the mean of ten\n\nThe shipped model.\n\n"
             f"{systems_table(shipped['ways'], SYSTEM_ROWS)}\nTen samples of each clip, LVE and distances: {ten}.\n"
         )
     if "systems" in shipped:
         parts.append(
-            "## (f) Against simple answers to the same sound\n\nThe shipped model. The regressor hears through the same audio "
+            "## (f) Against simple answers to the same sound\n\nThe shipped model. The regressor has the same audio "
             "encoder and was trained for as many steps as stage 1.\n\n" + systems_table(shipped["systems"], SYSTEM_ROWS)
         )
     return parts

@@ -41,7 +41,7 @@ class Experiment:
 def experiments() -> list[Experiment]:
     """All of them, each after the one it needs.
 
-    The method of the paper on the compact preset's sizes: what only this implementation does (imagined expressions, blinks that
+    The method of the paper on the compact preset's sizes: what only this implementation does (sampled expressions, blinks that
     count more) is off. Every setting is the same but the one that an experiment is named after.
     """
     compact, training = PRESETS["compact"]

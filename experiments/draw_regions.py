@@ -47,12 +47,12 @@ def numbered_landmarks(path: Path) -> None:
 
 
 def carried(person: str, names: Iterable[str]) -> tuple[Face, np.ndarray]:
-    """(A person with regions from the landmarks of these names, vertices in another order; (V,) that order)."""
+    """(A person with regions from the landmarks of these names, if there are any, vertices in another order; (V,) that order)."""
     head, vertices = load_head(), load_head().person(person).template.astype(np.float64)
     order = np.random.default_rng(0).permutation(len(vertices))
     new = np.argsort(order)
     face = Face(Topology(new[head.topology.faces].astype(np.int32), len(order)), vertices[order])
-    return regions_from_landmarks(face, {name: vertices[head_landmarks()[name]] for name in names}), order
+    return regions_from_landmarks(face, {name: vertices[head_landmarks()[name]] for name in names} or None), order
 
 
 def agreement(names: Iterable[str]) -> str:
@@ -78,3 +78,4 @@ if __name__ == "__main__":
     picture(IMAGES / "regions.png")
     print("| all 25 |", agreement(tuple(head_landmarks())), "|")
     print("| the five |", agreement(REQUIRED), "|")
+    print("| none |", agreement(()), "|")

@@ -9,9 +9,9 @@ import rig
 
 from meshtalk.mesh.head import load_head
 from meshtalk.mesh.landmarks import head_landmarks
+from meshtalk.mesh.surface import Surface
 from meshtalk.mesh.topology import REGIONS, Topology
 from meshtalk.regions.face import Face
-from meshtalk.regions.graph import edges_of
 
 HEAD = load_head()
 TURN = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]
@@ -30,7 +30,8 @@ def decimated(vertices: np.ndarray, faces: np.ndarray, seed: int = 0) -> tuple[n
 
     Only along the surface: lips that touch stay two.
     """
-    edges = edges_of(faces)
+    half = Surface(vertices, faces).edges
+    edges = np.concatenate([half, half[:, ::-1]])
     into = np.arange(len(vertices))
     taken = np.zeros(len(vertices), bool)
     for a, b in edges[np.random.default_rng(seed).permutation(len(edges))]:

@@ -304,7 +304,7 @@ def test_templates_and_people_that_do_not_fit(tmp_path):
         ({"template": tmp_path / "t.npy"}, r"95 vertices.*96"),
         ({"template": "nowhere.obj"}, "there is no mesh"),
         ({"template": rig.NEUTRAL * 1000}, "metres"),
-        ({"template": rig.NEUTRAL[:, [2, 1, 0]] * [1, 1, -1]}, "turned by 90°.*upright"),
+        ({"template": rig.NEUTRAL[:, [2, 1, 0]] * [1, 1, -1]}, "rotated by 90°.*Rotate it"),
         ({"template": rig.NEUTRAL, "person": "p00"}, "one of them"),
         ({"person": "p00"}, "another topology"),
     ):

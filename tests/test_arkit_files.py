@@ -66,7 +66,7 @@ def test_halves_are_joined_and_whole_shapes_split():
     }
     assert {name: value for name, value in made.items() if value} == pytest.approx(wanted)
     assert known(names) == 6
-    with pytest.raises(InputError, match="at least 5 are needed"):
+    with pytest.raises(InputError, match="at least 5 of ARKit's shapes"):
         as_arkit(("jawOpen", "phoneme_aa"), np.zeros((1, 2)))
 
 
@@ -222,14 +222,14 @@ def test_rigs_that_do_not_fit(tmp_path):
     cut = folder_of(tmp_path / "cut", clip)
     (cut / "jawOpen.obj").write_text("v 0 0 0\n")
     for path, words in (
-        ("head.npz", "retarget the clip"),
-        ("head.glb", "retarget the clip"),
+        ("head.npz", "Retarget the clip"),
+        ("head.glb", "Retarget the clip"),
         ("bare.npz", "without blendshapes"),
         ("damaged.glb", "cannot be read"),
         ("empty", "0 neutral meshes"),
         ("cut", "1 vertices"),
         ("nothing.glb", "there is no mesh at"),
-        ("nothing.fbx", "is no rig"),
+        ("nothing.fbx", "a rig must be"),
     ):
         with pytest.raises(InputError, match=words):
             load_rig(tmp_path / path, clip)
@@ -262,4 +262,4 @@ def test_the_verb_solves_and_tells(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["arkit", str(tmp_path / "own.npz"), "-o", str(tmp_path / "weights.txt")])
     assert stop.value.code == 2
-    assert "use .csv or .json" in capsys.readouterr().err
+    assert "must be written to .csv or .json" in capsys.readouterr().err

@@ -50,7 +50,7 @@ def test_two_processes_measure_the_same(written, tiny_model, regressor, rig_corp
 
 def test_a_clip_whose_process_was_killed(tiny_model, rig_corpus, monkeypatch):
     monkeypatch.setattr(parallel, "as_done", lambda *_: iter([(0, parallel.WorkerDied())]))
-    with pytest.raises(InputError, match="killed, perhaps for want of memory : run again with --workers 1"):
+    with pytest.raises(InputError, match=r"killed, perhaps for want of memory\. Run again with --workers 1"):
         assess.evaluate_model(tiny_model, rig_corpus, EvaluationConfig(workers=2))
 
 
@@ -113,14 +113,14 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_loaded(
         assess.evaluate_model(None, rig_corpus, EvaluationConfig(**{output: tmp_path / "nowhere" / "file"}))
     with pytest.raises(InputError, match="it is a folder"):
         assess.evaluate_model(None, rig_corpus, EvaluationConfig(**{output: tmp_path}))
-    with pytest.raises(InputError, match="limit is 0"):
+    with pytest.raises(InputError, match="limit must be at least 1 clip, got 0"):
         assess.evaluate_model(None, rig_corpus, EvaluationConfig(limit=0))
 
 
 def test_a_page_needs_pillow_and_says_so_at_once(tmp_path, rig_corpus, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "PIL", None)
     monkeypatch.setattr(assess, "load_measured", lambda model: pytest.fail("the work began"))
-    with pytest.raises(InputError, match=r"Pillow .* : pip install 'meshtalk\[media\]'"):
+    with pytest.raises(InputError, match=r"Pillow .*\. Run pip install 'meshtalk\[media\]'"):
         assess.evaluate_model(None, rig_corpus, EvaluationConfig(html=tmp_path / "page.html"))
 
 

@@ -93,9 +93,9 @@ def test_two_workers_write_what_animate_writes(capsys, said, straight, tiny_mode
     assert written(tmp_path / "out") == straight
     report = json.loads((tmp_path / "out" / REPORT).read_text())
     assert (report["made"], report["kept"], report["failed"]) == (4, 0, 1)
-    status = {Path(each["recording"]).name: each for each in report["recordings"]}
-    assert "not audio that can be decoded" in status["broken.mp3"]["note"]
-    assert "cut off" in status["b.flac"]["note"]
+    status = {Path(each["item"]).name: each for each in report["recordings"]}
+    assert "not audio that can be decoded" in status["broken.mp3"]["why"]
+    assert "cut off" in status["b.flac"]["why"]
     assert status["c.wav"]["output"] == "far/away/c.npz"
     assert "broken.mp3" in told.out
     assert "5/5 recordings, 1 failed" in told.err
@@ -258,8 +258,8 @@ BAD = {
     "a list that is no text": (["sound.txt"], "UTF-8"),
     "two of one name": (["a.wav", "other/a.wav"], "would both be written to a"),
     "no format": (["a.wav", "--format", "avi"], ".mp4, .glb"),
-    "a look at what is not drawn": (["a.wav", "--camera", "face"], "leave them out"),
-    "no workers": (["a.wav", "--workers", "0"], "workers is 0"),
+    "a look at what is not drawn": (["a.wav", "--camera", "face"], "Leave them out"),
+    "no workers": (["a.wav", "--workers", "0"], "workers must be at least 1, got 0"),
     "no such temperature": (["a.wav", "--temperature", "0"], "temperature"),
     "no such template": (["a.wav", "--template", "no.obj"], "no.obj"),
 }
@@ -286,7 +286,7 @@ def test_one_batch_at_a_time(said, tiny_model, tmp_path):
 
 def test_a_report_that_would_be_written_over(tiny_model, tmp_path):
     soundfile.write(tmp_path / "batch.wav", rig.speech(0, 0.3)[0], 16000)
-    with pytest.raises(InputError, match="the report : rename it"):
+    with pytest.raises(InputError, match=r"the report\. Rename it"):
         animate_all([tmp_path], tmp_path / "out", ".json", model=tiny_model)
 
 
@@ -304,7 +304,7 @@ def test_a_full_disk_stops_it(capsys, said, tiny_model, tmp_path, jobs, monkeypa
         return save(clip, path, look)
 
     monkeypatch.setattr(Clip, "save", full)
-    with pytest.raises(InputError, match="is full : make room, and the same command continues"):
+    with pytest.raises(InputError, match=r"is full\. Free some space and run the same command again"):
         animate_all([said], tmp_path / "out", model=tiny_model)
     assert list(written(tmp_path / "out")) == ["a.npz"]
     monkeypatch.undo()

@@ -23,7 +23,7 @@ sys.path.insert(0, str(TOOLS))
 from check_in_blender import find_blender, see  # noqa: E402
 
 BLENDER = find_blender()
-pytestmark = pytest.mark.skipif(BLENDER is None, reason="there is no Blender : make blender")
+pytestmark = pytest.mark.skipif(BLENDER is None, reason="Blender is not installed. Run make blender")
 FRAMES = (0, 1, 3.5, 8, 14)
 
 

@@ -190,5 +190,5 @@ def test_weights_that_do_not_fit(folder, change):
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot make the model folder"):
+    with pytest.raises(InputError, match="cannot create the model folder"):
         save_checkpoint(tmp_path / "file/model", rig.random_checkpoint())

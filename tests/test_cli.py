@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -117,13 +118,16 @@ BAD_ANIMATE = {
     "no sound": (["text.wav"], "not audio"),
     "NaN": (["nan.wav"], "NaN"),
     "no samples": (["empty.wav"], "no samples"),
-    "wrong template": (["speech.wav", "--template", "wrong.npy"], "95 vertices; the model's topology has 96"),
+    "wrong template": (
+        ["speech.wav", "--template", "wrong.npy"],
+        "must have the 96 vertices of the model's topology, got 95",
+    ),
     "missing template": (["speech.wav", "--template", "no.obj"], "no.obj"),
     "template of no format": (["speech.wav", "--template", "speech.wav"], ".obj"),
     "missing expression": (["speech.wav", "--expression", "no.npz"], "no.npz"),
     "expression that is none": (["speech.wav", "--expression", "other.npz"], "other.npz"),
     "person of another head": (["speech.wav", "--person", "p00"], "topology"),
-    "template and person": (["speech.wav", "--person", "p00", "--template", "face.npy"], "one of them"),
+    "template excludes person": (["speech.wav", "--person", "p00", "--template", "face.npy"], "one of them"),
     "rate that is none": (["speech.wav", "--fps", "fast"], "fast"),
     "rate of nothing": (["speech.wav", "--fps", "0"], "1 to 240"),
     "rate too high": (["speech.wav", "--fps", "1000"], "1 to 240"),
@@ -227,7 +231,7 @@ def test_bad_input_to_train(capsys, here, args, words):
 
 
 def test_a_run_folder_that_cannot_be_made(capsys, here, rig_corpus):
-    assert "cannot make" in refused(capsys, here, "train", rig_corpus.root, "-o", "speech.wav/run")
+    assert "cannot create" in refused(capsys, here, "train", rig_corpus.root, "-o", "speech.wav/run")
 
 
 def test_an_interruption_is_130(capsys, here, rig_corpus, monkeypatch):
@@ -238,7 +242,7 @@ def test_an_interruption_is_130(capsys, here, rig_corpus, monkeypatch):
     with pytest.raises(SystemExit) as end:
         main(["train", str(rig_corpus.root), "-o", "run"])
     assert end.value.code == 130
-    assert "continues" in capsys.readouterr().err
+    assert "resume" in capsys.readouterr().err
 
 
 # --- evaluate, corpus ----------------------------------------------------------------------------------------------
@@ -313,3 +317,20 @@ def test_help_names_every_verb(capsys):
     out = capsys.readouterr().out
     for verb in ("animate", "demo", "evaluate", "train", "corpus"):
         assert verb in out
+
+
+def test_command_line_starts_without_torch_and_without_any_extra():
+    loaded = (
+        "import sys, meshtalk.cli.main; print(*{'torch', 'scipy', 'trimesh', 'av', 'PIL', 'numba'} & {*sys.modules})"
+    )
+    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout == "\n"
+
+
+def test_retarget_without_scipy_is_refused(here):
+    code = "import sys; sys.modules['scipy'] = None; from meshtalk.cli.main import main; main()"
+    args = ("retarget", "expression.npz", "--to", "face.obj", "-o", "out.npz")
+    ended = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert re.fullmatch(
+        r"meshtalk: retargeting needs scipy\S* \(not installed\) : pip install 'meshtalk\[media\]'\n", ended.stderr
+    )

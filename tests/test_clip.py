@@ -91,7 +91,7 @@ def test_dense_motion_is_checked():
     dense = rig.as_dense(CLIP)
     with pytest.raises(InputError, match="NaN"):
         replace(dense, displacement=nan_at(dense.displacement, 2, 1, 0)).validate()
-    with pytest.raises(InputError, match="motion has shape"):
+    with pytest.raises(InputError, match="displacement must have shape"):
         replace(dense, displacement=dense.displacement[:, :-1]).validate()
 
 
@@ -112,7 +112,7 @@ def at_rate(fps: object, sample_rate: int = 16000) -> Clip:
 
 @pytest.mark.parametrize(("fps", "sample_rate"), [(0, 16000), (-25, 16000), (np.nan, 16000), ("fast", 16000), (30, 0)])
 def test_rates_have_to_be_rates(fps, sample_rate):
-    with pytest.raises(InputError, match=r"no frame rate|positive"):
+    with pytest.raises(InputError, match=r"must be a frame rate|must be positive"):
         at_rate(fps, sample_rate)
 
 

@@ -67,7 +67,7 @@ def test_beat(tmp_path):
         assert len(clip.audio) == RATE
     assert set(report.dropped) == {f"1-1_wayne_0_{k}_{k}" for k in (7, 8, 9)}
     assert report.dropped["1-1_wayne_0_7_7"].endswith("(60, 50) for 51 names")
-    assert not any("names no" in note for note in report.notes)  # training has all it needs
+    assert not any("lacks regions" in note for note in report.notes)  # training has all it needs
 
 
 @pytest.mark.parametrize(("fps", "nominal"), [("60", 60), ("59.94", 60), ("30", 30)])
@@ -97,7 +97,7 @@ def test_a_wrong_rate_is_noticed(tmp_path):
     root.mkdir()
     (root / "a.csv").write_text(livelink_csv(weights(1, 60, len(SHAPES)), SHAPES, 0, range(60), 60))
     write_noise(root / "a.wav", RATE, RATE)
-    with pytest.raises(InputError, match="no Timecode at 30 frames a second"):
+    with pytest.raises(InputError, match="no Timecode at 30 frames per second"):
         convert("livelink", root, tmp_path / "c", Options(fps="30"), workers=1)
     (root / "a.csv").write_text(livelink_csv(weights(1, 30, len(SHAPES)), SHAPES, 0, range(30), 30))
     with pytest.raises(InputError, match="another --fps"):
@@ -130,8 +130,8 @@ def test_any_json_or_csv_with_arkits_names(tmp_path):
     assert np.flatnonzero(~clips["b"].valid).tolist() == [8, 20]
     seen = clips["b"].valid
     np.testing.assert_allclose(clips["b"].vertices[seen], meshes(values[:, 1:], ours, person)[seen], atol=1e-6)
-    assert "names 1 of the head's shapes" in report.dropped["c"]
-    assert "weights up to" in report.dropped["d"]
+    assert "got 1 of the head's shapes" in report.dropped["c"]
+    assert "weights must be 0 to 1, got up to" in report.dropped["d"]
     assert 'has no "names"' in report.dropped["e"]
 
 

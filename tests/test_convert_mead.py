@@ -203,9 +203,9 @@ def test_mead(tmp_path):
 
 def test_what_mead_needs(tmp_path, monkeypatch):
     np.savez(tmp_path / "flame.npz", **model_arrays())
-    with pytest.raises(InputError, match="give --flame, your own model file"):
+    with pytest.raises(InputError, match="Give --flame, your own model file"):
         convert("mead3d", tmp_path, tmp_path.parent / "c", Options())
-    with pytest.raises(InputError, match="is no 3DMEAD"):
+    with pytest.raises(InputError, match="is not 3DMEAD"):
         convert("mead3d", tmp_path, tmp_path.parent / "c", Options(flame=tmp_path / "flame.npz"))
     Topology(np.array([[0, 1, 2]], np.int32), 3).save(tmp_path / "t.npz")
     given = Options(flame=tmp_path / "flame.npz", topology=tmp_path / "t.npz")

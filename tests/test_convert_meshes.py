@@ -173,8 +173,8 @@ def test_any_folder(tmp_path):
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
-        (lambda m: np.save(m, np.zeros((25, V, 2))), "has shape"),
-        (lambda m: np.save(m, np.zeros((25, V - 1, 3))), r"shape \(25, 95, 3\)"),
+        (lambda m: np.save(m, np.zeros((25, V, 2))), "must have shape"),
+        (lambda m: np.save(m, np.zeros((25, V - 1, 3))), r"got \(25, 95, 3\)"),
         (lambda m: np.save(m, np.array([{}] * 3)), "damaged"),
         (lambda m: np.save(m, np.load(m) * 1000), "m from the neutral face"),
         (lambda m: np.save(m, np.load(m)[:, ::-1]), "m from the neutral face"),
@@ -220,15 +220,15 @@ def test_a_folder_has_to_be_told_what_it_does_not_say(tmp_path):
     root.mkdir()
     given = options(tmp_path)
     for changes, words in (
-        ({}, "give --fps"),
+        ({}, "Give --fps"),
         ({"fps": "25"}, "has no sound"),
-        ({"fps": "fast"}, "no frame rate"),
+        ({"fps": "fast"}, "fps must be a frame rate"),
         ({"fps": "25", "template": None, "topology": None}, "carry no triangles"),
     ):
         with pytest.raises(InputError, match=words):
             convert("folder", root, tmp_path / "c", replace(given, **changes))
     write_wav(root / "a.wav", take(1, "s0", 25))
-    with pytest.raises(InputError, match="no face at rest"):
+    with pytest.raises(InputError, match="no neutral face"):
         convert("folder", root, tmp_path / "c", replace(given, fps="25", template=None))
     write_wav(root / "a .wav", take(1, "s0", 25))
     with pytest.raises(InputError, match="two clips would be called a"):

@@ -71,7 +71,7 @@ def test_vl_has_exactly_its_vertices(folder, frames, extra):
     path, data = folder / "a.vl", vl(frames[0])
     path.write_bytes(data[:extra] if extra < 0 else data + b"\0" * extra)
     if extra:
-        with pytest.raises(InputError, match=r"is no \.vl"):
+        with pytest.raises(InputError, match=r"is not a \.vl file"):
             read_vl(path)
     else:
         np.testing.assert_array_equal(read_vl(path), frames[0])
@@ -165,7 +165,7 @@ def test_timecodes_become_frame_numbers(folder, nominal, broadcast, first, steps
     text = "\n".join(["Timecode," + ",".join(NAMES), rows[0], *rest])
     (folder / "t.csv").write_text(text)
     if len(steps) >= 10 and np.median(steps) >= 2:
-        with pytest.raises(InputError, match="give --fps"):
+        with pytest.raises(InputError, match="Give --fps"):
             read_csv(folder / "t.csv", fps)
         return
     names, weights, index = read_csv(folder / "t.csv", fps)

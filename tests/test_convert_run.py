@@ -113,7 +113,7 @@ def test_another_corpus_is_left_alone(source, tmp_path, rig_corpus):
     root = tmp_path / "other"
     shutil.copytree(rig_corpus.root, root)
     before = contents(root)
-    with pytest.raises(InputError, match="a corpus of something else"):
+    with pytest.raises(InputError, match="a corpus of another maker"):
         converted("vocaset", source / "v", root, options(source))
     assert contents(root) == before
 
@@ -279,9 +279,9 @@ def test_units_are_checked_by_the_size_of_a_head():
         assert find_space(rig.NEUTRAL / metres, None, None, default=None, kind="k").metres == metres
         assert find_space(rig.NEUTRAL / metres, unit, None, default="m", kind="k").metres == metres
     assert find_space(rig.NEUTRAL * 4, "0.25", None, default=None, kind="k").metres == 0.25
-    with pytest.raises(InputError, match="give --unit, metres in a unit"):
+    with pytest.raises(InputError, match="Give --unit, metres per unit"):
         find_space(rig.NEUTRAL * 4, None, None, default=None, kind="k")
-    with pytest.raises(InputError, match="give --unit mm"):
+    with pytest.raises(InputError, match="Give --unit mm"):
         find_space(rig.NEUTRAL * 1000, None, None, default="m", kind="k")
     for bad in ("inch", "-1", "nan", "0"):
         with pytest.raises(InputError, match="unit"):

@@ -93,7 +93,7 @@ def test_arrays_with_wavs(tmp_path):
 def test_another_frame_rate_is_noticed(tmp_path):
     convert_rig.vocaset_arrays(tmp_path / "v", fps=30, seconds=1.0, said=[("s0", 1), ("s0", 2)])
     given = options(tmp_path)
-    with pytest.raises(InputError, match=r"none of 2 clips.*0\.50 s at 60.*1\.00 s : another --fps"):
+    with pytest.raises(InputError, match=r"none of 2 clips.*0\.50 s at 60.*1\.00 s\. Try another --fps"):
         convert("vocaset", tmp_path / "v", tmp_path / "c", given, workers=1)
     assert not (tmp_path / "c").exists()
     corpus, _, _ = converted("vocaset", tmp_path / "v", tmp_path / "c", options(tmp_path, fps="30"))
@@ -109,23 +109,23 @@ def test_what_is_missing_is_one_sentence(tmp_path):
             convert("vocaset", tmp_path / source, tmp_path / "c", options(tmp_path, **changes), workers=1)
         assert not (tmp_path / "c").exists()
 
-    refused("carry no triangles : give --template FACE.ply", template=None, topology=None)
-    refused("in units of mm the neutral face is 0.000.* : give --unit m", unit="mm")
+    refused("carry no triangles. Give --template FACE.ply", template=None, topology=None)
+    refused(r"in units of mm the neutral face is 0.000.*\. Give --unit m", unit="mm")
     refused("mirror", axes="x,y,-z")
     refused("mouth is above the upper face", axes="-x,-y,z")
-    refused("x, y and z are needed", axes="up")
-    refused("no frame rate", fps="0")
-    refused("is no folder", source="nowhere")
+    refused("axes must be x, y and z", axes="up")
+    refused("fps must be a frame rate", fps="0")
+    refused("must be the folder of the data set", source="nowhere")
     convert_rig.write_mesh(tmp_path / "small.ply", rig.NEUTRAL[:50], rig.TOPOLOGY.faces[:20])
     refused("50 vertices", template=tmp_path / "small.ply")
     refused("templates of 96 vertices, the given mesh 50", template=tmp_path / "small.ply", topology=None)
     np.save(tmp_path / "face.npy", rig.NEUTRAL)
     refused("no triangles", template=tmp_path / "face.npy", topology=None)
     shutil.rmtree(tmp_path / "v/vertices_npy")
-    refused("is no VOCASET")
+    refused("is not VOCASET")
     with pytest.raises(InputError, match="vocaset, biwi"):
         convert("vocalset", tmp_path / "v", tmp_path / "c", given)
-    with pytest.raises(InputError, match="own folder"):
+    with pytest.raises(InputError, match="must be outside its source"):
         convert("vocaset", tmp_path / "v", tmp_path / "v/corpus", given)
     with pytest.raises(InputError, match="at least 1"):
         convert("vocaset", tmp_path / "v", tmp_path / "c", given, workers=0)
@@ -136,10 +136,12 @@ def test_regions_may_come_later(tmp_path):
     bare = Options(template=options(tmp_path).template)
     corpus, report, _ = converted("vocaset", tmp_path / "v", tmp_path / "c", bare)
     assert not corpus.topology.regions
-    assert any("names no mouth, upper_face, eyelids, lips" in note and "--topology" in note for note in report.notes)
+    assert any(
+        "lacks regions mouth, upper_face, eyelids, lips" in note and "--topology" in note for note in report.notes
+    )
     before = (tmp_path / "c/clips" / corpus.clips[0].id / "displacement.npy").stat().st_mtime_ns
     again, report, _ = converted("vocaset", tmp_path / "v", tmp_path / "c", options(tmp_path))
     assert again.topology.region_hash == rig.TOPOLOGY.region_hash
-    assert not any("names no" in note for note in report.notes)
+    assert not any("lacks regions" in note for note in report.notes)
     assert (tmp_path / "c/clips" / corpus.clips[0].id / "displacement.npy").stat().st_mtime_ns == before
     assert Corpus.open(tmp_path / "c").clips == corpus.clips

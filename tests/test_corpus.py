@@ -169,9 +169,9 @@ def test_the_writer_refuses_what_does_not_fit(tmp_path):
     writer = CorpusWriter(tmp_path / "c", load_head().topology, FPS, [])
     with pytest.raises(InputError, match="split"):
         writer.add(a_clip(), id="a", split="dev", voice="v")
-    with pytest.raises(InputError, match="cannot name a file"):
+    with pytest.raises(InputError, match="letters, digits and any of"):
         writer.add(a_clip(), id="../a", split="train", voice="v")
-    with pytest.raises(InputError, match="frames a second"):
+    with pytest.raises(InputError, match="must have the corpus's frame rate"):
         CorpusWriter(tmp_path / "d", load_head().topology, Fraction(25), []).add(
             a_clip(), id="a", split="train", voice="v"
         )
@@ -185,7 +185,7 @@ def test_the_writer_refuses_what_does_not_fit(tmp_path):
     blocked.write_text("")
     with pytest.raises(InputError, match="another folder"):
         CorpusWriter(blocked, load_head().topology, FPS, [])
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="split must be one of"):
         writer.finish([]).split("dev")
 
 
@@ -353,7 +353,7 @@ def test_a_wrong_transcript_is_one_sentence(tmp_path, recordings):
     person = load_head().person("default")
     with pytest.raises(InputError, match="transcript"):
         clip_from_recording(noise(0.3), RATE_HZ, "completely unrelated words " * 8, person, seed=0)
-    with pytest.raises(InputError, match="no recordings"):
+    with pytest.raises(InputError, match="at least one with its transcript"):
         corpus_from_recordings(tmp_path / "none", [])
 
 

@@ -167,12 +167,12 @@ def test_a_lag_is_found_to_10_ms_with_its_sign(faulty, name, ms):
         ("speechless", "frozen", True, "varies by 0.0"),
         ("mm", "unit", True, "the motion looks like mm"),
         ("swapped", "axes", True, "sideways"),
-        ("damaged", "broken", True, "audio.flac differs from what the manifest says"),
+        ("damaged", "broken", True, "audio.flac differs from its hash in the manifest"),
         ("repeated", "repeated", True, "5.% of its frames"),
         ("quiet", "quiet", False, "dB of full scale"),
         ("clipped", "clipped", False, "cut off at its peaks"),
         ("short", "length", True, "0.50 s shorter"),
-        ("apart", "apart", True, "does not do what is heard"),
+        ("apart", "apart", True, "does not follow its sound"),
         ("again", "duplicate", True, "sound and motion of original"),
     ],
 )
@@ -210,7 +210,7 @@ def test_a_mesh_without_regions_is_checked_as_far_as_it_goes(tmp_path):
     clips["late"] = replace(shifted(replace(talking(50), topology=BARE), 150), sentence="late")
     clips["spike"] = moved(replace(talking(51), topology=BARE), spike)
     report = check(written(tmp_path / "bare", clips, BARE).root, workers=1)
-    assert "the mesh does not say where its lips meet, so the motion of the whole mesh stands for their opening" in str(
+    assert "the mesh has no inner lips, so the motion of the whole mesh is measured instead of their opening" in str(
         report
     )
     assert {one.where for one in report.findings} == {"late", "spike"}

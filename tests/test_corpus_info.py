@@ -47,7 +47,7 @@ def row(text: str, split: str) -> list[str]:
 
 def test_it_tells_what_is_there(here, capsys, pristine):
     out = run(capsys, "corpus", "info", "made", "--verify")
-    assert "4 clips, 0.1 minutes, 29.97 (30000/1001) frames a second" in out
+    assert "4 clips, 0.1 minutes, 29.97 (30000/1001) frames per second" in out
     assert f"{rig.TOPOLOGY.n_vertices} vertices, {len(rig.TOPOLOGY.faces)} triangles" in out
     assert rig.TOPOLOGY.hash in out
     for name in rig.TOPOLOGY.regions:
@@ -65,8 +65,8 @@ def test_it_tells_what_is_there(here, capsys, pristine):
     assert "voices (clips): v0 2, v1 2" in out
     assert "emotions (clips): (none) 1, sad 3" in out
     assert "  audio: mine\n  motion: yours\n" in out
-    assert "as the manifest says" in out
-    assert "as the manifest says" not in run(capsys, "corpus", "info", "made")
+    assert "all match the manifest" in out
+    assert "all match the manifest" not in run(capsys, "corpus", "info", "made")
 
 
 def a_mask_of_another_length(root):

@@ -142,11 +142,11 @@ def test_smoothing_waits(packaged):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"intensity": {"mouth": -1}}, "intensity -1 of 'mouth' came"),
-        ({"intensity": {"mouth": float("nan")}}, "intensity nan"),
-        ({"smoothing_s": {"mouth": 2}}, "smoothing 2"),
-        ({"blinks_per_min": 100}, "100 blinks a minute came"),
-        ({"lead_in_s": -1}, "lead-in of -1 s"),
+        ({"intensity": {"mouth": -1}}, "intensity of 'mouth' must be 0 to 3, got -1"),
+        ({"intensity": {"mouth": float("nan")}}, "intensity of 'mouth' must be 0 to 3, got nan"),
+        ({"smoothing_s": {"mouth": 2}}, "smoothing of 'mouth' must be 0 to 1, got 2"),
+        ({"blinks_per_min": 100}, "blinks per minute must be 0 to 40, got 100"),
+        ({"lead_in_s": -1}, "lead-in must be 0 to 60 s, got -1"),
         ({"intensity": {"nose": 1}}, "no region 'nose'.*mouth"),
         ({"hold_gaze": True}, "eyeLook… blendshapes"),
     ],

@@ -229,6 +229,15 @@ def test_the_picture_of_the_floors_is_up_to_date():
     assert PICTURE.read_text(encoding="utf-8") == drawn(), "run python experiments/draw_architecture.py"
 
 
+def test_the_table_of_floors_has_every_room_on_its_floor():
+    from test_house import FLOORS
+
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (`.+) \|$", text, re.M)
+    table = {int(number): {part.split("`")[1] for part in row.split(" · ")} for number, row in rows}
+    assert table == {number: set(rooms) for number, rooms in enumerate(FLOORS, 1)}
+
+
 def test_modules_of_the_reference_exist():
     found = {
         module

@@ -107,10 +107,10 @@ def test_a_reloaded_model_is_the_same_model(tmp_path):
 def test_clips_that_tell_nothing():
     clip = TINY.animate(AUDIO, 16000)
     for silent in (rig.make_clip(0), at_rate(clip, Fraction(25)), replace(clip, recipe=None)):
-        with pytest.raises(InputError, match="does not tell how it was made"):
+        with pytest.raises(InputError, match="records no settings"):
             again(TINY, silent)
     other = Animator(replace(TINY.checkpoint, hash="0123456789abcdef"))
-    with pytest.raises(InputError, match="made this clip, and this is 0123456789abcdef : pass the model that made it"):
+    with pytest.raises(InputError, match=r"made this clip, got 0123456789abcdef\. Pass the model that made it"):
         again(other, clip)
 
 
@@ -138,7 +138,7 @@ def test_recipes_that_cannot_be(changes):
         again(TINY, replace(TOLD, recipe=Recipe({**SETTINGS, **changes})))
     assert len(str(refused.value)) < 400
     missing = {name: value for name, value in SETTINGS.items() if name not in changes}
-    with pytest.raises(InputError, match="is not understood by meshtalk"):
+    with pytest.raises(InputError, match="cannot be read by meshtalk"):
         again(TINY, replace(TOLD, recipe=Recipe(missing)))
 
 
@@ -269,14 +269,14 @@ def test_dense_models_swap_too():
 
 def test_clips_at_another_rate_come_through_at_rate():
     slow = rig.make_clip(1, 1.0, "s2", fps=Fraction(25))
-    with pytest.raises(InputError, match="runs at 25 frames a second"):
+    with pytest.raises(InputError, match="must have the model's frame rate 30, got 25"):
         swap(MEASURED, ONE, slow, [0])
     assert swap(MEASURED, ONE, at_rate(slow, Fraction(30)), [0]).validate().n_frames == 30
 
 
 @pytest.mark.parametrize("heads", [[], [3], [-1], [0, 99]])
 def test_heads_that_are_none(heads):
-    with pytest.raises(InputError, match="give one or more of 0 to 2"):
+    with pytest.raises(InputError, match="heads must be one or more of 0 to 2"):
         swap(MEASURED, ONE, OTHER, heads)
 
 
@@ -284,7 +284,7 @@ def test_clips_that_cannot_be_swapped():
     broken = replace(ONE, weights=np.full_like(ONE.weights, np.inf))
     turned = replace(ONE, topology=replace(rig.TOPOLOGY, faces=rig.TOPOLOGY.faces[:, ::-1]))
     for bad, words in (
-        (replace(ONE, weights=ONE.weights[:0]), "without frames"),
+        (replace(ONE, weights=ONE.weights[:0]), "both clips must have frames"),
         (broken, "NaN"),
         (turned, "topology"),
     ):
@@ -312,7 +312,7 @@ def test_official_weights_are_edited_too(tmp_path):
     clip = rig.as_dense(rig.make_clip(8, 0.9, "s1"))
     made = redub(named, clip, AUDIO, 16000, direction=Direction(lead_out_s=0.2)).validate()
     assert made.n_frames == 51
-    with pytest.raises(InputError, match="no region 'mouth' : this topology has none"):
+    with pytest.raises(InputError, match=r"no region 'mouth'\. This topology has none"):
         redub(case.animator(), clip, AUDIO, 16000)
     remade(case.animator().animate(AUDIO, 16000, seed=2, fps=25), case.animator(), tmp_path)
     assert same_motion(swap(named, clip, clip, [0]), named.reconstruct(clip))

@@ -100,12 +100,12 @@ REFUSED = {
     "unknown ending": (["take.npz", "-o", "a.fbx"], ", ".join(EXPORTERS)),
     "no ending": (["take.npz", "-o", "face"], ", ".join(EXPORTERS)),
     "one mesh": (["take.npz", "-o", "a.obj"], "a/%05d.obj"),
-    "full folder": (["take.npz", "-o", "full/%05d.ply"], "something is there already"),
-    "this folder": (["take.npz", "-o", "%05d.ply"], "something is there already"),
+    "full folder": (["take.npz", "-o", "full/%05d.ply"], "it exists"),
+    "this folder": (["take.npz", "-o", "%05d.ply"], "it exists"),
     "no folder": (["take.npz", "-o", "nowhere/a.npy"], "no folder"),
     "camera of a mesh": (["take.npz", "-o", "a.glb", "--camera", "front"], ".mp4, .gif, .png"),
     "no camera": (["take.npz", "-o", "a.gif", "--camera", "above"], "three-quarter"),
-    "no rate": (["take.npz", "-o", "a.pc2", "--fps", "fast"], "'fast' is no frame rate"),
+    "no rate": (["take.npz", "-o", "a.pc2", "--fps", "fast"], "fps must be a number, got 'fast'"),
     "rate of nothing": (["take.npz", "-o", "a.pc2", "--fps", "0"], "1 to 240"),
 }
 

@@ -233,15 +233,18 @@ def a_file_there(here: Path) -> None:
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
-        (lambda here: None, "is no folder"),
+        (lambda here: None, "must be a folder of recordings"),
         (nothing, "no sounds with their words"),
         (only_sounds, "no sounds with their words"),
-        (all_unknown, "none of 2 recordings can be used; 2 because words that the dictionary does not have"),
+        (
+            all_unknown,
+            "Most frequent reason (2): words that the dictionary does not have",
+        ),
         (twice, "two recordings would be called a-b"),
         (no_tab, "line 1 of"),
         (latin, "UTF-8"),
-        (something_there, "choose another folder"),
-        (a_file_there, "is a file"),
+        (something_there, "Choose another folder"),
+        (a_file_there, "got the file"),
     ],
 )
 def test_bad_input_is_one_sentence(here, capsys, prepare, words):
@@ -252,7 +255,7 @@ def test_bad_input_is_one_sentence(here, capsys, prepare, words):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("said", "said/made"), "own folder"),
+        (("said", "said/made"), "must be outside its source"),
         (("said", "made", "--workers", "0"), "at least 1"),
         (("said", "made", "--seed", "-1"), "seed"),
     ],
@@ -277,5 +280,5 @@ def test_damaged_sound_is_used_and_told(here):
 def test_no_other_corpus_is_overwritten(here, capsys, rig_corpus):
     put(here / "said", "one")
     shutil.copytree(rig_corpus.root, here / "made")
-    assert "a corpus of something else" in refused(capsys, here, "corpus", "from-speech", "said", "made")
+    assert "a corpus of another maker" in refused(capsys, here, "corpus", "from-speech", "said", "made")
     main(["corpus", "info", "made", "--verify"])

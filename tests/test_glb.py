@@ -154,7 +154,7 @@ def test_the_file_states_its_error(tmp_path, make):
 def test_components_are_told_with_their_error(tmp_path):
     noisy = dense(wild())
     noisy.displacement = noisy.displacement + np.random.default_rng(0).normal(0, 2e-5, noisy.displacement.shape)
-    with pytest.warns(UserWarning, match=r"a\.glb moves by \d+ principal components; .* than 0\.0[1-5]\d mm from"):
+    with pytest.warns(UserWarning, match=r"a\.glb has \d+ principal components; .* than 0\.0[1-5]\d mm from"):
         noisy.save(tmp_path / "a.glb")
 
 

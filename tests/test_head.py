@@ -123,7 +123,7 @@ def test_persons_are_reproducible(head: Head) -> None:
     np.testing.assert_array_equal(head.person("p05").template, head.people[5].template)
     with pytest.raises(InputError, match="p31"):
         head.person("nobody")
-    with pytest.raises(InputError, match="-1 is no seed"):
+    with pytest.raises(InputError, match="from 0 on, got -1"):
         head.person(-1)
 
 

@@ -118,7 +118,7 @@ def test_clips_that_tell_nothing():
     for clips, words in (([], "at least one"), ([ONE, still], "two frames"), ([broken], "NaN")):
         with pytest.raises(InputError, match=words):
             influence_mm(animator, clips)
-    with pytest.raises(InputError, match="runs at 25 frames"):
+    with pytest.raises(InputError, match="must have the model's frame rate 30, got 25"):
         influence_mm(LatentAnimator(rig.random_checkpoint()), [slow])
     for influence, region, words in (
         (np.zeros((3, 96)), "mouth", "no head moves 'mouth'"),
@@ -144,7 +144,11 @@ def test_the_picture_is_bright_where_a_head_moves_most(tmp_path):
 
 
 def test_pictures_that_cannot_be_written(tmp_path, monkeypatch):
-    for name, words in (("map.jpg", "ends in .png"), ("no/map.png", "no folder"), ("map", "ends in .png")):
+    for name, words in (
+        ("map.jpg", "must be written to .png"),
+        ("no/map.png", "no folder"),
+        ("map", "must be written to .png"),
+    ):
         with pytest.raises(InputError, match=words):
             check_picture(tmp_path / name)
     monkeypatch.setitem(sys.modules, "PIL", None)
@@ -195,10 +199,10 @@ def test_swap_by_number_and_by_region(capsys, here, tiny_model):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["heads", "one.npz", "-o", "map.jpg"], "ends in .png"),
+        (["heads", "one.npz", "-o", "map.jpg"], "must be written to .png"),
         (["heads", "no.npz", "-o", "map.png"], "no clip at no.npz"),
         (["heads", "-o", "no/map.png"], "no folder"),
-        (["swap", "one.npz", "other.npz", "-o", "n.npz"], "give --heads or --region"),
+        (["swap", "one.npz", "other.npz", "-o", "n.npz"], "either --heads or --region"),
         (["swap", "one.npz", "other.npz", "-o", "n.npz", "--heads", "1", "--region", "mouth"], "one of them"),
         (["swap", "one.npz", "other.npz", "-o", "n.npz", "--heads", "7"], "0 to 2"),
         (["swap", "one.npz", "other.npz", "-o", "n.npz", "--region", "nose"], "no region 'nose'"),

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src/meshtalk"
 
 FLOORS = (
     ("errors", "jit", "assets"),
-    ("config", "files", "parallel", "progress"),
+    ("config", "files", "outcomes", "parallel", "progress"),
     ("mesh", "audio"),
     ("clip", "model", "render", "report_page"),
     ("resample", "corpus", "measures", "arkit", "retarget", "official"),

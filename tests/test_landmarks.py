@@ -47,15 +47,15 @@ GOOD = {name: index for index, name in enumerate(REQUIRED)}
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{", "is no JSON"),
-        ("[1, 2]", "an object is needed"),
-        (json.dumps({"nose": 1}), "names nose : the landmarks are nose_tip"),
-        (json.dumps({"nose_tip": 1}), "does not name eye_outer_left"),
-        (json.dumps({**GOOD, "chin": 99}), "vertices 0 to 9"),
-        (json.dumps({**GOOD, "chin": True}), "a vertex number or a point"),
-        (json.dumps({**GOOD, "chin": [1, 2]}), "a vertex number or a point"),
-        (json.dumps({**GOOD, "chin": [1, 2, float("nan")]}), "a vertex number or a point"),
-        (json.dumps({**GOOD, "eye_outer_left": GOOD["eye_outer_right"]}), "both eyes at one place"),
+        ("{", "is not valid JSON"),
+        ("[1, 2]", "must hold a JSON object, got list"),
+        (json.dumps({"nose": 1}), "unknown landmarks nose. Use nose_tip"),
+        (json.dumps({"nose_tip": 1}), "lacks eye_outer_left"),
+        (json.dumps({**GOOD, "chin": 99}), "a vertex from 0 to 9, got 99"),
+        (json.dumps({**GOOD, "chin": True}), "a vertex index or a point"),
+        (json.dumps({**GOOD, "chin": [1, 2]}), "a vertex index or a point"),
+        (json.dumps({**GOOD, "chin": [1, 2, float("nan")]}), "a vertex index or a point"),
+        (json.dumps({**GOOD, "eye_outer_left": GOOD["eye_outer_right"]}), "both eyes at one position"),
     ],
 )
 def test_a_wrong_file_gets_one_sentence(tmp_path, text, says):

@@ -115,6 +115,6 @@ def test_a_look_is_for_what_is_drawn(tmp_path):
     clip.save(tmp_path / "front.mp4")
     side, front = (read_film(tmp_path / f"{name}.mp4")[0][0][1].astype(int) for name in ("side", "front"))
     assert np.abs(side - front).max() > 30, "the lamp is elsewhere on the ball"
-    with pytest.raises(InputError, match=r"camera or a light .* write \.mp4, \.gif, \.png$"):
+    with pytest.raises(InputError, match=r"camera and light .* write \.mp4, \.gif, \.png\.$"):
         clip.save(tmp_path / "a.glb", Look("profile"))
     assert not (tmp_path / "a.glb").exists()

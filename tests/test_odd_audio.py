@@ -176,7 +176,7 @@ def test_of_a_cut_compressed_file_the_first_part_is_used(tmp_path, suffix, codec
 
 def test_damage_is_told(tmp_path):
     soundfile.write(tmp_path / "a.flac", rig.speech(0, 4.0)[0], RATE)
-    with pytest.warns(UserWarning, match=r"cut.flac is damaged or cut off : the [12]\.\d\d s"):
+    with pytest.warns(UserWarning, match=r"cut.flac is damaged or cut off. The [12]\.\d\d s"):
         read(cut(tmp_path / "a.flac"))
 
 

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from meshtalk.cli.main import main
 from meshtalk.clip import Clip
-from meshtalk.config import ModelConfig, from_json, to_json
+from meshtalk.config import EvaluationConfig, ModelConfig, from_json, to_json
 from meshtalk.errors import InputError
 from meshtalk.evaluation import evaluate
 from meshtalk.inference import official
@@ -251,9 +251,9 @@ def test_measures_ask_the_same_networks(case):
 
 def test_evaluating_goes_by_the_corpus_regions(case, rig_corpus, tmp_path):
     model: Case = case("3x11 on the rig")
-    assert evaluate(LatentAnimator(load_checkpoint(model.model)), rig_corpus, limit=1).n_clips == 1
+    assert evaluate(LatentAnimator(load_checkpoint(model.model)), rig_corpus, EvaluationConfig(limit=1)).n_clips == 1
     half = replace(rig.TOPOLOGY, landmarks={})
-    with pytest.raises(InputError, match=r"does not say where its lips meet.*meshtalk regions"):
+    with pytest.raises(InputError, match=r"has no inner lips.*meshtalk regions"):
         replace(some_expression(model), topology=half).lip_opening_mm()
     rig.TOPOLOGY.save(tmp_path / "topology.npz")
     made = import_official(
@@ -263,7 +263,7 @@ def test_evaluating_goes_by_the_corpus_regions(case, rig_corpus, tmp_path):
         topology=tmp_path / "topology.npz",
     )
     assert set(made.regions) == {"mouth", "upper_face", "eyelids", "lips"}
-    report = evaluate(LatentAnimator(load_checkpoint(tmp_path / "model")), rig_corpus, limit=1)
+    report = evaluate(LatentAnimator(load_checkpoint(tmp_path / "model")), rig_corpus, EvaluationConfig(limit=1))
     assert report.n_clips == 1
 
 

@@ -281,15 +281,15 @@ def test_faces_that_do_not_fit(folder):
     Topology(FACES, VERTICES, regions={"mouth": np.ones(VERTICES, np.float32)}).save(folder / "half.npz")
     Topology(FACES, VERTICES).save(folder / "fits.npz")
     for template, topology, words in (
-        ("cube.obj", None, "cube.obj has 8 vertices; the weights move 96"),
+        ("cube.obj", None, "cube.obj must have the weights' 96 vertices, got 8"),
         ("nowhere.obj", None, "there is no mesh"),
         ("face.npy", None, "face.npy holds no triangles"),
         ("inches.obj", None, r"inches.obj is 8.\d+ units tall; a head is 0.15-0.40 m or 150-400 mm"),
         ("outside.obj", None, "names a vertex that is not among"),
-        ("flat.obj", None, r"flat.obj cannot be read as a mesh: its vertex array has shape \(3, 2\)"),
+        ("flat.obj", None, r"flat.obj cannot be read as a mesh: its .* array must have shape \(n, 3\), got \(3, 2\)"),
         ("words.obj", None, "cannot be read as a mesh"),
         ("nan.npy", "fits.npz", "NaN"),
-        ("face.obj", "small.npz", "the topology has 3 vertices; the weights move 96"),
+        ("face.obj", "small.npz", "the topology must have the weights' 96 vertices, got 3"),
         ("face.obj", "half.npz", "region 'upper_face' is empty or missing"),
         ("face.obj", "none.npz", "no topology at"),
     ):
@@ -322,7 +322,7 @@ def test_outputs_that_cannot_be_made(folder):
     (folder / "full").mkdir()
     (folder / "full/mine.txt").write_text("")
     (folder / "empty").mkdir()
-    for output, words in (("file", "something is there"), ("full", "something is there"), ("no/where", "no folder")):
+    for output, words in (("file", "it exists"), ("full", "it exists"), ("no/where", "not a writable folder")):
         with pytest.raises(InputError, match=words):
             import_official(folder / "official", folder / output, template=folder / "face.obj")
     import_official(folder / "official", folder / "empty", template=folder / "face.obj")

@@ -78,14 +78,14 @@ def test_the_report_gives_the_same_figures():
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_scale_that_is_none_is_refused(scale):
-    with pytest.raises(InputError, match="metres per unit"):
+    with pytest.raises(InputError, match="metres_per_unit must be positive"):
         ev.peers_form([(clip_of({}), clip_of({}))], scale)
 
 
 def test_nothing_to_compare_and_unlike_clips_are_refused():
-    with pytest.raises(InputError, match="no pairs"):
+    with pytest.raises(InputError, match="at least one predicted and true clip"):
         ev.peers_form([])
-    with pytest.raises(InputError, match="4 frames for a clip of 1"):
+    with pytest.raises(InputError, match="must have 1 frames, one more or less, got 4"):
         ev.peers_form([(clip_of({}, {}, {}, {}), clip_of({}))])
 
 

@@ -154,14 +154,14 @@ def test_the_title_is_text_and_nothing_else(page, tmp_path):
     ("clips", "names", "words"),
     [
         ([], None, "at least one clip"),
-        ([rig.make_clip(0)], ["a", "b"], "2 names came for 1 clips"),
+        ([rig.make_clip(0)], ["a", "b"], "names must be one per clip, got 2 for 1 clips"),
         (
             [replace(rig.make_clip(0), weights=np.zeros((0, 6), np.float32), audio=np.zeros(0, np.float32))],
             None,
             "no frames",
         ),
         ([replace(rig.make_clip(0), valid=np.zeros(60, bool))], None, "no frames"),
-        ([replace(rig.make_clip(0), fps=Fraction(60))], None, "may differ by one frame"),
+        ([replace(rig.make_clip(0), fps=Fraction(60))], None, "must differ by at most one frame"),
     ],
 )
 def test_refusals(page, tmp_path, clips, names, words):
@@ -172,7 +172,7 @@ def test_refusals(page, tmp_path, clips, names, words):
 
 def test_a_page_too_large_for_browsers_is_refused(page, tmp_path, monkeypatch):
     monkeypatch.setattr(html_payload, "MOST_BYTES", 20_000)
-    with pytest.raises(InputError, match="write a shorter part"):
+    with pytest.raises(InputError, match="Write a shorter part"):
         write_player(tmp_path / "x.html", [rig.make_clip(0)])
     assert not (tmp_path / "x.html").exists()
 

@@ -299,8 +299,8 @@ def test_sounds_and_options_that_cannot_be_used():
         ({"audio": np.array([np.nan], np.float32)}, "NaN"),
         ({"audio": "nowhere.wav"}, "no audio file"),
         ({"audio": SOUND, "sample_rate": None}, "sample_rate"),
-        ({"fit": "sideways"}, "fit 'sideways' came; one of loop, hold, stretch, cut"),
-        ({"strength": 3}, "strength 3 came; 0 to 2"),
+        ({"fit": "sideways"}, "fit must be one of loop, hold, stretch, cut, got 'sideways'"),
+        ({"strength": 3}, "strength must be 0 to 2, got 3"),
         ({"strength": {"nose": 1}}, "no region 'nose'"),
         ({"direction": Direction(hold_gaze=True)}, "eyeLook"),
     ):

@@ -17,13 +17,13 @@ from regions_rig import HEAD, foreign, iou, turned_person
 from meshtalk.cli.main import main
 from meshtalk.errors import InputError
 from meshtalk.mesh.landmarks import REQUIRED, head_landmarks
+from meshtalk.mesh.surface import Surface, similarity
 from meshtalk.mesh.topology import REGIONS, Topology, lip_opening_m
 from meshtalk.regions.face import Face
-from meshtalk.regions.graph import distances, edges_of, pieces
-from meshtalk.regions.inner_lips import inner_lips
 from meshtalk.regions.painted import by_colour, parse_list
 from meshtalk.regions.result import report
-from meshtalk.regions.warp import bend, regions_from_landmarks, similarity
+from meshtalk.regions.warp import regions_from_landmarks
+from meshtalk.retarget.annotate import inner_lips
 
 
 def run(command: str) -> None:
@@ -37,7 +37,7 @@ def carried():
     return face, regions_from_landmarks(face, points), mesh.into
 
 
-@pytest.mark.parametrize(("region", "least"), [("mouth", 0.95), ("upper_face", 0.95), ("eyelids", 0.8), ("lips", 0.8)])
+@pytest.mark.parametrize(("region", "least"), [("mouth", 0.95), ("upper_face", 0.95), ("eyelids", 0.9), ("lips", 0.85)])
 def test_another_person_finds_the_heads_regions(carried, region, least):
     _, found, new = carried
     assert iou(found.topology.regions[region][new], HEAD.topology.regions[region]) >= least
@@ -50,7 +50,7 @@ def test_a_coarser_mesh_finds_the_heads_regions(times):
     face, points = turned_person(mesh, "p12")
     assert len(face.vertices) < HEAD.topology.n_vertices * 0.62**times
     found = regions_from_landmarks(face, points)
-    for region, least in (("mouth", 0.95), ("upper_face", 0.95), ("eyelids", 0.8), ("lips", 0.8)):
+    for region, least in (("mouth", 0.95), ("upper_face", 0.95), ("eyelids", 0.8), ("lips", 0.85)):
         assert mesh.agreement(found.topology)[region] >= least, region
     assert len(found.topology.landmarks["lip_inner_upper"]) >= 3
 
@@ -90,7 +90,7 @@ def test_winding_and_few_landmarks_do_not_matter():
     face, points = turned_person(mesh, "p03")
     inside_out = Face(replace(face.topology, faces=face.topology.faces[:, ::-1]), face.vertices)
     found = regions_from_landmarks(inside_out, {name: points[name] for name in REQUIRED})
-    for region, least in (("mouth", 0.85), ("upper_face", 0.85), ("lips", 0.6), ("eyelids", 0.4)):
+    for region, least in (("mouth", 0.95), ("upper_face", 0.95), ("lips", 0.8), ("eyelids", 0.9)):
         assert mesh.agreement(found.topology)[region] >= least, region
     assert len(found.topology.landmarks["lip_inner_upper"]) >= 5
 
@@ -113,32 +113,26 @@ def test_a_similarity_is_found_again(seed):
     points = rng.normal(size=(6, 3))
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     turn *= np.linalg.det(turn) * rng.uniform(0.01, 100)
-    found, shift = similarity(points @ turn.T + 5, points)
-    np.testing.assert_allclose((points @ turn.T + 5) @ found.T + shift, points, atol=1e-6)
-
-
-def test_bending_goes_through_landmarks_and_ends():
-    rng = np.random.default_rng(0)
-    here = rng.uniform(-0.1, 0.1, (12, 3))
-    there = here + rng.normal(size=(12, 3)) * 0.005
-    assert np.abs(bend(here, here, there) - there).max() < 5e-4
-    far = np.array([[0.0, -2.0, 0.0]])
-    np.testing.assert_allclose(bend(far, here, there), far, atol=1e-6)
+    found, scale, shift = similarity(points @ turn.T + 5, points)
+    assert np.linalg.det(found) == pytest.approx(1)
+    np.testing.assert_allclose(scale * (points @ turn.T + 5) @ found.T + shift, points, atol=1e-6)
 
 
 def test_ways_along_a_surface():
-    edges = edges_of(rig.TOPOLOGY.faces)
-    found = distances(rig.NEUTRAL.astype(np.float64), edges, np.array([0]))
+    surface = Surface(rig.NEUTRAL.astype(np.float64), rig.TOPOLOGY.faces)
+    found = surface.ways(np.array([0]))
     assert found[0] == 0
     assert found[1] == pytest.approx(np.linalg.norm(rig.NEUTRAL[1] - rig.NEUTRAL[0]))
     assert (found >= np.linalg.norm(rig.NEUTRAL - rig.NEUTRAL[0], axis=1) - 1e-7).all()
-    assert len(set(pieces(96, edges))) == 1
+    assert set(surface.pieces) == {0}
+    ends = np.array([[0, 1], [0, 95]])
+    np.testing.assert_allclose(surface.separations(ends, np.inf), found[ends[:, 1]])
+    np.testing.assert_allclose(surface.separations(ends, 1.5 * found[1]), [found[1], np.inf])
 
 
 def test_pairs_stand_in_columns_across_the_slit():
-    upper, lower = inner_lips(
-        rig.NEUTRAL.astype(np.float64), edges_of(rig.TOPOLOGY.faces), rig.TOPOLOGY.regions["lips"]
-    )
+    surface = Surface(rig.NEUTRAL.astype(np.float64), rig.TOPOLOGY.faces)
+    upper, lower = inner_lips(surface, rig.TOPOLOGY.regions["lips"])
     assert len(upper) >= 3
     np.testing.assert_array_equal(upper - lower, 8)  # a row apart
     assert {*upper.tolist()} <= set(range(32, 40))
@@ -238,8 +232,8 @@ def test_weights(weights):
 
 
 def test_lists_that_fit_nothing():
-    for numbers, words in (([0.5, 0.2], "2 numbers with fractions"), ([3, 20], "vertex 20"), ([-1], "vertex -1"),
-                           ([np.nan], "no plain numbers")):  # fmt: skip
+    for numbers, words in (([0.5, 0.2], "must hold 20 weights from 0 to 1, got 2"), ([3, 20], "got 20"), ([-1], "got -1"),
+                           ([np.nan], "must hold plain numbers")):  # fmt: skip
         with pytest.raises(InputError, match=words):
             parse_list(np.array(numbers), 20, "x")
 
@@ -277,34 +271,43 @@ def here(tmp_path, monkeypatch) -> Path:
 BAD = {
     "no mesh": ("landmarks none.obj good.json -o x.npz", "there is no mesh at none.obj"),
     "no triangles": ("landmarks points.npy good.json -o x.npz", "points and no triangles"),
-    "flat": ("landmarks flat.obj good.json -o x.npz", "flat.obj is flat or a point"),
+    "flat": ("landmarks flat.obj good.json -o x.npz", "flat.obj must have width, height and depth"),
     "NaN": ("landmarks nan.obj good.json -o x.npz", "NaN or infinite"),
     "no landmarks": ("landmarks face.obj none.json -o x.npz", "no landmarks at none.json"),
-    "unknown": ("landmarks face.obj unknown.json -o x.npz", "names ear"),
-    "missing": ("landmarks face.obj few.json -o x.npz", "does not name eye_outer_left"),
-    "out of range": ("landmarks face.obj far.json -o x.npz", "chin is vertex 99999"),
-    "no point": ("landmarks face.obj odd.json -o x.npz", "chin is 'here'"),
+    "unknown": ("landmarks face.obj unknown.json -o x.npz", "has unknown landmarks ear"),
+    "missing": ("landmarks face.obj few.json -o x.npz", "few.json lacks eye_outer_left"),
+    "out of range": ("landmarks face.obj far.json -o x.npz", "chin must be a vertex from 0 to 6321, got 99999"),
+    "no point": (
+        "landmarks face.obj odd.json -o x.npz",
+        "chin must be a vertex index or a point [x, y, z], got 'here'",
+    ),
     "mirrored": ("landmarks face.obj mirrored.json -o x.npz", "only mirrored"),
     "in a line": ("landmarks face.obj line.json -o x.npz", "in one line"),
-    "no .npz": ("landmarks face.obj good.json -o x.png", "ends in .npz"),
+    "no .npz": ("landmarks face.obj good.json -o x.png", "regions must be written to .npz"),
     "no folder": ("landmarks face.obj good.json -o none/x.npz", "there is no folder none"),
     "no colours": ("painted plain.ply -o x.npz", "plain.ply has no vertex colours"),
     "nothing": ("painted grey.ply -o x.npz", "nothing is painted on grey.ply"),
     "everything": ("painted all.ply -o x.npz", "mouth is painted on every vertex"),
     "beyond 1": ("painted bright.obj -o x.npz", "colours outside 0 to 1"),
-    "not a list": ("painted plain.ply --mouth words.txt -o x.npz", "words.txt is no list of numbers"),
+    "not a list": ("painted plain.ply --mouth words.txt -o x.npz", "words.txt must be a list of numbers"),
     "empty": ("painted plain.ply --lips empty.txt -o x.npz", "empty.txt paints nothing"),
-    "too far": ("painted plain.ply --lips many.npy -o x.npz", "names vertex 96"),
+    "too far": ("painted plain.ply --lips many.npy -o x.npz", "must name vertices 0 to 95, got 96"),
     "no list": ("painted plain.ply --lips none.txt -o x.npz", "no list of vertices at none.txt"),
-    "another kind": ("painted plain.ply --lips good.json -o x.npz", "good.json is no lips"),
+    "another kind": (
+        "painted plain.ply --lips good.json -o x.npz",
+        "lips must be a painted mesh or a list, got good.json",
+    ),
     "another mesh": ("painted face.obj --lips all.ply -o x.npz", "96 coloured vertices of 6322"),
-    "bad axes": ("painted all.ply --axes x,y -o x.npz", "axes 'x,y' came"),
+    "bad axes": ("painted all.ply --axes x,y -o x.npz", "axes must be x, y and z, each once, got 'x,y'"),
     "nowhere": ("show none -o x.png", "no topology, clip, model or corpus at none"),
-    "no place": ("show rig.npz -o x.png", "give --mesh"),
-    "another place": ("show rig.npz --mesh face.obj -o x.png", "face.obj has 6322 vertices, rig.npz 96"),
+    "no place": ("show rig.npz -o x.png", "Give --mesh"),
+    "another place": (
+        "show rig.npz --mesh face.obj -o x.png",
+        "face.obj must have the 96 vertices of rig.npz, got 6322",
+    ),
     "an empty folder": ("show . -o x.png", "neither a model nor a corpus"),
     "no topology": ("show words.txt -o x.png", "words.txt is not a meshtalk topology"),
-    "no picture": ("show rig.npz -o x.jpg", "ends in .png"),
+    "no picture": ("show rig.npz -o x.jpg", "must be written to .png, got x.jpg"),
 }
 
 
@@ -322,10 +325,24 @@ def test_bad_input_is_one_sentence(here, capsys, case):
     assert sorted(here.iterdir()) == before
 
 
-def test_the_head_itself_and_show(here, capsys):
+def test_a_face_is_found_where_nobody_names_landmarks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mesh = foreign(1)
+    vertices = mesh.of_head(HEAD.person("p27").template.astype(np.float64))
+    convert_rig.write_mesh(
+        Path("face.obj"), 1000 * vertices @ np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]]).T, mesh.faces
+    )
+    run("regions landmarks face.obj -o made.npz")
+    made = Topology.load("made.npz")
+    for region, least in (("mouth", 0.95), ("upper_face", 0.95), ("eyelids", 0.85), ("lips", 0.85)):
+        assert mesh.agreement(made)[region] >= least, region
+
+
+@pytest.mark.parametrize("points", ["", "good.json"])
+def test_the_head_itself_and_show(here, capsys, points):
     from PIL import Image
 
-    run("regions landmarks face.obj good.json -o made.npz")
+    run(f"regions landmarks face.obj {points} -o made.npz")
     made = Topology.load("made.npz")
     assert made.hash == HEAD.topology.hash
     for name in REGIONS:

@@ -72,7 +72,7 @@ def test_regions_are_the_heads(permuted):
 
 
 @pytest.mark.parametrize(
-    ("how", "words"), [({"mouth": 0.0}, "opens like a mouth"), ({"blinks": 0.0}, "falls like lids in a blink")]
+    ("how", "words"), [({"mouth": 0.0}, "no mouth opening was found"), ({"blinks": 0.0}, "no blink was found")]
 )
 def test_what_does_not_move_is_not_found(tmp_path, how, words):
     corpus = corpus_of(tmp_path / "corpus", regions_rig.foreign(2), clips=1, **how)
@@ -181,7 +181,7 @@ def test_a_folder_of_a_foreign_mesh_trains_and_is_measured(tmp_path, monkeypatch
     ("given", "words"),
     [
         ("other.npz", "other.npz has topology"),
-        ("bare.npz", "bare.npz names no regions"),
+        ("bare.npz", "bare.npz has no regions"),
         ("none.npz", "no topology at none.npz"),
     ],
 )

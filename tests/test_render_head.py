@@ -7,6 +7,7 @@ import pytest
 from test_render import sphere
 
 from meshtalk.mesh.head import Head, Person, load_head
+from meshtalk.mesh.surface import edges_of
 from meshtalk.render import CAMERAS, Look, Renderer, View, kernels, scene
 from meshtalk.render.look import EYE, HOLLOW, SHELL, TONGUE, TOOTH
 
@@ -169,7 +170,7 @@ def test_the_rounded_surface_is_nearer_to_a_ball_than_its_triangles() -> None:
 
 def test_cutting_some_edges_leaves_no_crack() -> None:
     topology, vertices = sphere(8, 0.1)
-    edges, sides = scene.edges_of(topology.faces)
+    edges, sides = edges_of(topology.faces)
     split = (np.random.default_rng(4).random(len(edges)) < 0.5)[sides]
     assert set(split.sum(1)) == {0, 1, 2, 3}
     cut, faces, parent = scene.finer(topology.faces, len(vertices), split)
@@ -186,7 +187,7 @@ def test_cutting_some_edges_leaves_no_crack() -> None:
     np.testing.assert_allclose(total, whole, atol=1e-9)
     assert ((pieces * whole[parent]).sum(1) >= 0).all()
     # as many sides have one face only as before
-    counts = [np.bincount(scene.edges_of(f)[1].ravel()) for f in (topology.faces, faces)]
+    counts = [np.bincount(edges_of(f)[1].ravel()) for f in (topology.faces, faces)]
     open_before = (counts[0] == 1).sum() + split[(counts[0] == 1)[sides]].sum()
     assert (counts[1] == 1).sum() == open_before
     assert counts[1].max() == counts[0].max()

@@ -153,7 +153,7 @@ def test_wrong_rate_length_topology_and_split_are_one_sentence(corpus):
 
     two = TOPOLOGY.faces[:2]
     for changes, said in (
-        ({"fps": Fraction(25)}, "25 frames a second"),
+        ({"fps": Fraction(25)}, "frame rate 30, got 25"),
         ({"weights": np.zeros((7, 3), np.float32)}, "7 frames"),
         ({"topology": Topology(faces=two, n_vertices=12)}, "topology"),
     ):
@@ -163,7 +163,7 @@ def test_wrong_rate_length_topology_and_split_are_one_sentence(corpus):
         ev.evaluate(LoudnessAnimator(), corpus, EvaluationConfig("val"))
     with pytest.raises(InputError, match="neither"):
         ev.evaluate(object(), corpus)
-    with pytest.raises(InputError, match="limit is 0"):
+    with pytest.raises(InputError, match="limit must be at least 1 clip, got 0"):
         ev.evaluate(LoudnessAnimator(), corpus, EvaluationConfig(limit=0))
     with pytest.raises(InputError, match="two at least"):
         ev.Floor(LittleCorpus(2))

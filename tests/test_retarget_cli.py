@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,13 +123,13 @@ def test_landmarks_are_written_drawn_and_offered_to_click(folder, tmp_path, caps
     told = json.loads(re.search(r"const data = (.*);\n", page)[1])  # type: ignore[index]
     assert told["found"] == numbers
     assert "http" not in page
-    assert "cannot write landmarks" in refused(capsys, *marks, "-o", tmp_path / "all.txt")
+    assert "landmarks must be written to" in refused(capsys, *marks, "-o", tmp_path / "all.txt")
 
 
 BAD = {
-    "empty.obj": ("", "has nothing in it"),
+    "empty.obj": ("", "is empty"),
     "points.obj": ("v 0 0 0\nv 1 0 0\n" * 200, "points and no triangles"),
-    "few.obj": ("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "has 3 vertices on its surface"),
+    "few.obj": ("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "vertices on its surface, got 3"),
     "nan.obj": ("v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "NaN or infinite"),
     "beyond.obj": ("v 0 0 0\nf 1 2 9\n", "names a vertex that is not among"),
     "text.obj": ("v a b c\n", "cannot be read as a mesh"),
@@ -138,14 +140,14 @@ BAD = {
         "property float x\nproperty float y\nproperty float z\nend_header\n1 1 1\n2 2 0\n",
         "no triangles",
     ),
-    "empty.ply": ("", "has nothing in it"),
-    "empty.stl": ("", "has nothing in it"),
-    "empty.glb": ("", "has nothing in it"),
+    "empty.ply": ("", "is empty"),
+    "empty.stl": ("", "is empty"),
+    "empty.glb": ("", "is empty"),
     "nan.stl": (
         "solid a\nfacet normal 0 0 1\nouter loop\nvertex 0 0 nan\nvertex 1 0 0\nvertex 0 1 0\nendloop\nendfacet\nendsolid a\n",
         "NaN or infinite",
     ),
-    "face.fbx": ("", "give one of .obj"),
+    "face.fbx": ("", "must be one of .obj"),
 }
 
 
@@ -185,13 +187,24 @@ def test_what_is_no_face_gets_one_sentence(name, folder, tmp_path, capsys):
 
 def test_options_that_contradict_each_other(folder, tmp_path, capsys):
     clip, out = folder / "clip.npz", tmp_path / "out.npz"
-    assert "no mesh came" in refused(capsys, "retarget", clip, "-o", out)
-    assert "no mesh came" in refused(capsys, "retarget", clip, "--map", tmp_path / "none.map", "-o", out)
+    assert "needs a target mesh" in refused(capsys, "retarget", clip, "-o", out)
+    assert "needs a target mesh" in refused(capsys, "retarget", clip, "--map", tmp_path / "none.map", "-o", out)
     (tmp_path / "other.obj").write_text((folder / "face.obj").read_text().replace("f ", "f ", 1) + "f 1 2 3\n")
     assert "another mesh" in refused(
         capsys, "retarget", clip, "--to", tmp_path / "other.obj", "--map", folder / "face.map", "-o", out
     )
     animate = ("animate", folder / "speech.wav", "--model", folder / "model", "-o", out)
-    assert "--landmarks came without" in refused(capsys, *animate, "--landmarks", folder / "marks.json")
+    assert "--landmarks needs a --template" in refused(capsys, *animate, "--landmarks", folder / "marks.json")
     assert "no map" in refused(capsys, *animate, "--map", tmp_path / "none.map")
     assert not out.exists()
+
+
+@pytest.mark.parametrize("library", ["rtree", "scipy"])
+@pytest.mark.parametrize("command", ["landmarks face.obj -o face.json", "regions landmarks face.obj -o face.npz"])
+def test_a_missing_library_is_said_with_its_extra(tmp_path, library, command):
+    write_obj(tmp_path / "face.obj", meshes.mask())
+    words = f"import sys; sys.modules[{library!r}] = None; from meshtalk.cli.main import main; main({command.split()})"
+    end = subprocess.run([sys.executable, "-c", words], cwd=tmp_path, capture_output=True, text=True)
+    assert end.returncode == 2
+    assert re.search(rf"needs? {library}\S* \(not installed\) : pip install 'meshtalk\[media\]'$", end.stderr.strip())
+    assert len(end.stderr.strip().splitlines()) == 1

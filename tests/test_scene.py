@@ -201,10 +201,10 @@ def test_sparse_values_of_vertices_and_shapes(tmp_path):
 def test_extensions_that_cannot_be_decoded_are_named(tmp_path, name):
     made = Glb()
     made.node(mesh=made.mesh(made.accessor(len(FACE), 3), FACES, extensions={name: {}}))
-    with pytest.raises(InputError, match=f"a.glb .*needs {name}.* : export it without"):
+    with pytest.raises(InputError, match=rf"a.glb .*needs {name}.*\. Export it without"):
         read_mesh(made.write(tmp_path / "a.glb"))  # used, though not said to be required
     made.document["extensionsRequired"] = ["KHR_materials_unlit", name]
-    with pytest.raises(InputError, match=f"a.glb .*needs {name},.* : export it without"):
+    with pytest.raises(InputError, match=rf"a.glb .*needs {name},.*\. Export it without"):
         read_mesh(made.write(tmp_path / "a.glb"))
 
 

@@ -136,12 +136,12 @@ def test_official_splits_stay_unless_told(rig_corpus, tmp_path):
         (["--by", "age"], "subject, sentence, voice"),
         (["--val-share", "0.6", "--test-share", "0.4"], "less than 1"),
         (["--val-share", "nan"], "less than 1"),
-        (["--val-names", "nobody.txt"], "did you mean 's3'"),
+        (["--val-names", "nobody.txt"], "Did you mean 's3'"),
         (["--val-names", "nothing.txt"], "no name"),
         (["--val-names", "missing.txt"], "cannot be read"),
-        (["--val-names", "s3.txt", "--test-names", "s3.txt"], "give it once"),
+        (["--val-names", "s3.txt", "--test-names", "s3.txt"], "must be in one list only"),
         (["--val-names", "s3.txt", "--by", "subject", "voice"], "one label"),
-        (["--val-names", "all.txt"], "nothing would be left"),
+        (["--val-names", "all.txt"], "at least one group must remain"),
         (["--seed", "-1"], "0 or more"),
     ],
 )
@@ -254,7 +254,7 @@ def test_an_interrupted_merge_goes_on(parts, tmp_path, after):
     with pytest.raises(KeyboardInterrupt):
         merge(sources, tmp_path / "m", progress=stop)
     assert not (tmp_path / "m/manifest.json").exists()
-    with pytest.raises(InputError, match="choose another folder"):
+    with pytest.raises(InputError, match="Choose another folder"):
         Maker("conversion.json", "folder").check(tmp_path / "m", [])  # what was begun is nobody else's
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "m").glob("clips/*/clip.json")}
     merge(sources, tmp_path / "m", progress=placed.append)
@@ -291,15 +291,15 @@ def test_corpora_that_do_not_fit_are_one_sentence(parts, tmp_path, capsys, dense
     (tmp_path / "full/letter.txt").write_text("mine")
     out = tmp_path / "m"
     for sources, root, word in (
-        ([a], out, "two at least"),
-        ([a, a], out, "two at least"),
-        ([a, tmp_path / "mesh"], out, "only corpora of one mesh"),
-        ([a, parts["25"].root], out, "25 frames a second"),
-        ([a, tmp_path / "shapes"], out, "other blendshapes"),
+        ([a], out, "two or more different corpora, got 1"),
+        ([a, a], out, "two or more different corpora, got 1"),
+        ([a, tmp_path / "mesh"], out, "Only corpora of one mesh"),
+        ([a, parts["25"].root], out, "25 frames per second"),
+        ([a, tmp_path / "shapes"], out, "different blendshapes"),
         ([a, tmp_path / "full"], out, "no corpus at"),
-        ([a, parts["b"].root], tmp_path / "full", "holds something that is no corpus"),
-        ([a, parts["b"].root], dense_corpus.root, "is a corpus of something else"),
-        ([a, parts["b"].root], a / "inside", "source's own folder"),
+        ([a, parts["b"].root], tmp_path / "full", "holds files that are not a corpus"),
+        ([a, parts["b"].root], dense_corpus.root, "is a corpus of another maker"),
+        ([a, parts["b"].root], a / "inside", "must be outside its source"),
     ):
         assert word in refused(capsys, tmp_path, "corpus", "merge", *sources, "-o", root)
 

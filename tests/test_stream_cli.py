@@ -168,7 +168,7 @@ def test_a_reader_that_has_enough_ends_it(tiny_model, live):
     errors = process.stderr.read().decode().splitlines()
     assert process.wait() == 0
     assert json.loads(lines[4])["frame"] == 3
-    assert any("has closed it" in line for line in errors)
+    assert any("standard output was closed by its reader" in line for line in errors)
     assert not any("Traceback" in line for line in errors)
 
 

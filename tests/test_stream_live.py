@@ -130,7 +130,7 @@ def test_skipped_sound_keeps_numbers_true_to_time(fps, packets, taken):
     def take() -> None:
         nonlocal heard, skipped
         samples, missing = sound.take() or (np.zeros(0), 0)
-        numbers.hear(len(samples), missing)
+        numbers.add(len(samples), missing)
         heard, skipped = np.concatenate([heard, samples]), skipped + missing
 
     for turn, n in enumerate(packets):

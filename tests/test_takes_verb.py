@@ -156,7 +156,7 @@ def test_no_takes_make_no_folder(tmp_path):
 def test_what_could_not_be_made_is_known_before(tmp_path, monkeypatch):
     nothing = replace(rig.TOPOLOGY, regions={})
     lipless = replace(rig.TOPOLOGY, landmarks={})
-    for topology, words in ((nothing, "region 'upper_face' is empty or missing"), (lipless, "where its lips meet")):
+    for topology, words in ((nothing, "region 'upper_face' is empty or missing"), (lipless, "has no inner lips")):
         with pytest.raises(InputError, match=words):
             check_takes(tmp_path / "takes", topology)
     check_takes(tmp_path / "takes", rig.TOPOLOGY)
@@ -201,13 +201,13 @@ def test_the_command_makes_them(capsys, here, tiny_model):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["-n", "0"], "0 takes came; at least one and up to 64"),
-        (["-n", "65"], "65 takes came"),
-        (["-n", "-1"], "-1 takes came"),
-        (["-o", "full"], "something is there already"),
-        (["-o", "line.wav"], "something is there already"),
-        (["-o", "nowhere/takes"], "nowhere is no folder"),
-        (["--strength", "1"], "--strength came without --expression"),
+        (["-n", "0"], "n must be 1 to 64 takes, got 0"),
+        (["-n", "65"], "n must be 1 to 64 takes, got 65"),
+        (["-n", "-1"], "n must be 1 to 64 takes, got -1"),
+        (["-o", "full"], "it exists"),
+        (["-o", "line.wav"], "it exists"),
+        (["-o", "nowhere/takes"], "nowhere is not a writable folder"),
+        (["--strength", "1"], "--strength scales an expression and needs --expression"),
     ],
 )
 def test_what_is_refused_is_refused_before_the_work(capsys, here, tiny_model, monkeypatch, args, words):

@@ -143,9 +143,9 @@ def test_launchers_are_told_by_their_variables():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "64"}, "precision '64' came; one of 32, bf16-mixed, 16-mixed"),
-        ({"precision": "16-mixed"}, "16-mixed came for cpu; it needs cuda"),
-        ({"device": "mps", "precision": "16-mixed"}, "16-mixed came for mps"),
+        ({"precision": "64"}, "precision must be one of 32, bf16-mixed, 16-mixed, got '64'"),
+        ({"precision": "16-mixed"}, "16-mixed needs cuda, got cpu"),
+        ({"device": "mps", "precision": "16-mixed"}, "16-mixed needs cuda, got mps"),
     ],
 )
 def test_what_cannot_be_is_refused(options, message):
@@ -155,7 +155,7 @@ def test_what_cannot_be_is_refused(options, message):
 
 @pytest.mark.parametrize(
     ("device", "message"),
-    [("cpu:1", "device cpu:1 came for 2 processes"), ("cuda", "2 processes a node came for 0 GPUs")],
+    [("cpu:1", "cuda or cpu, got cpu:1 for 2 processes"), ("cuda", "must not exceed its 0 GPUs, got 2")],
 )
 def test_processes_without_a_device_each_are_refused(monkeypatch, device, message):
     monkeypatch.setattr(engine, "world", lambda: World("torchrun", 2))
@@ -170,7 +170,9 @@ def test_without_fabric_the_extra_is_named(monkeypatch):
         engine.start()
 
 
-@pytest.mark.parametrize(("accumulate", "message"), [(0, "0 micro-batches came"), (4, r"a batch of 6 \(regression\)")])
+@pytest.mark.parametrize(
+    ("accumulate", "message"), [(0, "at least 1 micro-batch, got 0"), (4, r"a batch of 6 \(regression\)")]
+)
 def test_batches_that_cannot_be_divided_are_refused(rig_corpus, tmp_path, accumulate, message):
     with pytest.raises(InputError, match=message):
         run(rig_corpus.root, tmp_path / "run", tmp_path / "features", accumulate=accumulate)

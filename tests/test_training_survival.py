@@ -87,7 +87,7 @@ def test_a_full_disk_is_one_sentence_and_costs_no_checkpoint(places, small_run, 
     """The kernel refuses: files may not grow. Then: no room when the data should reach the disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        with pytest.raises(InputError, match=r"File too large : make room and run the same command again"):
+        with pytest.raises(InputError, match=r"File too large\. Free some space and run the command again"):
             run(
                 *places,
                 say=At("stage1 2/", lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, limits[1]))),
@@ -96,13 +96,13 @@ def test_a_full_disk_is_one_sentence_and_costs_no_checkpoint(places, small_run, 
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     kept = checkpoints.read(places[1] / "stage1.safetensors", print)
     assert kept is not None
-    assert kept.told["step"] == "2"
+    assert kept.metadata["step"] == "2"
     assert not list(places[1].glob("**/.meshtalk-*"))
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with monkeypatch.context() as patch, pytest.raises(InputError, match=r"No space left on device : make room"):
+    with monkeypatch.context() as patch, pytest.raises(InputError, match=r"No space left on device\. Free some space"):
         run(*places, say=At("stage2 2/", lambda: patch.setattr(os, "fsync", full)))
     run(*places)
     same(places[1], small_run)
@@ -117,7 +117,7 @@ def test_an_unreadable_shard_is_named(places, monkeypatch):
 
     copied = shutil.copytree(places[2], places[1].parent / "features")
     fail = At("stage1 2/", lambda: [path.write_bytes(b"") for path in copied.iterdir()])
-    with pytest.raises(InputError, match=r"features.*\.(features|motion) is shorter than it should be"):
+    with pytest.raises(InputError, match=r"features.*\.(features|motion) is truncated"):
         run(*places[:2], copied, say=fail)
     monkeypatch.setattr(rows.OpenFile, "_read_some", fails)
     with pytest.raises(InputError, match=r"cannot read .*\.(features|motion) \(Input/output error\)"):
@@ -135,7 +135,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, damage):
         checkpoints.write(path, {"a": torch.full((64,), float(step))}, {"step": str(step)})
     found = checkpoints.read(path, said.append)
     assert found is not None
-    assert (found.told["step"], said) == ("2", [])
+    assert (found.metadata["step"], said) == ("2", [])
     _damage(path, damage)
     found = checkpoints.read(path, said.append)
     assert found is not None
@@ -143,7 +143,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, damage):
     assert len(said) == 1
     assert "step 1" in said[0]
     _damage(checkpoints.previous(path), "cut")
-    with pytest.raises(InputError, match=r"is damaged .* : copy it back, or delete it"):
+    with pytest.raises(InputError, match=r"is damaged .*\. Restore a copy, or delete it"):
         checkpoints.read(path, said.append)
 
 
@@ -174,7 +174,7 @@ def test_no_damage_goes_unseen(tmp_path_factory, data):
     assert sorted(found.tensors) == ["a", "b"]
     assert found.tensors["a"].tolist() == [0, 1, 2, 3, 4]
     assert found.tensors["b"].tolist() == [[1] * 3] * 2
-    assert found.told["step"] == "7"
+    assert found.metadata["step"] == "7"
 
 
 def test_a_run_goes_on_from_a_damaged_checkpoint(places, small_run):
@@ -183,7 +183,7 @@ def test_a_run_goes_on_from_a_damaged_checkpoint(places, small_run):
     _damage(places[1] / "stage1.safetensors", "cut")
     told = At("", lambda: None)
     run(*places, say=told)
-    assert any("goes on from the checkpoint before, step 2" in line for line in told.lines)
+    assert any("resumes from the previous checkpoint, step 2" in line for line in told.lines)
     same(places[1], small_run)
 
 
@@ -201,7 +201,7 @@ def test_a_signal_saves_the_step_and_tells_it_by_the_exit_code(places, small_run
         main(command)
     assert stopped.value.code == 128 + number
     assert "stopped at regression 3/4, which is saved: the same command continues" in capsys.readouterr().err
-    assert json.loads(checkpoints.read(places[1] / "regression.safetensors", print).told["step"]) == 3  # type: ignore[union-attr]
+    assert json.loads(checkpoints.read(places[1] / "regression.safetensors", print).metadata["step"]) == 3  # type: ignore[union-attr]
     assert signal.getsignal(number) == before
     main(command)
     assert capsys.readouterr().out == f"{places[1] / 'model'}\n"
@@ -209,7 +209,7 @@ def test_a_signal_saves_the_step_and_tells_it_by_the_exit_code(places, small_run
 
 
 def test_a_signal_between_the_stages_stops_at_once(places, small_run):
-    with pytest.raises(Stopped, match="stopped; what was finished is kept"):
+    with pytest.raises(Stopped, match="stopped; finished work is saved"):
         run(*places, say=At("geometry", lambda: os.kill(os.getpid(), signal.SIGUSR1)))
     run(*places)
     same(places[1], small_run)

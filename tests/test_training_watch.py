@@ -123,17 +123,17 @@ def fed(watch: Watch, losses: Iterator[float] | list[float], gradient: float = 1
 def test_a_loss_that_is_no_number_stops_with_advice(loss):
     watch = Watch("stage1", STAGE, "32")
     with pytest.raises(
-        InputError, match=r"stage1 became .* at step 1; no checkpoint .* : look for NaN in the clips, or lower"
+        InputError, match=r"stage1 became .* at step 1; no checkpoint .*\. Look for NaN in the clips, or lower"
     ):
         fed(watch, [loss])
     with pytest.raises(
-        InputError, match=r"step 250 is kept : lower stage1.learning_rate 0.002: .* --learning-rate-factor"
+        InputError, match=r"step 250 is intact\. Lower stage1.learning_rate 0.002: .* --learning-rate-factor"
     ):
         fed(Watch("stage1", STAGE, "32"), [1.0, loss], kept=250)
 
 
 def test_in_mixed_precision_the_advice_is_to_leave_it():
-    with pytest.raises(InputError, match="--precision 32, which goes on from there"):
+    with pytest.raises(InputError, match="--precision 32, which resumes from there"):
         fed(Watch("stage1", STAGE, "bf16-mixed"), [float("nan")])
 
 
@@ -167,7 +167,7 @@ def test_half_precision_may_look_for_its_scale_but_not_for_ever():
 
 
 def test_an_exploding_run_keeps_the_checkpoint_before(tmp_path):
-    with pytest.raises(InputError, match=r"rose from 1 to 100 by step 130; the checkpoint of step 110 is kept"):
+    with pytest.raises(InputError, match=r"rose from 1 to 100 by step 130; the checkpoint of step 110 is intact"):
         trained(tmp_path, lambda k: 1.0 if k < 115 else 100.0, 200, lambda _: None, lambda _: None)
 
 

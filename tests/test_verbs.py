@@ -106,8 +106,8 @@ def told(monkeypatch) -> dict[str, Any]:
         found.update(model=model, device=device)
         return Asked(found)
 
-    for module in ("options", "performing", "editing"):
-        monkeypatch.setattr(f"meshtalk.verbs.{module}.load_animator", load)
+    for module in ("options", "animate", "edit"):
+        monkeypatch.setattr(f"meshtalk.cli.{module}.load_animator", load)
     return found
 
 
@@ -162,8 +162,8 @@ def test_a_film_is_taken_as_it_was_asked(monkeypatch, verb):
         animate = perform
 
     monkeypatch.setattr(Clip, "save", lambda _, path, look=None: shot.append((path, look)))
-    for module in ("performing", "editing", "options"):
-        monkeypatch.setattr(f"meshtalk.verbs.{module}.load_animator", lambda *_: Film({}))
+    for module in ("animate", "edit", "options"):
+        monkeypatch.setattr(f"meshtalk.cli.{module}.load_animator", lambda *_: Film({}))
     for name in ("redub", "again"):
         monkeypatch.setattr(f"meshtalk.inference.edit.{name}", perform)
     main([*verb.split(), "-o", "x.mp4", "--camera", "profile", "--light", "soft"])
@@ -174,7 +174,10 @@ def test_a_film_is_taken_as_it_was_asked(monkeypatch, verb):
 @pytest.mark.parametrize(
     ("asked_for", "sentence"),
     [
-        (["-o", "x.npz", "--camera", "front"], "only pictures have them : leave them out, or write .mp4, .gif, .png"),
+        (
+            ["-o", "x.npz", "--camera", "front"],
+            "camera and light are for pictures, got x.npz. Leave them out, or write .mp4, .gif, .png",
+        ),
         (["-o", "x.mp4", "--camera", "above"], "front, three-quarter, profile, face, mouth"),
         (["-o", "x.mp4", "--light", "disco"], "studio, soft, dramatic"),
     ],
@@ -283,7 +286,7 @@ def test_again_gives_the_same_bytes_and_says_when_not(capsys, tiny_model):
     clip = Clip.load("a.npz")
     replace(clip, weights=clip.weights + np.float32(1e-6)).save("touched.npz")
     main(["again", "touched.npz", "-o", "c.npz", "--model", str(tiny_model)])
-    assert "differs in its last digits" in capsys.readouterr().err
+    assert "differs by rounding" in capsys.readouterr().err
     assert Path("a.npz").read_bytes() == Path("c.npz").read_bytes()
     np.testing.assert_array_equal(again(load_model(tiny_model), clip).weights, clip.weights)
 
@@ -291,27 +294,33 @@ def test_again_gives_the_same_bytes_and_says_when_not(capsys, tiny_model):
 # --- what is refused ---------------------------------------------------------------------------------------------
 
 BAD_DIRECTION = {
-    "blinks and none": (["--no-blinks", "--blinks", "3"], "--no-blinks and --blinks 3 came : give one of them"),
-    "frozen and moved": (["--freeze", "mouth", "--intensity", "mouth=1"], "--freeze and --intensity came for mouth"),
-    "no number": (["--intensity", "mouth"], "--intensity mouth came; REGION=NUMBER is needed"),
+    "blinks and none": (
+        ["--no-blinks", "--blinks", "3"],
+        "--no-blinks excludes --blinks, got --blinks 3. Give one of them",
+    ),
+    "frozen and moved": (
+        ["--freeze", "mouth", "--intensity", "mouth=1"],
+        "--freeze excludes --intensity, got both for mouth",
+    ),
+    "no number": (["--intensity", "mouth"], "--intensity must be REGION=NUMBER, got mouth"),
     "no region": (["--intensity", "=2"], "REGION=NUMBER"),
     "a word": (["--smooth", "mouth=much"], "REGION=NUMBER"),
     "not a number": (["--intensity", "mouth=nan"], "REGION=NUMBER"),
-    "twice": (["--intensity", "mouth=1", "--intensity", "mouth=2"], "came twice for mouth"),
-    "too much": (["--intensity", "mouth=4"], "intensity 4.0 of 'mouth' came; 0 to 3"),
-    "too wide": (["--smooth", "mouth=2"], "smoothing 2.0 of 'mouth' came; 0 to 1"),
-    "too many blinks": (["--blinks", "100"], "100.0 blinks a minute came; 0 to 40"),
-    "no such region": (["--freeze", "nose"], "there is no region 'nose' : this topology has mouth"),
+    "twice": (["--intensity", "mouth=1", "--intensity", "mouth=2"], "once per region, got two for mouth"),
+    "too much": (["--intensity", "mouth=4"], "intensity of 'mouth' must be 0 to 3, got 4.0"),
+    "too wide": (["--smooth", "mouth=2"], "smoothing of 'mouth' must be 0 to 1, got 2.0"),
+    "too many blinks": (["--blinks", "100"], "blinks per minute must be 0 to 40, got 100.0"),
+    "no such region": (["--freeze", "nose"], "there is no region 'nose'. This topology has mouth"),
     "no gaze to hold": (["--hold-gaze"], "eyeLook"),
-    "before its time": (["--lead-in", "-1"], "lead-in of -1.0 s"),
-    "endless": (["--lead-out", "inf"], "lead-out of inf s"),
+    "before its time": (["--lead-in", "-1"], "lead-in must be 0 to 60 s, got -1.0"),
+    "endless": (["--lead-out", "inf"], "lead-out must be 0 to 60 s, got inf"),
 }
 EXPRESSIVE = ["--expression", "acted.npz"]
 BAD_STRENGTH = {
-    "too strong": (["--strength", "3"], "strength 3.0 came; 0 to 2 is allowed"),
-    "a region too strong": (["--strength", "mouth=3"], "strength 3.0 of 'mouth' came"),
-    "negative": (["--strength=-1"], "strength -1.0 came"),
-    "a word": (["--strength", "much"], "--strength much came; a number or REGION=NUMBER"),
+    "too strong": (["--strength", "3"], "strength must be 0 to 2, got 3.0"),
+    "a region too strong": (["--strength", "mouth=3"], "strength of 'mouth' must be 0 to 2, got 3.0"),
+    "negative": (["--strength=-1"], "strength must be 0 to 2, got -1.0"),
+    "a word": (["--strength", "much"], "--strength must be a number or REGION=NUMBER …, got much"),
     "two numbers": (["--strength", "1", "2"], "a number or REGION=NUMBER"),
     "number and region": (["--strength", "1", "mouth=2"], "REGION=NUMBER"),
     "no such region": (["--strength", "nose=1"], "there is no region 'nose'"),
@@ -338,9 +347,9 @@ BAD: Mapping[str, tuple[list[str], str]] = {
     "no sound": (["redub", "acted.npz", "no.wav", "-o", "x.npz"], "no audio file"),
     "no format": (["redub", "acted.npz", "line.wav", "-o", "x.avi"], ".mp4, .glb"),
     "no device": (["redub", "acted.npz", "line.wav", "-o", "x.npz", "--device", "quantum"], "quantum"),
-    "strength of nothing": (["animate", "line.wav", "-o", "x.npz", "--strength", "1"], "came without --expression"),
-    "no take": (["again", "no.npz", "-o", "x.npz"], "no clip at no.npz"),
-    "no recipe": (["again", "acted.npz", "-o", "x.npz"], "does not tell how it was made"),
+    "strength of nothing": (["animate", "line.wav", "-o", "x.npz", "--strength", "1"], "an expression and needs --expression"),
+    "at least 1 take": (["again", "no.npz", "-o", "x.npz"], "no clip at no.npz"),
+    "no recipe": (["again", "acted.npz", "-o", "x.npz"], "records no settings"),
     "no format again": (["again", "acted.npz", "-o", "x"], "no suffix"),
 }  # fmt: skip
 
@@ -353,6 +362,6 @@ def test_bad_input(capsys, here, tiny_model, case):
 
 def test_another_model_cannot_make_it_again(capsys, here, tiny_model, head_model):
     run(capsys, "animate", "line.wav", "-o", "a.npz", "--model", tiny_model)
-    assert "pass the model that made it" in refused(
+    assert "Pass the model that made it" in refused(
         capsys, here, "again", "a.npz", "-o", "b.npz", "--model", head_model
     )

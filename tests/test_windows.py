@@ -99,7 +99,7 @@ def test_a_file_that_is_cut_short_is_told(stored, dense_corpus):
     store, _, path = stored
     store.read(0)
     os.truncate(path, 900)
-    with pytest.raises(InputError, match="shorter than it should be"):
+    with pytest.raises(InputError, match="is truncated"):
         store.windows([0, 11], [0, 1], [0, 24], 7)
 
 

@@ -28,7 +28,11 @@ __all__ = ["Animator", "Clip", "InputError", "Topology", "load_model", "read_aud
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public names when they are first used: reading a clip must not cost loading torch."""
+    """Resolve public names on first use: reading a clip must not import torch."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("meshtalk")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'meshtalk' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Clip: a mesh animation with its sound, the only currency between converters, models, measures and exports."""
+"""Clip: a mesh animation with its sound, the data type that converters, models, measures and exports share."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Phone(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """How an `Animator` made a clip: with the model, the clip's own sound and its template, all that makes it again."""
+    """Generation settings of a clip: with the model, the clip's sound and its template, all that reproduces it."""
 
     settings: Mapping[str, Any]
     """JSON types: model, seed, options, version; see docs/data_format.md."""
     expression: np.ndarray | None = None
-    """(N,n_motion) float32 expression signal as the model saw it."""
+    """(N,n_motion) float32 expression signal as the model received it."""
 
 
 @dataclass(eq=False)
@@ -59,6 +59,14 @@ class Clip:
 
     Motion is the displacement from the template, held either dense or as weights of a linear basis
     (`template + weights · basis`): exactly one of the two. Vertices are metres, +Y up, +Z out of the face.
+
+    Example:
+        >>> from meshtalk import Clip
+        >>> clip = Clip.load("clip.npz")
+        >>> clip.vertices.shape == (clip.n_frames, clip.topology.n_vertices, 3)
+        True
+        >>> clip.save("clip.npy").name  # any suffix of meshtalk.export.EXPORTERS
+        'clip.npy'
     """
 
     topology: Topology
@@ -75,7 +83,7 @@ class Clip:
     basis: np.ndarray | None = None
     """(K,V,3) float32 metres, linear form."""
     basis_names: tuple[str, ...] = ()
-    """Names of the K basis shapes (blendshape names where they are those)."""
+    """Names of the K basis shapes (blendshape names where they are blendshapes)."""
     subject: str = ""
     sentence: str = ""
     emotion: str = ""
@@ -85,19 +93,19 @@ class Clip:
     valid: np.ndarray | None = None
     """(T,) bool, False where capture missed a frame; None means all are valid. Gaps are never closed up."""
     recipe: Recipe | None = None
-    """How it was made, if a model made it."""
+    """Generation settings, if a model made it."""
 
     def __post_init__(self) -> None:
         try:
             self.fps = exact_rate(self.fps)
         except (ValueError, ZeroDivisionError, OverflowError):
-            raise InputError(f"{self.fps!r} is no frame rate") from None
+            raise InputError(f"fps must be a frame rate, got {self.fps!r}. Try 30 or 30000/1001.") from None
         if self.fps <= 0 or self.sample_rate <= 0:
-            raise InputError(
-                f"{self.fps} frames and {self.sample_rate} samples a second came; both have to be positive"
-            )
+            raise InputError(f"fps and sample_rate must be positive, got {self.fps} and {self.sample_rate}")
         if (self.displacement is None) == (self.weights is None or self.basis is None):
-            raise InputError("a clip holds either a dense displacement or weights with a basis : give exactly one")
+            raise InputError(
+                "a clip must have either a displacement or weights with a basis. Give exactly one of them."
+            )
 
     @property
     def n_frames(self) -> int:
@@ -111,7 +119,7 @@ class Clip:
 
     @property
     def face(self) -> tuple[int, bytes, tuple[float, float, float], str]:
-        """Equal of clips whose rest is drawn alike, such as takes of one line: the topology's identity, template, tint, subject."""
+        """Key that is equal for clips whose neutral face renders alike: topology hash, template, tint, subject."""
         return id(self.topology), np.asarray(self.template).tobytes(), self.tint, self.subject
 
     def displacements(
@@ -163,7 +171,7 @@ class Clip:
         return np.concatenate(parts) * 1e3 if parts else np.zeros(0, np.float32)
 
     def validate(self) -> Clip:
-        """Check what every consumer relies on; returns self.
+        """Check the invariants that every consumer relies on; returns self.
 
         Raises:
             InputError: non-finite values, shapes or types that disagree, a head that is not 0.15-0.40 m tall, or audio
@@ -171,29 +179,29 @@ class Clip:
         """
         n_vertices = self.topology.n_vertices
         if self.template.shape != (n_vertices, 3):
-            raise InputError(f"template has shape {self.template.shape}; the topology needs ({n_vertices}, 3)")
+            raise InputError(f"template must have shape ({n_vertices}, 3), as its topology, got {self.template.shape}")
         if self.weights is not None and self.basis is not None:
             if self.weights.shape[1:] != self.basis.shape[:1] or self.basis.shape[1:] != (n_vertices, 3):
                 raise InputError(
-                    f"weights {self.weights.shape} and basis {self.basis.shape} do not fit {n_vertices} vertices"
+                    f"weights and basis must be (T, K) and (K, {n_vertices}, 3), got {self.weights.shape} and {self.basis.shape}"
                 )
             finite = np.isfinite(self.weights).all() and np.isfinite(self.basis).all()
         else:
             assert self.displacement is not None
             if self.displacement.shape[1:] != (n_vertices, 3):
-                raise InputError(f"motion has shape {self.displacement.shape}; (T, {n_vertices}, 3) is needed")
+                raise InputError(f"displacement must have shape (T, {n_vertices}, 3), got {self.displacement.shape}")
             finite = all(np.isfinite(self.displacement[i : i + CHUNK]).all() for i in range(0, self.n_frames, CHUNK))
         if not (finite and np.isfinite(self.template).all() and np.isfinite(self.audio).all()):
-            raise InputError("the clip holds NaN or infinite values : repair or drop those frames")
+            raise InputError("the clip holds NaN or infinite values. Repair or drop those frames.")
         if self.audio.ndim != 1 or self.audio.dtype.kind != "f":
-            raise InputError(f"audio has shape {self.audio.shape} of {self.audio.dtype}; (S,) of floats is needed")
+            raise InputError(f"audio must be (S,) floats, got shape {self.audio.shape} of {self.audio.dtype}")
         check_size(self.template, self.topology)
         if self.valid is not None and self.valid.shape != (self.n_frames,):
-            raise InputError(f"valid has shape {self.valid.shape}; ({self.n_frames},) is needed")
+            raise InputError(f"valid must have shape ({self.n_frames},), got {self.valid.shape}")
         audio_s = len(self.audio) / self.sample_rate
         if abs(audio_s - self.duration_s) > 1 / float(self.fps) + 1e-6:
             raise InputError(
-                f"audio lasts {audio_s:.3f} s and motion {self.duration_s:.3f} s; they may differ by one frame at most"
+                f"audio and motion must differ by at most one frame, got {audio_s:.3f} s and {self.duration_s:.3f} s"
             )
         return self
 
@@ -274,9 +282,9 @@ class Clip:
                 recipe=None if recipe is None else Recipe(json.loads(str(recipe)), arrays.get("recipe_expression")),
             )
         except FileNotFoundError:
-            raise InputError(f"no clip at {path}") from None
+            raise InputError(f"there is no clip at {path}") from None
         except IsADirectoryError:
-            raise InputError(f"{path} is a folder; a clip is a .npz file written by meshtalk") from None
+            raise InputError(f"a clip must be an .npz file written by meshtalk, got the folder {path}") from None
         except InputError:
             raise
         except Exception as error:  # a damaged archive fails in many ways, and all of them mean one thing here
@@ -316,6 +324,6 @@ def _map_entry(path: Path, entry: zipfile.ZipInfo) -> np.memmap:
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, by_columns, dtype = read_header[version](file)
         if dtype.hasobject:
-            raise ValueError("objects came instead of numbers")
+            raise ValueError("it holds objects instead of numbers")
         order = "F" if by_columns else "C"
         return np.memmap(path, dtype, mode="r", offset=file.tell(), shape=shape, order=order)

@@ -1,4 +1,4 @@
-"""Every size and setting of a model and of its training, as frozen dataclasses that ride in the checkpoint."""
+"""Hyperparameters of models and training, as frozen dataclasses that are saved in the checkpoint."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from meshtalk.errors import InputError
 SAMPLE_RATE = 16_000
 """Hz of all audio inside the package."""
 HOP_RATE = 100
-"""Feature frames a second: one every 10 ms (160 samples)."""
+"""Feature frames per second: one every 10 ms (160 samples)."""
 
 
 _NEWER = {"left out of JSON at its default": True}
-"""Metadata of fields that came later: settings written before them stay equal, and what was computed for those is found."""
+"""Metadata of fields added later: settings written before them compare equal, and their caches are found."""
 
 
 @dataclass(frozen=True)
 class OfficialSound:
-    """How the authors' own weights hear: a frame has a window of sound to itself, see `OfficialMel`."""
+    """Audio front end of the official weights: every frame has its own window of sound, see `OfficialMel`."""
 
     n_mels: int = 80
     n_fft: int = 2048
     window: int = 800
-    """Samples of a spectrum."""
+    """Samples per spectrum."""
     frame_starts: Literal["exact", "533"] = "exact"
     """Where frame k's window begins: at k/fps seconds, rounded to a sample, or at 533·k samples as in the release, which falls
     behind the sound by 37.5 ms a minute. All else is the release's arithmetic either way."""
@@ -37,7 +37,7 @@ class OfficialSound:
     def __post_init__(self) -> None:
         if not 1 <= self.window <= self.n_fft < 2 * SAMPLE_RATE:
             raise InputError(
-                f"spectra of {self.window} samples in {self.n_fft} came; the first has to fit into the second, the second into 2 s"
+                f"spectra of {self.window} samples in {self.n_fft} must have a window of at most n_fft, and n_fft of at most 2 s"
             )
 
 
@@ -87,7 +87,7 @@ class GeometryConfig:
     basis_max: int = 64
     """…or this many are in use."""
     identity_components: int = 16
-    """Principal components of the training templates that tell the decoder whose face it moves (basis only)."""
+    """Principal components of the training templates that condition the decoder on identity (basis only)."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,10 @@ class PriorConfig:
     the first head sees nothing; kept for its weights and for comparison."""
     use_sampled_expression: bool = True
     """At inference, take from the prior's sample only the expression: its mouth is silenced and the encoder of eq. 3, which
-    learned to take the mouth from sound alone, codes it anew with the audio (basis geometry only). False decodes the
+    learned to take the mouth from sound alone, encodes it again with the audio (basis geometry only). False decodes the
     sampled codes as they are, as the paper does."""
     own_audio_encoder: bool = True
-    """Fine-tune a copy of the audio encoder with the prior instead of sharing stage 1's."""
+    """Fine-tune a copy of the audio encoder with the prior instead of sharing that of stage 1."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +129,13 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.smoothing <= 1 / 3:
-            raise InputError(f"smoothing {self.smoothing} came; 0 to 1/3 is allowed")
+            raise InputError(f"smoothing must be 0 to 1/3, got {self.smoothing}")
         if self.heads < 1 or self.classes < 2:
             raise InputError(
-                f"{self.heads} heads of {self.classes} classes came; at least 1 head and 2 classes are needed"
+                f"a model must have at least 1 head and 2 classes, got {self.heads} heads of {self.classes} classes"
             )
         if not self.fps > 0:
-            raise InputError(f"{self.fps} frames a second came; a positive rate is needed")
+            raise InputError(f"fps must be positive, got {self.fps}")
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class LossConfig:
     """Eq. 5."""
     opening: float = 0.3
     """Squared error of the lip opening itself, closed frames emphasised, so that closures close; of the reconstruction, and
-    of what an imagined expression is decoded to."""
+    of what a sampled expression is decoded to."""
     velocity: float = 4.0
     """Squared error of the frame-to-frame change: less jitter. Of the same two outputs."""
     norm: Literal["squared", "plain"] = "squared"
@@ -194,7 +194,7 @@ class TrainConfig:
     """…and at the last, geometric between."""
     context_corruption: float = 0.1
     """Stage 2: mean share of the context codes that are replaced by the prior's own samples. It keeps free-running lips
-    in time, but teaches the prior to take back what only it has imagined: blinks."""
+    in time, but teaches the prior to take back what it alone has sampled: blinks."""
     mouth_weight: float = 0.0
     """Stage 2: weight of the mouth error of decoded samples beside the negative log-likelihood; of use where sampled codes
     are decoded as they are."""
@@ -202,7 +202,7 @@ class TrainConfig:
     """Stage 2: how much more a frame counts while lids move. A blink begins in one frame of a hundred and nothing foretells it;
     what is so rare is learned last, and blinks were sampled at a third of their rate."""
     augmentations: int = 5
-    """Augmented versions of every clip's audio that are kept beside the clean one."""
+    """Augmented versions of every clip's audio that are cached beside the clean one."""
     weight_decay: float = 0.0
     validate_every: int = 500
     checkpoint_every: int = 250
@@ -268,7 +268,7 @@ PRESETS: dict[str, tuple[ModelConfig, TrainConfig]] = {
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What an evaluation measures, what stands beside it, and where the numbers go: the options of `meshtalk evaluate`.
+    """Options of `meshtalk evaluate`; their docstrings are its `--help` texts.
 
     Raises:
         InputError: fewer than one sample, or a limit below one.
@@ -277,29 +277,29 @@ class EvaluationConfig:
     split: str = "test"
     """train, val or test."""
     baseline: Path | None = None
-    """regressor folder of a training run, to stand beside the model."""
+    """regressor folder of a training run, evaluated beside the model."""
     real: Path | None = None
-    """folder of real recordings with transcripts.tsv, to be measured against forced alignment too."""
+    """folder of real recordings with transcripts.tsv, also evaluated against forced alignment."""
     json: Path | None = None
-    """write all numbers to this file."""
+    """write all results to this file."""
     html: Path | None = None
-    """write a page to this file: the table, curves and pictures of clips, use of codes; it needs no other file."""
+    """write a self-contained page with the table, curves and pictures of clips, and code usage to this file."""
     samples: int = 1
-    """animations per clip; 2 or more add the measures of samplers."""
+    """animations per clip; 2 or more add diversity measures."""
     limit: int | None = None
-    """measure only so many clips, spread over the split."""
+    """evaluate at most so many clips, spread over the split."""
     seed: int = 0
-    """of the sampling; every clip and sample draws its own from this one."""
+    """random seed of the sampling; the seed of every clip and sample is derived from it."""
     workers: int = 1
-    """processes; the numbers do not depend on it."""
+    """number of processes; results do not depend on it."""
     ray: bool = False
-    """share the clips through Ray Data: on the cluster named by RAY_ADDRESS, or else on processes here."""
+    """distribute the clips with Ray Data: on the cluster of RAY_ADDRESS, or else on local processes."""
 
     def __post_init__(self) -> None:
         if self.samples < 1:
-            raise InputError(f"{self.samples} samples came; measure one animation of each clip at least")
+            raise InputError(f"samples must be at least 1 per clip, got {self.samples}")
         if self.limit is not None and self.limit < 1:
-            raise InputError(f"limit is {self.limit}; measure one clip at least")
+            raise InputError(f"limit must be at least 1 clip, got {self.limit}")
 
 
 def to_json(config: Any) -> Any:
@@ -322,7 +322,7 @@ def from_json(kind: Any, data: Any) -> Any:
         hints = typing.get_type_hints(kind)
         if not isinstance(data, dict) or (unknown := set(data) - set(hints)):
             names = sorted(unknown) if isinstance(data, dict) else type(data).__name__
-            raise InputError(f"{getattr(kind, '__name__', kind)} does not know {names}; it has {sorted(hints)}")
+            raise InputError(f"{getattr(kind, '__name__', kind)} has no field {names}; its fields are {sorted(hints)}")
         try:
             return kind(**{name: from_json(hints[name], value) for name, value in data.items()})  # type: ignore[operator]
         except TypeError as error:  # a field without a default is missing; Python's message names it
@@ -332,14 +332,14 @@ def from_json(kind: Any, data: Any) -> Any:
         try:
             return Fraction(data)
         except (ValueError, ZeroDivisionError):
-            raise InputError(f"{data!r} came where a fraction such as 30/1 is needed") from None
+            raise InputError(f"a fraction such as 30/1 is required, got {data!r}") from None
     if origin is tuple:
         if not isinstance(data, list):
-            raise InputError(f"{data!r} came where a list is needed")
+            raise InputError(f"a list is required, got {data!r}")
         return tuple(from_json(typing.get_args(kind)[0], value) for value in data)
     if origin is typing.Literal:
         if data not in typing.get_args(kind):
-            raise InputError(f"{data!r} came; one of {typing.get_args(kind)} is allowed")
+            raise InputError(f"value must be one of {typing.get_args(kind)}, got {data!r}")
         return data
     accepted = (int, float) if kind is float else kind
     if (
@@ -347,5 +347,5 @@ def from_json(kind: Any, data: Any) -> Any:
         or not isinstance(data, accepted)
         or (isinstance(data, bool) and kind is not bool)
     ):
-        raise InputError(f"{data!r} came where {getattr(kind, '__name__', kind)} is needed")
+        raise InputError(f"{getattr(kind, '__name__', kind)} is required, got {data!r}")
     return data

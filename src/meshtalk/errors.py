@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-    """Bad input, told in one sentence: what came, what is allowed, what to do.
+    """Bad input. The message says what must be, what was got and what to try: `n must be positive, got -1. Try 5.`
 
-    The command line prints the message alone and exits with code 2; a library user catches it as ValueError.
+    The command line prints the message alone, on one line, and exits with code 2; library users may catch ValueError.
     """

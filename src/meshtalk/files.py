@@ -1,4 +1,4 @@
-"""Nothing half-written: every output is made beside its place and renamed into it when whole."""
+"""Atomic outputs: every file or folder is written beside its destination and renamed when complete."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from meshtalk.errors import InputError
 Json: TypeAlias = dict[str, Any] | list[Any] | str | int | float | bool | None
 """What `json.loads` gives."""
 SPOOL_BYTES = 2**28
-"""Arrays for results that would be larger than this are kept in a temporary file."""
+"""Larger result arrays are memory-mapped from a temporary file."""
 
 
 def check_writable(path: Path) -> None:
-    """Refuse early an output that could not be written at the end.
+    """Check early that an output can be written.
 
     Raises:
         InputError: the folder is missing or read-only, or `path` is itself a folder.
     """
     folder = path.parent
     if not folder.is_dir():
-        raise InputError(f"cannot write {path}: there is no folder {folder} : create it or choose another output")
+        raise InputError(f"cannot write {path}: there is no folder {folder}. Create it or choose another output.")
     if path.is_dir():
-        raise InputError(f"cannot write {path}: it is a folder : give a file name")
+        raise InputError(f"cannot write {path}: it is a folder. Give a file name.")
     if not os.access(folder, os.W_OK):
-        raise InputError(f"cannot write {path}: no permission to write in {folder} : choose another output")
+        raise InputError(f"cannot write {path}: no permission to write in {folder}. Choose another output.")
 
 
 def check_folder(path: Path) -> None:
-    """Refuse early a folder that could not be made at the end.
+    """Check early that a folder can be created.
 
     Raises:
-        InputError: `path` exists and is not an empty folder, or cannot be made.
+        InputError: `path` exists and is not an empty folder, or cannot be created.
     """
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise InputError(f"cannot make {path}: something is there already : choose another output")
+        raise InputError(f"cannot create {path}: it exists. Choose another output.")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise InputError(
-            f"cannot make {path}: {path.parent} is no folder that can be written : create it or choose another output"
+            f"cannot create {path}: {path.parent} is not a writable folder. Create it or choose another output."
         )
 
 
@@ -55,7 +55,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder; rename it to `path` on success, remove it on failure.
 
     Raises:
-        InputError: `path` exists and is not an empty folder, or cannot be made.
+        InputError: `path` exists and is not an empty folder, or cannot be created.
     """
     path = Path(path)
     check_folder(path)
@@ -110,7 +110,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def write_json(path: str | Path, value: object) -> None:
-    """Write JSON types, keys sorted, whole or not at all.
+    """Write JSON types atomically, keys sorted.
 
     Raises:
         InputError: `path` cannot be written.
@@ -121,7 +121,7 @@ def write_json(path: str | Path, value: object) -> None:
 
 
 def spooled(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
-    """An uninitialised array, in a temporary file if it would fill the memory."""
+    """An uninitialised array, memory-mapped from a temporary file if it is large."""
     if int(np.prod(shape)) * np.dtype(dtype).itemsize <= SPOOL_BYTES:
         return np.empty(shape, dtype)
     with tempfile.TemporaryFile(prefix="meshtalk-") as file:  # the map outlives the name and the handle
@@ -129,17 +129,17 @@ def spooled(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
 
 
 def check_picture(path: str | Path) -> Path:
-    """Refuse early a picture that could not be written; returns its path.
+    """Check early that a picture can be written; returns its path.
 
     Raises:
         InputError: another suffix than .png, an unwritable path, or the `media` extra is missing.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
-        raise InputError(f"cannot write {path}: the map is a picture : use a name that ends in .png")
+        raise InputError(f"a picture must be written to .png, got {path}")
     check_writable(path)
     try:
         import PIL  # noqa: F401
     except ImportError:
-        raise InputError("a picture needs Pillow (not installed) : pip install 'meshtalk[media]'") from None
+        raise InputError("a picture needs Pillow (not installed). Run pip install 'meshtalk[media]'.") from None
     return path

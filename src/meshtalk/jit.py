@@ -1,4 +1,4 @@
-"""How the package's inner loops are compiled."""
+"""The package's one way to compile inner loops with numba."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numba
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """numba.njit without the GIL, its machine code kept on disk where the installation or the home can be written."""
+    """numba.njit without the GIL, its machine code cached on disk where the installation or the home is writable."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:

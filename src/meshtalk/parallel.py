@@ -1,4 +1,4 @@
-"""Work shared out to several processes: the same results, whatever their number."""
+"""Process pools whose results do not depend on the number of workers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Arguments = ParamSpec("Arguments")
 
 
 class HasThreads(Protocol):
-    """Whatever says how many threads its work may use."""
+    """An object with a limit of threads for its work."""
 
     threads: int
 
@@ -35,7 +35,7 @@ Limited = TypeVar("Limited", bound=HasThreads)
 
 @dataclass(frozen=True)
 class WorkerDied:
-    """Stands for the result of a job whose process was killed, every time it was tried."""
+    """Result of a job whose process was killed at every attempt."""
 
     why: str = "its process was killed, perhaps for want of memory"
 
@@ -113,13 +113,13 @@ def on_own_threads(
 
 
 def check_workers(workers: int) -> None:
-    """Raises InputError for fewer than one."""
+    """Raise InputError for fewer than one worker."""
     if workers < 1:
-        raise InputError(f"workers is {workers}; at least 1 is needed")
+        raise InputError(f"workers must be at least 1, got {workers}")
 
 
 def pool(workers: int) -> AbstractContextManager[ProcessPoolExecutor | None]:
-    """So many processes; None for one, whose work stays in this process.
+    """A pool of so many processes; None for one, whose work stays in this process.
 
     Raises:
         InputError: fewer than one.
@@ -133,7 +133,7 @@ def pool(workers: int) -> AbstractContextManager[ProcessPoolExecutor | None]:
 def in_order(
     function: Callable[[Job], Result], jobs: Iterable[Job], pool: ProcessPoolExecutor | None, ahead: int
 ) -> Generator[Result, None, None]:
-    """Results of `function` for the jobs in their order, with `ahead` of them under way; without a pool, one by one here."""
+    """Results of `function` for the jobs in their order, `ahead` of them in flight; without a pool, one by one here."""
     if pool is None:
         for job in jobs:
             yield function(job)
@@ -154,12 +154,12 @@ def in_order(
 def as_done(
     task: Callable[[Job], Result], jobs: Sequence[Job], workers: int
 ) -> Generator[tuple[int, Result | WorkerDied], None, None]:
-    """(place of the job, its result) in the order in which they get done, by so many processes even if it is one.
+    """(index of the job, its result) in order of completion, by so many processes even if it is one.
 
-    A job that kills its process costs nobody else's: what was under way then is tried again, each alone.
+    A job that kills its process does not affect the others: jobs in flight are retried, each alone.
 
     Args:
-        task: goes to each process once. What it opens or loads when it is first called, it keeps there.
+        task: sent to each process once, so that what it opens or loads at its first call is reused.
 
     Raises:
         InputError: fewer than one worker.
@@ -198,7 +198,7 @@ def as_done(
 
 
 class _RayActor:
-    """Lives in a process of Ray's, and keeps what the task has loaded."""
+    """A Ray actor that holds the task, so that what it has loaded is reused."""
 
     def __init__(self, task: Callable[[Any], Any], jobs: Sequence[Any]) -> None:
         self.task, self.jobs = task, jobs
@@ -211,10 +211,10 @@ class _RayActor:
 def as_done_on_ray(
     task: Callable[[Job], Result], jobs: Sequence[Job], workers: int
 ) -> Generator[tuple[int, Result | WorkerDied], None, None]:
-    """(place of the job, its result) in the order in which they get done.
+    """(index of the job, its result) in order of completion.
 
-    On the cluster that the environment variable RAY_ADDRESS names, whose machines see the same files and have meshtalk; without
-    one, on `workers` processes here.
+    Runs on the cluster of the environment variable RAY_ADDRESS, whose machines share the file system and have meshtalk; without
+    one, on `workers` local processes.
 
     Raises:
         InputError: fewer than one worker, Ray is not installed, or the cluster does not answer.
@@ -224,7 +224,7 @@ def as_done_on_ray(
         import ray
         import ray.data
     except ImportError:
-        raise InputError("Ray is asked for (not installed) : pip install 'meshtalk[ray]'") from None
+        raise InputError("Ray is not installed. Run pip install 'meshtalk[ray]'.") from None
     if not jobs:
         return
     begun = not ray.is_initialized()
@@ -234,7 +234,7 @@ def as_done_on_ray(
         try:
             ray.init(address or "local", log_to_driver=False, configure_logging=False, **here)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise InputError(f"the Ray cluster at {address} does not answer ({error}) : set RAY_ADDRESS") from None
+            raise InputError(f"the Ray cluster at {address} does not answer ({error}). Set RAY_ADDRESS.") from None
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False

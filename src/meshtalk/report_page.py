@@ -1,4 +1,4 @@
-"""HTML pages of reports that need no other file: their shell and style, and matplotlib figures as SVG in their colours."""
+"""Self-contained HTML pages of reports: template and style, and matplotlib figures as SVG in their colours."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STYLE = asset("page.css")
-MISSING = "plots need matplotlib (not installed) : pip install 'meshtalk[report]'"
+MISSING = "plots need matplotlib (not installed). Run pip install 'meshtalk[report]'."
 PX_PER_INCH = 72.0
 """Of the drawings: matplotlib's points are their pixels."""
 
 
 def check_plots() -> None:
-    """Refuse early a report that could not be drawn.
+    """Check early that plots can be drawn.
 
     Raises:
         InputError: matplotlib is missing.

@@ -1,4 +1,4 @@
-"""Motion from one frame rate to another, streaming, exact in time: frame k of either rate is at k/fps seconds."""
+"""Streaming resampling of motion between frame rates, exact in time: frame k of either rate is at k/fps seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from meshtalk.files import spooled
 
 @dataclass(frozen=True)
 class ResamplerState:
-    """Frames that are still needed, where they begin, and how many output frames were given."""
+    """Buffered input frames, the index of the first, and the number of output frames so far."""
 
     frames: Tensor | None
     first: int
@@ -38,10 +38,10 @@ WAITS_FRAMES = 2
 
 
 class Resampler:
-    """Catmull-Rom interpolation between two rates; equal rates pass through untouched and without delay.
+    """Catmull-Rom interpolation between two rates; equal rates pass through unchanged and without delay.
 
-    The curve goes through every input frame, so that a closure of the lips survives. Beyond the first and the last frame it is
-    drawn as if motion went on in a straight line, so that even motion stays even up to both ends.
+    The curve passes through every input frame, so that lip closures survive. Beyond the first and the last frame it is
+    extrapolated linearly, so that uniform motion stays uniform up to both ends.
     """
 
     def __init__(self, source: Fraction, target: Fraction) -> None:
@@ -52,7 +52,7 @@ class Resampler:
         return ResamplerState(None, 0, 0)
 
     def process(self, frames: Tensor, state: ResamplerState) -> tuple[Tensor, ResamplerState]:
-        """(n, …) new input frames → (the output frames that became certain, new state)."""
+        """(n, …) new input frames → (the output frames that are final, new state)."""
         if self.ratio == 1:
             return frames, ResamplerState(None, 0, state.given + len(frames))
         held = frames if state.frames is None else torch.cat([state.frames, frames])
@@ -60,12 +60,12 @@ class Resampler:
         # output k needs inputs up to floor(k·ratio)+2
         stop = max(state.given, int((Fraction(newest - 1) / self.ratio).__ceil__()))
         out = self.between(held, state.first, state.given, stop)
-        # a low output rate may next need an input that has not come yet, or, if none comes, the newest one
+        # a low output rate may next need an input that has not arrived yet, or, if none arrives, the newest one
         first = max(state.first, min(int(stop * self.ratio) - 1, newest))
         return out, ResamplerState(held[first - state.first :], first, stop)
 
     def finish(self, frames: Tensor, state: ResamplerState, total: int) -> Tensor:
-        """The last input frames → the output frames up to `total`; past the last input its value is held."""
+        """The last input frames → the remaining output frames up to `total`; past the last input its value is held."""
         if self.ratio == 1:
             return frames[: max(total - state.given, 0)]
         held = frames if state.frames is None else torch.cat([state.frames, frames])
@@ -103,10 +103,10 @@ def at_rate(clip: Clip, fps: Fraction) -> Clip:
     if clip.fps == fps:
         return clip
     if clip.n_frames == 0:
-        raise InputError("a clip without frames came : give one with at least one")
+        raise InputError("a clip must have at least one frame to be resampled, got none")
     source = clip.weights if clip.weights is not None else clip.displacement
     assert source is not None
-    # as many frames as any sound has, see docs/data_format.md; what is owed at the end is held
+    # as many frames as any sound has, see docs/data_format.md; what remains at the end is held
     total = max(1, math.ceil(len(clip.audio) * fps / clip.sample_rate))
     values = spooled((total, *source.shape[1:]), np.float32)
     resampler, ratio, done = Resampler(clip.fps, fps), clip.fps / fps, 0
@@ -147,14 +147,14 @@ class Smoother:
         self.weight = weight
 
     def process(self, frames: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """(n, …) new frames, the frames held so far (None at the start) → (the frames that became certain, new state)."""
+        """(n, …) new frames, the frames held so far (None at the start) → (the frames that are final, new state)."""
         if self.weight == 0 or len(frames) == 0:
             return frames, state
         held = torch.cat([frames[:1] if state is None else state, frames])
         return self._mix(held), held[-2:]
 
     def finish(self, frames: Tensor, state: Tensor | None) -> Tensor:
-        """The last frames → all that are still owed."""
+        """The last frames → all that remain."""
         out, state = self.process(frames, state)
         if state is None:
             return out

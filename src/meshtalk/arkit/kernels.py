@@ -1,4 +1,4 @@
-"""The inner loops of the blendshape solve, compiled by numba: least squares in the box [0,1], a frame at a time."""
+"""Compiled kernels of the blendshape solver: least squares in the box [0,1], frame by frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ARKit's 52 blendshapes: their names, whoever spells them, and what other rigs split or join."""
+"""Names of ARKit's 52 blendshapes, in all usual spellings, and mapping of rigs that split or join them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def clip_name(shape: str) -> str:
 
 
 def known(names: Sequence[str]) -> int:
-    """How many of ARKit's shapes these names say something about."""
+    """Number of ARKit's shapes that these names cover."""
     return int(np.count_nonzero(_mixing(names).any(0)))
 
 
@@ -57,12 +57,12 @@ def as_arkit(names: Sequence[str], weights: np.ndarray) -> np.ndarray:
         (T,52) float32.
 
     Raises:
-        InputError: the rig has hardly any of ARKit's shapes.
+        InputError: the rig has too few of ARKit's shapes.
     """
     if known(names) < FEWEST_SHAPES:
         raise InputError(
-            f"the rig names {known(names)} of ARKit's shapes, at least {FEWEST_SHAPES} are needed; it has: "
-            f"{', '.join(names)[:100] or 'none'} : give --rig RIG with ARKit's names"
+            f"the rig must have at least {FEWEST_SHAPES} of ARKit's shapes, got {known(names)} among "
+            f"{', '.join(names)[:100] or 'none'}. Give --rig RIG with ARKit's names."
         )
     return (weights @ _mixing(names)).astype(np.float32)
 

@@ -37,7 +37,7 @@ def load_rig(path: str | Path, clip: Clip) -> Topology:
     if path.suffix.lower() == ".npz" and path.is_file():
         rig = Topology.load(path)
         if rig.shapes is None:
-            raise InputError(f"{path} is a topology without blendshapes : give one with shapes, or a GLB")
+            raise InputError(f"{path} is a topology without blendshapes. Give one with shapes, or a GLB.")
         if rig.hash != clip.topology.hash:
             raise _other_mesh(path, rig.n_vertices, clip)
         return replace(clip.topology, shape_names=rig.shape_names, shapes=rig.shapes)
@@ -48,16 +48,18 @@ def load_rig(path: str | Path, clip: Clip) -> Topology:
         # a clip's own file: what carries its weights beyond 0 and 1 is no shape of the rig
         shapes = {name: shape for name, shape in mesh.shapes.items() if not name.endswith((BELOW, ABOVE))}
         if not shapes:
-            raise InputError(f"{path} has no mesh with named morph targets : export it with its shape keys")
+            raise InputError(f"{path} has no mesh with named morph targets. Export it with its shape keys.")
     else:
-        raise InputError(f"{path} is no rig : give a .glb with morph targets, a topology (.npz) or a folder of meshes")
+        raise InputError(
+            f"a rig must be a .glb with morph targets, a topology (.npz) or a folder of meshes, got {path}"
+        )
     return _on_clip(mesh, shapes, clip, path)
 
 
 def _other_mesh(path: Path, n_vertices: int, clip: Clip) -> InputError:
     return InputError(
-        f"{path} is a rig of another mesh ({n_vertices} vertices, the clip has {clip.topology.n_vertices}) : retarget the"
-        " clip to the rig's mesh first, or give the shapes on the clip's mesh"
+        f"{path} is a rig of another mesh ({n_vertices} vertices, the clip has {clip.topology.n_vertices}). Retarget the"
+        " clip to the rig's mesh first, or give the shapes on the clip's mesh."
     )
 
 
@@ -86,15 +88,15 @@ def _read_folder(path: Path) -> tuple[Mesh, dict[str, np.ndarray]]:
     moved = [file for file in meshes if file not in neutral]
     if len(neutral) != 1 or not moved:
         raise InputError(
-            f"{path} has {len(neutral)} neutral meshes and {len(moved)} shapes : put neutral.obj there and a mesh for each shape"
-            " under its name, such as jawOpen.obj"
+            f"{path} has {len(neutral)} neutral meshes and {len(moved)} shapes. Put neutral.obj there and a mesh for each shape"
+            " under its name, such as jawOpen.obj."
         )
     mesh, shapes = read_mesh(neutral[0]), {}
     for file in moved:
         vertices = read_mesh(file).vertices
         if vertices.shape != mesh.vertices.shape:
             raise InputError(
-                f"{file} has {len(vertices)} vertices, {neutral[0].name} has {len(mesh.vertices)} : export both alike"
+                f"{file} has {len(vertices)} vertices, {neutral[0].name} has {len(mesh.vertices)}. Export both alike."
             )
         shapes[file.stem] = vertices - mesh.vertices
     return mesh, shapes

@@ -1,4 +1,4 @@
-"""Vertices → blendshape weights: least squares between 0 and 1 on a rig's shapes, smooth in time, whole clips or frame by frame.
+"""Blendshape solver: least squares in [0,1] on a rig's shapes, smooth in time, for whole clips or frame by frame.
 
 The problem of a clip with displacements d_t and shapes s_i, each vertex weighted by FOCUS (⟨·,·⟩), g_i = ⟨s_i, s_i⟩:
 
@@ -34,7 +34,7 @@ EYES, EYES_FOCUS = ("eye_left", "eye_right"), 16.0
 SWEEPS, SETTLED = 300, 1e-5
 """A clip is solved when no weight moves by more than SETTLED in a sweep."""
 _UNSEEN = 1e-9
-"""A shape that moves less than this share of what the largest one does cannot be told from none: its weight stays 0."""
+"""A shape that moves less than this share of the largest one is treated as empty: its weight is 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,16 +51,14 @@ class Solver:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.smoothing) and self.smoothing >= 0):
-            raise InputError(
-                f"smoothing {self.smoothing} came; 0 (none) or a positive number such as {SMOOTHING} is needed"
-            )
+            raise InputError(f"smoothing must be 0 or positive, got {self.smoothing}. Try {SMOOTHING}.")
         shapes = self.topology.shapes
         if shapes is None or not len(shapes):
             raise InputError(
-                f"topology {self.topology.hash} has no blendshapes to solve for : give --rig RIG, the same mesh with its shapes"
+                f"topology {self.topology.hash} has no blendshapes to solve for. Give --rig RIG, the same mesh with its shapes."
             )
         if not np.isfinite(shapes).all() or not np.any(shapes):
-            raise InputError("the rig's shapes hold NaN or infinite moves, or none at all : repair the rig")
+            raise InputError("the rig's shapes hold NaN or infinite moves, or none at all. Repair the rig.")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -150,7 +148,7 @@ def focus(topology: Topology) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """How well weights make a clip's motion again."""
+    """Fitting error of weights on a clip."""
 
     names: tuple[str, ...]
     weights: np.ndarray
@@ -176,7 +174,7 @@ _BIN_MM, _BINS = 1e-3, 200_000
 
 
 def measure(clip: Clip, solver: Solver, weights: np.ndarray, frames: Sequence[int] | np.ndarray) -> Fit:
-    """Compare (T,S) weights with the motion they stand for.
+    """Measure the fitting error of (T,S) weights on a clip.
 
     Args:
         frames: which of the clip's frames to look at.
@@ -231,7 +229,7 @@ def weights_of(clip: Clip, rig: Topology | None = None, *, smoothing: float = SM
 
     Args:
         rig: the clip's topology with other shapes (see `load_rig`), to solve for. Default: a clip whose basis has
-            ARKit's names gives its own weights, cut to [0,1]; any other is solved for its topology's shapes.
+            ARKit's names gives its own weights, clamped to [0,1]; any other is solved for its topology's shapes.
         smoothing: of the solve.
 
     Raises:

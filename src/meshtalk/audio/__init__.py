@@ -1,1 +1,1 @@
-"""Sound: files to samples, samples to log-mel frames."""
+"""Audio: files to samples, samples to log-mel frames."""

@@ -1,4 +1,4 @@
-"""Sound in: any file to mono 16 kHz, decoded in blocks of bounded memory, and an exact frame clock."""
+"""Audio files to mono 16 kHz, decoded in blocks of bounded memory, and an exact frame clock."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> tuple[np.nda
     """Read any sound that soundfile or PyAV decodes (WAV, FLAC, OGG, MP3, M4A, video…) as mono at `sample_rate`.
 
     Channels are averaged. The file is decoded in blocks: memory holds the result (230 MB an hour) and one block. Of a
-    damaged or cut file, what can be decoded is used, and a warning says how much that was.
+    damaged or cut file, what can be decoded is returned, with a warning that states its length.
 
     Returns:
         ((S,) float32, sample_rate), S = floor(duration · sample_rate), at least 1
@@ -53,9 +53,9 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> tuple[np.nda
     """
     path = Path(path)
     if not os.path.exists(path):  # unlike Path.exists, false for a name that no file can have
-        raise InputError(f"no audio file at {path}")
+        raise InputError(f"there is no audio file at {path}")
     if path.is_dir():
-        raise InputError(f"{path} is a folder; an audio or video file is needed")
+        raise InputError(f"an audio or video file is required, got the folder {path}")
     if not os.access(path, os.R_OK):
         raise InputError(f"no permission to read {path}")
     best, opened, damaged = np.zeros(0, np.float32), False, False
@@ -65,7 +65,7 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> tuple[np.nda
             samples = _collect(decode(path, fate), sample_rate, str(path))
         except ImportError:  # PyAV comes with an extra
             if not opened:
-                raise InputError(f'{path} needs PyAV to be decoded : pip install "meshtalk[media]"') from None
+                raise InputError(f'{path} needs PyAV to be decoded. Run pip install "meshtalk[media]".') from None
             break
         opened, damaged = opened or fate.opened, damaged or fate.damaged
         best = max(best, samples, key=len)
@@ -75,11 +75,11 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> tuple[np.nda
         raise InputError(
             f"{path} holds no samples"
             if opened and not damaged
-            else f"{path} is not audio that can be decoded, or it is damaged : give WAV, FLAC, OGG, MP3, M4A or a video with sound"
+            else f"{path} is not audio that can be decoded, or it is damaged. Give WAV, FLAC, OGG, MP3, M4A or a video with sound."
         )
     if damaged:
         warnings.warn(
-            f"{path} is damaged or cut off : the {len(best) / sample_rate:.2f} s that can be read are used",
+            f"{path} is damaged or cut off. The {len(best) / sample_rate:.2f} s that can be read are used.",
             stacklevel=2,
         )
     return best, sample_rate
@@ -101,26 +101,26 @@ def to_mono(samples: np.ndarray, rate: int, target_rate: int = SAMPLE_RATE, name
     samples = np.asarray(samples)
     if samples.ndim not in (1, 2) or samples.shape[0] == 0:
         raise InputError(
-            f"{name} holds no samples (shape {samples.shape}); (samples,) or (samples, channels) is needed"
+            f"{name} must have samples of shape (samples,) or (samples, channels), got shape {samples.shape}"
         )
     if samples.dtype.kind not in "iuf":
-        raise InputError(f"{name} has samples of type {samples.dtype}; integers or floating point are needed")
+        raise InputError(f"{name} must have integer or floating-point samples, got {samples.dtype}")
     if samples.ndim == 2 and not 0 < samples.shape[1] <= MAX_CHANNELS:
         raise InputError(
-            f"{name} has shape {samples.shape}, not 1 to {MAX_CHANNELS} channels; (samples, channels) is needed"
-            " : transpose or mix it"
+            f"{name} must have shape (samples, channels) with 1 to {MAX_CHANNELS} channels, got {samples.shape}"
+            ". Transpose or mix it."
         )
     blocks = ((rate, samples[start : start + BLOCK]) for start in range(0, len(samples), BLOCK))
     return _collect(blocks, target_rate, name)
 
 
 def _collect(blocks: Iterable[tuple[int, np.ndarray]], target_rate: int, name: str) -> np.ndarray:
-    """Average, check and resample (rate, (n,) or (n, channels)) blocks as they come; only the mono result is kept.
+    """Average, check and resample (rate, (n,) or (n, channels)) blocks as they arrive; only the mono result is stored.
 
     Cutting a sound into other blocks gives the same samples. A rate that changes on the way is followed.
 
     Returns:
-        (S',) float32 at `target_rate`, S' = floor(duration · target_rate), but at least 1 unless nothing came.
+        (S',) float32 at `target_rate`, S' = floor(duration · target_rate), but at least 1 unless there was no input.
 
     Raises:
         InputError: see `to_mono`.
@@ -129,7 +129,7 @@ def _collect(blocks: Iterable[tuple[int, np.ndarray]], target_rate: int, name: s
 
     _check_rate(target_rate, name)
     # grows in place: a list of pieces would need their sum once more to be joined
-    kept, seconds, came = bytearray(), 0.0, False
+    kept, seconds, found = bytearray(), 0.0, False
     for rate, group in groupby(blocks, itemgetter(0)):
         _check_rate(rate, name)
         stream = None if rate == target_rate else soxr.ResampleStream(rate, target_rate, 1)
@@ -140,15 +140,15 @@ def _collect(blocks: Iterable[tuple[int, np.ndarray]], target_rate: int, name: s
             if len(bad):
                 raise InputError(
                     f"{name} holds samples that are NaN, infinite or beyond {LARGEST:g}, the first at"
-                    f" {seconds + bad[0] / rate:.3f} s : repair or re-export it"
+                    f" {seconds + bad[0] / rate:.3f} s. Repair or re-export it."
                 )
-            seconds, taken, came = seconds + len(mono) / rate, taken + len(mono), came or len(mono) > 0
+            seconds, taken, found = seconds + len(mono) / rate, taken + len(mono), found or len(mono) > 0
             kept += (mono if stream is None else stream.resample_chunk(mono)).tobytes()
         if stream is not None:
             kept += stream.resample_chunk(np.zeros(0, np.float32), last=True).tobytes()
             # rounded down: a sound that lasts a whole number of frames must not begin another one
             del kept[begin + 4 * max(taken * target_rate // rate, 1) :]
-    if came and not kept:
+    if found and not kept:
         return np.zeros(1, np.float32)  # shorter than a sample is still a sound
     return np.frombuffer(kept, np.float32)
 
@@ -156,7 +156,7 @@ def _collect(blocks: Iterable[tuple[int, np.ndarray]], target_rate: int, name: s
 def _check_rate(rate: int, name: str) -> None:
     low, high = RATES_HZ
     if not low <= rate <= high:
-        raise InputError(f"{name} has sample rate {rate}; {low} to {high} Hz are allowed")
+        raise InputError(f"{name} must have a sample rate of {low} to {high} Hz, got {rate}")
 
 
 def _mix(block: np.ndarray) -> np.ndarray:
@@ -165,7 +165,7 @@ def _mix(block: np.ndarray) -> np.ndarray:
         info = np.iinfo(block.dtype)
         middle = (int(info.max) + int(info.min) + 1) // 2
         block = (block.astype(np.float64) - middle) / (middle - int(info.min))
-    with np.errstate(over="ignore", invalid="ignore"):  # too large is told by the caller
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller reports what is too large
         return block.astype(np.float32) if block.ndim == 1 else block.mean(1, dtype=np.float32)
 
 
@@ -180,12 +180,12 @@ _SHORT_S = 0.1
 
 @dataclass
 class DecodeStatus:
-    """What became of decoding a file, for whoever took its blocks."""
+    """Outcome of decoding a file, for the consumer of its blocks."""
 
     opened: bool = False
-    """The decoder knows the format, and there is sound in it."""
+    """The decoder knows the format, and the file has a sound track."""
     damaged: bool = False
-    """Not everything that the file promised could be decoded."""
+    """Not everything that the file's header promises could be decoded."""
 
 
 def soundfile_blocks(path: Path, fate: DecodeStatus) -> Iterator[tuple[int, np.ndarray]]:
@@ -194,7 +194,7 @@ def soundfile_blocks(path: Path, fate: DecodeStatus) -> Iterator[tuple[int, np.n
 
     class Sequential(soundfile.SoundFile):
         # python-soundfile (0.14) seeks after each read of a file that can seek, and an MP3 decoder has lost its bit reservoir
-        # then: in blocks, a file of 48 kHz came out with a signal-to-noise ratio of 6 to 16 dB
+        # then: in blocks, a file of 48 kHz had a signal-to-noise ratio of 6 to 16 dB
         def seekable(self) -> bool:
             return False
 
@@ -213,7 +213,7 @@ def soundfile_blocks(path: Path, fate: DecodeStatus) -> Iterator[tuple[int, np.n
 def av_blocks(path: Path, fate: DecodeStatus) -> Iterator[tuple[int, np.ndarray]]:
     """(rate, (n,) or (n, channels) samples of any type) of the first sound that FFmpeg finds; nothing if there is none.
 
-    A packet that cannot be decoded becomes silence, so that what follows keeps its time.
+    A packet that cannot be decoded becomes silence, so that later samples stay in sync.
 
     Raises:
         ImportError: PyAV is not installed.

@@ -1,4 +1,4 @@
-"""One streaming log-mel front end for training and inference.
+"""Streaming log-mel front end, the same for training and inference.
 
 State in, state out: cutting the samples in any way gives the same mel frames.
 """
@@ -118,7 +118,7 @@ def sets_apart(filters: np.ndarray) -> list[FiltersApart]:
 
 @dataclass
 class MelState:
-    """What the mel of the next samples depends on; owned by the caller."""
+    """State of the front end; owned by the caller."""
 
     samples: np.ndarray
     """The last samples that later windows still need."""
@@ -152,7 +152,7 @@ class MelFrontend:
     def process(
         self, samples: Float[np.ndarray, " samples"], state: MelState
     ) -> tuple[Float[np.ndarray, "frames {self.n_mels}"], MelState]:
-        """Mel frames that became certain with (n,) new 16 kHz samples: ((m, n_mels) float32, new state)."""
+        """Mel frames that are final after (n,) new 16 kHz samples: ((m, n_mels) float32, new state)."""
         samples = np.concatenate([state.samples, np.asarray(samples, np.float32)])
         if len(samples) < self.spec.window:
             return np.zeros((0, self.n_mels), np.float32), MelState(samples, state.level_db)
@@ -166,7 +166,7 @@ class MelFrontend:
         return np.concatenate(parts), MelState(samples[len(windows) * HOP :].copy(), level_db)
 
     def flush(self, state: MelState, n_samples: int) -> np.ndarray:
-        """The frames centred on samples that exist, for which only silence after the end is missing."""
+        """The remaining frames centred on existing samples, whose windows extend past the end."""
         total = -(-n_samples // HOP)  # frames 0.. centred before the end
         done = (n_samples + self.spec.window // 2 - len(state.samples)) // HOP
         missing = total - done

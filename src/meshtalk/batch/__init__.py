@@ -1,4 +1,4 @@
-"""Thousands of recordings animated in one go, which may be broken off and gone on with."""
+"""Batch animation of many recordings, interruptible and resumable."""
 
 from meshtalk.batch.run import Report, animate_all
 

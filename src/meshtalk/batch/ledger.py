@@ -1,4 +1,4 @@
-"""What is done: a line an output, appended when it is whole, so that a killed run loses nothing it has finished."""
+"""Ledger of finished outputs: a line is appended for each, so that a killed run loses none of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LEDGER = ".batch.jsonl"
 
 @dataclass(frozen=True)
 class Done:
-    """An output, and all that it was made of."""
+    """An output, and everything that determines it."""
 
     output: str
     """Below the output folder."""
@@ -29,7 +29,7 @@ class Done:
     """Of the animation."""
     took_s: float
     note: str = ""
-    """What was odd about the recording."""
+    """Note on defects of the recording."""
 
 
 def sha256(path: Path) -> str:
@@ -64,7 +64,7 @@ class Ledger:
             except (ValueError, TypeError):
                 continue  # the line at which a run was killed: its output is made again
             self.entries[entry.output] = entry
-        # whole lines alone, so that the next one is appended to none that was broken off
+        # whole lines alone, so that the next one is appended to none that was interrupted
         with atomic(self.path) as temporary:
             temporary.write_text("".join(_line(entry) for entry in self.entries.values()), encoding="utf-8")
         self._stream = open(self.path, "a", encoding="utf-8")  # noqa: SIM115

@@ -1,4 +1,4 @@
-"""Which recordings are meant, and what their outputs are called."""
+"""Inputs of a batch: recordings, and the names of their outputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from meshtalk.errors import InputError
 
 SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".mov", ".mp4", ".mkv", ".webm")
-"""Suffixes of the files that are taken of a folder; whatever is named itself may be called anything."""
+"""Suffixes of the files that are found in folders; files given by name may have any."""
 LIST = ".txt"
 
 
@@ -20,7 +20,7 @@ class Recording:
 
     path: Path
     name: str
-    """Where its output goes in the output folder, without suffix: `sub/line_3`."""
+    """Path of its output in the output folder, without suffix: `sub/line_3`."""
 
 
 def find_recordings(inputs: Sequence[str | Path], output: Path) -> list[Recording]:
@@ -31,7 +31,7 @@ def find_recordings(inputs: Sequence[str | Path], output: Path) -> list[Recordin
     of relative paths in a list. Files that lie in `output` are not taken of folders and patterns.
 
     Raises:
-        InputError: an input that is not there, or names no recordings; or two recordings of one name.
+        InputError: an input is missing or has no recordings, or two recordings have one name.
     """
     found: dict[Path, Recording] = {}
     named: dict[str, Recording] = {}
@@ -44,11 +44,11 @@ def find_recordings(inputs: Sequence[str | Path], output: Path) -> list[Recordin
             if (other := named.get(recording.name)) is not None:
                 raise InputError(
                     f"{other.path} and {recording.path} would both be written to {recording.name}"
-                    " : rename one, or give the folder they have in common, whose sub-folders keep them apart"
+                    ". Rename one, or give the folder they have in common, whose sub-folders keep them apart."
                 )
             found[place] = named[recording.name] = recording
     if not found:
-        raise InputError("no recordings came : give files, folders, patterns or lists (.txt)")
+        raise InputError("a batch needs recordings. Give files, folders, patterns or lists (.txt).")
     return list(found.values())
 
 
@@ -72,14 +72,16 @@ def _of(text: str, output: Path) -> Iterator[Recording]:
         root = Path(*path.parts[: next(i for i, part in enumerate(path.parts) if glob.has_magic(part))])
         yield from (_named(file, file.relative_to(root)) for file in found)
     else:
-        raise InputError(f"there is no {path} : give files, folders, patterns or lists (.txt) of recordings")
+        raise InputError(f"there is no {path}. Give files, folders, patterns or lists (.txt) of recordings.")
 
 
 def _listed(path: Path) -> Iterator[Recording]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeError) as error:
-        raise InputError(f"the list {path} cannot be read ({error}) : write it as UTF-8 text, a path a line") from None
+        raise InputError(
+            f"the list {path} cannot be read ({error}). Write it as UTF-8 text, one path per line."
+        ) from None
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
         raise InputError(f"the list {path} names no recordings")

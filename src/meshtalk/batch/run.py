@@ -1,4 +1,4 @@
-"""Animate recordings into a folder, in parallel; what is there already is left as it is."""
+"""Batch animation of recordings into a folder, in parallel; finished outputs are not made again."""
 
 from __future__ import annotations
 
@@ -20,56 +20,51 @@ from filelock import FileLock, Timeout
 from meshtalk import parallel
 from meshtalk.batch.ledger import Done, Ledger, sha256, stored_bytes
 from meshtalk.batch.recordings import Recording, find_recordings
-from meshtalk.batch.task import Animate, Failed, output_of, write
+from meshtalk.batch.task import Animate, output_of, write
 from meshtalk.errors import InputError
 from meshtalk.files import write_json
 from meshtalk.inference.animator import load_model
+from meshtalk.outcomes import FAILED, KEPT, MADE, Outcome, told
 from meshtalk.parallel import WorkerDied, check_workers, one_thread
 from meshtalk.progress import Show, followed
 
 REPORT, LOCK = "batch.json", ".batch.lock"
 TOLD = 20
-"""Failures that the printed report tells; the file has all."""
-MADE, KEPT, FAILED = "made", "kept", "failed"
+"""Lines of reasons in the printed report; the file has all."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one recording."""
+class RecordingOutcome(Outcome):
+    """Outcome of one recording."""
 
-    recording: str
-    status: str
-    """made, kept (it was there already) or failed."""
     output: str = ""
     duration_s: float = 0.0
     """Of the animation."""
     took_s: float = 0.0
-    note: str = ""
-    """Why it failed, or what was odd about it."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What became of all recordings, in their order; the output folder keeps it as batch.json, and `str()` of it is for reading."""
+    """Outcomes of all recordings, in order, saved in the output folder as batch.json; `str()` formats them for people."""
 
     folder: Path
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[RecordingOutcome, ...]
     took_s: float
     settings: Mapping[str, Any]
-    """What the outputs were made with, as JSON."""
+    """Settings of the outputs, as JSON."""
 
     @property
-    def failed(self) -> tuple[Outcome, ...]:
+    def failed(self) -> tuple[RecordingOutcome, ...]:
         return self._of(FAILED)
 
-    def _of(self, status: str) -> tuple[Outcome, ...]:
+    def _of(self, status: str) -> tuple[RecordingOutcome, ...]:
         return tuple(outcome for outcome in self.outcomes if outcome.status == status)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""
         counts = {status: len(self._of(status)) for status in (MADE, KEPT, FAILED)}
-        told = {"took_s": round(self.took_s, 3), "settings": self.settings}
-        return counts | told | {"recordings": [asdict(outcome) for outcome in self.outcomes]}
+        how = {"took_s": round(self.took_s, 3), "settings": self.settings}
+        return counts | how | {"recordings": [asdict(outcome) for outcome in self.outcomes]}
 
     def __str__(self) -> str:
         lines = [f"{'':6}  recordings  minutes of sound"]
@@ -80,9 +75,8 @@ class Report:
         sound_s = sum(outcome.duration_s for outcome in self._of(MADE))
         if sound_s:
             lines.append(f"{self.took_s / 60:.1f} min, {sound_s / self.took_s:.1f} times as fast as speech")
-        odd = [outcome for outcome in self.outcomes if outcome.note]
-        for outcome in sorted(odd, key=lambda outcome: outcome.status != FAILED)[:TOLD]:
-            lines.append(f"  {'' if outcome.recording in outcome.note else outcome.recording + ': '}{outcome.note}")
+        odd = told(sorted(self.outcomes, key=lambda outcome: outcome.status != FAILED))
+        lines += odd[:TOLD]
         if len(odd) > TOLD:
             lines.append(f"  … and {len(odd) - TOLD} more in {self.folder / REPORT}")
         # names of files need not be text
@@ -103,11 +97,11 @@ def animate_all(
     ray: bool = False,
     progress: Show | None = None,
 ) -> Report:
-    """Animate every recording into `folder`, or go on with an interrupted run.
+    """Animate every recording into `folder`, or resume an interrupted run.
 
     Each output has the bytes that `Animator.animate` and `Clip.save` give with these options on one thread, whatever the number of
-    workers. It is made anew if the recording, the model, an option or the version is another than it was made with, or
-    if it is no longer there. A recording that cannot be animated is told in the report, and the others go on.
+    workers. It is made again if the recording, the model, an option or the version has changed, or if it is missing.
+    A recording that cannot be animated is listed in the report and does not stop the others.
 
     Args:
         inputs: see `find_recordings`.
@@ -117,7 +111,7 @@ def animate_all(
         options: of `Animator.animate`.
         look: camera and light of pictures and films.
         n_workers: processes, each with its own model and about one core's work.
-        ray: give the work to Ray Data, see `parallel.as_done_on_ray`.
+        ray: distribute the work with Ray Data, see `parallel.as_done_on_ray`.
         progress: called after every recording.
 
     Raises:
@@ -129,7 +123,7 @@ def animate_all(
     task = Animate(folder.resolve(), suffix, model and model.resolve(), device, seed, _absolute(options or {}), look)
     names = [output_of(recording, suffix) for recording in recordings]
     if REPORT in names:
-        raise InputError(f"{recordings[names.index(REPORT)].path} would be written to {REPORT}, the report : rename it")
+        raise InputError(f"{recordings[names.index(REPORT)].path} would be written to {REPORT}, the report. Rename it.")
     settings = _tried(task)
     made_with = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
     try:
@@ -137,9 +131,9 @@ def animate_all(
         lock = FileLock(folder / LOCK)
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(f"another batch is at work in {folder} : wait for its end, or choose another folder") from None
+        raise InputError(f"another batch is at work in {folder}. Wait for its end, or choose another folder.") from None
     except OSError as error:
-        raise InputError(f"cannot write into {folder}: {error.strerror} : choose another output") from None
+        raise InputError(f"cannot write into {folder}: {error.strerror}. Choose another output.") from None
     with lock:
         _sweep(folder)
         with closing(Ledger(folder)) as ledger:
@@ -158,10 +152,12 @@ def _run(
     progress: Show | None,
 ) -> Report:
     began = time.monotonic()
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, RecordingOutcome] = {}
     for place, (recording, name) in enumerate(zip(recordings, names, strict=True)):
         if (entry := ledger.holds(name, recording.path, made_with)) is not None:
-            outcomes[place] = Outcome(str(recording.path), KEPT, name, entry.duration_s, entry.took_s, entry.note)
+            outcomes[place] = RecordingOutcome(
+                str(recording.path), KEPT, entry.note, name, entry.duration_s, entry.took_s
+            )
     todo = [place for place in range(len(recordings)) if place not in outcomes]
     for name in {Path(names[place]).parent for place in todo}:
         _make(ledger.folder / name)
@@ -175,12 +171,12 @@ def _run(
         for index, result in followed(results, len(todo), "recordings", progress, note=note):
             place = todo[index]
             path, name = str(recordings[place].path), names[place]
-            if isinstance(result, (Failed, WorkerDied)):
-                outcomes[place] = Outcome(path, FAILED, note=result.why)
+            if isinstance(result, Outcome | WorkerDied):
+                outcomes[place] = RecordingOutcome(path, FAILED, result.why)
                 failed += 1
             else:
                 ledger.add(Done(name, stored_bytes(ledger.folder / name), path, made_with=made_with, **asdict(result)))
-                outcomes[place] = Outcome(path, MADE, name, result.duration_s, result.took_s, result.note)
+                outcomes[place] = RecordingOutcome(path, MADE, result.note, name, result.duration_s, result.took_s)
                 sound_s += result.duration_s
     took_s = time.monotonic() - began
     report = Report(ledger.folder, tuple(outcomes[place] for place in range(len(recordings))), took_s, settings)
@@ -194,7 +190,7 @@ def _absolute(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tried(task: Animate) -> dict[str, Any]:
-    """What the outputs are made with, after a moment of silence was animated and written: no option is found wrong later."""
+    """Settings of the outputs, verified by animating and writing a moment of silence, so that no option fails later."""
     animator = load_model(task.model, device=task.device)
     with tempfile.TemporaryDirectory(prefix="meshtalk-") as folder, one_thread():
         clip = animator.animate(np.zeros(1600, np.float32), 16000, seed=task.seed, **task.options)
@@ -224,11 +220,11 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot make {folder}: {error.strerror} : choose another output") from None
+        raise InputError(f"cannot create {folder}: {error.strerror}. Choose another output.") from None
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a killed run was writing; nobody else writes here now."""
+    """Remove partial files of a killed run; no other process writes here now."""
     for path in list(folder.rglob(".meshtalk-*")):
         if path.is_dir():
             shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""One recording → one output, in whatever process."""
+"""Animation of one recording, in any process."""
 
 from __future__ import annotations
 
@@ -17,21 +17,15 @@ from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.export import SEQUENCES
 from meshtalk.inference.animator import Animator, load_model
+from meshtalk.outcomes import FAILED, Outcome
 
 _loaded = lru_cache(1)(load_model)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
-class Failed:
-    """A recording that could not be animated."""
-
-    why: str
-
-
-@dataclass(frozen=True)
 class Made:
-    """An output is there."""
+    """A finished output."""
 
     recording_bytes: int
     recording_mtime_ns: int
@@ -43,12 +37,12 @@ class Made:
 
 
 def output_of(recording: Recording, suffix: str) -> str:
-    """Where its output is, below the output folder; a folder, of formats with a file for each frame."""
+    """Path of a recording's output in the output folder; a folder for formats with a file per frame."""
     return recording.name + suffix
 
 
 def write(clip: Clip, output: Path, look: Any) -> None:
-    """Write a clip to an `output_of`, in the place of one that was there."""
+    """Write a clip to an `output_of`, replacing an existing one."""
     if output.suffix.lower() in SEQUENCES:
         shutil.rmtree(output, ignore_errors=True)
         output = output / f"%05d{output.suffix}"
@@ -68,8 +62,8 @@ class Animate:
     """Of `Animator.animate`."""
     look: Any
 
-    def __call__(self, recording: Recording) -> Made | Failed:
-        """Write the output, whole or not at all.
+    def __call__(self, recording: Recording) -> Made | Outcome:
+        """Write the output atomically.
 
         Raises:
             InputError: the disk is full.
@@ -84,13 +78,14 @@ class Animate:
                 write(clip, self.folder / output_of(recording, self.suffix), self.look)
                 digest = sha256(recording.path)
         except InputError as error:
-            return Failed(str(error))
+            return Outcome(str(recording.path), FAILED, str(error))
         except Exception as error:  # files are damaged in many ways; the other recordings are none the worse for it
             if isinstance(error, OSError) and error.errno in FULL:
                 raise InputError(
-                    f"the disk of {self.folder} is full : make room, and the same command continues"
+                    f"the disk of {self.folder} is full. Free some space and run the same command again."
                 ) from None
-            return Failed(f"it cannot be animated ({type(error).__name__}: {error})")
+            why = f"it cannot be animated: {type(error).__name__}: {error}"
+            return Outcome(str(recording.path), FAILED, why)
         assert stat is not None
         note = "; ".join(str(warning.message) for warning in odd if issubclass(warning.category, UserWarning))
         took_s = round(time.monotonic() - began, 3)

@@ -1,1 +1,1 @@
-"""What is wrong with a corpus: lags, jumps, duplicates, leaks between splits, units."""
+"""Quality checks of a corpus: lags, jumps, duplicates, leaks between splits, units."""

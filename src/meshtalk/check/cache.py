@@ -1,4 +1,4 @@
-"""Measures of clips, kept in the cache folder by the clips' content, so that a check that was ended goes on."""
+"""Cache of clips' measures, keyed by content, so that an interrupted check resumes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FILES_AT_ONCE = 1 << 20
 
 @dataclass(frozen=True)
 class Kept:
-    """A clip's measures: all but its log-mel, and where that is."""
+    """A clip's measures without its log-mel, and the file with it."""
 
     measured: Measured
     path: Path | None
@@ -36,17 +36,17 @@ class Kept:
         """(H, SOUND_BANDS) float32 log-mel.
 
         Raises:
-            InputError: somebody removed it from the cache folder meanwhile.
+            InputError: it was removed from the cache folder meanwhile.
         """
         found = None if self.path is None else _load(self.path, self.measured.id)
         if found is None:
-            raise InputError(f"{self.path} has gone while it was needed : run the check again")
+            raise InputError(f"{self.path} was removed during the check. Run the check again.")
         return found.mel.astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Which corpus, and where its measures are kept; small, so that it can go to worker processes with every clip."""
+    """A corpus and the folder of its cached measures; small, so that it can be sent to workers with every clip."""
 
     root: Path
     corpus: str
@@ -60,7 +60,7 @@ class Place:
 
 @lru_cache(maxsize=1)
 def _opened(place: Place) -> tuple[Corpus, str]:
-    """The corpus, and the digest of what its clips' measures follow from beside their own files."""
+    """The corpus, and the digest of everything but their own files that clips' measures depend on."""
     corpus = Corpus.open(place.root)
     mesh = corpus.topology
     digest = hashlib.sha256(f"{VERSION} {mesh.hash} {mesh.region_hash} {corpus.fps}".encode())
@@ -82,9 +82,9 @@ def measure(info: ClipInfo, place: Place) -> Kept:
         try:
             found[name] = _digest(root / name)
         except OSError as error:
-            return _broken(info, f"{name} cannot be read ({error.strerror}) : make or copy it again")
+            return _broken(info, f"{name} cannot be read ({error.strerror}). Build or copy the corpus again.")
         if found[name] != info.files[name]:
-            return _broken(info, f"{name} differs from what the manifest says : make or copy it again")
+            return _broken(info, f"{name} differs from its hash in the manifest. Build or copy the corpus again.")
     try:
         face = hashlib.sha256(corpus.template(info.subject).tobytes()).hexdigest()
         key = hashlib.sha256(json.dumps([shared, face, info.n_frames, sorted(found.items())]).encode()).hexdigest()[:32]
@@ -122,7 +122,7 @@ def _save(path: Path, found: Measured) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"cannot keep measures in {path.parent} ({error.strerror}) : set MESHTALK_CACHE to a folder that can be written"
+            f"cannot write measures to {path.parent} ({error.strerror}). Set MESHTALK_CACHE to a folder that can be written."
         ) from None
     with atomic(path) as temporary, open(temporary, "wb") as stream:
         np.savez(stream, **arrays)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Whether a corpus is fit to train on: every clip measured, in parallel and resumable, judged, and told."""
+"""Quality check of a corpus: every clip measured in parallel, resumable, with findings in a report."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ DIGITS = 4
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What was found; `str()` of it is for reading."""
+    """Findings of a check; `str()` formats them for people."""
 
     corpus: Corpus
     curve: str
-    """What stands for the opening of the mouth on this mesh."""
+    """Name of the curve that measures mouth opening on this mesh."""
     usual: Timing
     """Medians of the clips; NaN where there are too few of them, or too short ones."""
     findings: tuple[Finding, ...]
@@ -47,7 +47,7 @@ class Report:
 
     @property
     def problems(self) -> int:
-        """Findings that are no mere remarks."""
+        """Number of findings that are problems, not remarks."""
         return sum(finding.problem for finding in self.findings)
 
     @property
@@ -62,19 +62,19 @@ class Report:
         told = {
             "corpus": str(self.corpus.root),
             "clips": f"{len(clips)}, {sum(info.duration_s for info in clips) / 60:.1f} min, {people} people",
-            "mesh": f"{mesh.n_vertices} vertices, hash {mesh.hash}, {float(self.corpus.fps):.6g} frames a second",
+            "mesh": f"{mesh.n_vertices} vertices, hash {mesh.hash}, {float(self.corpus.fps):.6g} frames per second",
             "mouth": self.curve,
         }
         loudness = self.usual.loudness
         if loudness.found:
             late = f"{abs(loudness.lag_ms):.0f} ms {'after' if loudness.lag_ms >= 0 else 'before'}"
-            told["timing"] = f"loudness comes {late} the {self.curve} in the median clip (r = {loudness.r:.2f})"
+            told["timing"] = f"loudness is {late} the {self.curve} in the median clip (r = {loudness.r:.2f})"
         else:
             told["timing"] = f"fewer than {ENOUGH_CLIPS} clips in which somebody speaks: no common lag"
         if math.isfinite(self.usual.model.r):
             told["timing"] += f"; the regressor has r = {self.usual.model.r:.2f}"
         else:
-            told["timing"] += "; too little to learn a regressor from, so loudness alone tells lags"
+            told["timing"] += "; too little to train a regressor, so lags are by loudness alone"
         return told
 
     def __str__(self) -> str:
@@ -93,7 +93,7 @@ class Report:
         return "\n".join(lines)
 
     def write_json(self, path: str | Path) -> None:
-        """All findings, and the numbers of every clip; null where something cannot be told.
+        """All findings, and the numbers of every clip; null where something cannot be measured.
 
         Raises:
             InputError: `path` cannot be written.
@@ -126,10 +126,10 @@ def counted(count: int, word: str) -> str:
 
 
 def no_lips(curve: str) -> str:
-    """What a mesh costs that does not say where its lips meet."""
+    """Note on a mesh without inner lips."""
     return (
-        f"the mesh does not say where its lips meet, so the {curve} stands for their opening : give it a topology with inner"
-        " lips (`meshtalk regions`) for sharper lags"
+        f"the mesh has no inner lips, so the {curve} is measured instead of their opening. Give it a topology with inner"
+        " lips (`meshtalk regions`) for sharper lags."
     )
 
 
@@ -145,9 +145,9 @@ def _plain(value: Any) -> Any:
 
 
 def check(root: str | Path, *, workers: int = 2, progress: Show | None = None) -> Report:
-    """Look for what is wrong with the corpus in folder `root`, or go on with an interrupted check; it is only read.
+    """Check the corpus in folder `root` for defects, or resume an interrupted check; the corpus is not changed.
 
-    Measures of each clip are kept in the cache folder by its content, so a later check measures only what is new.
+    Measures of clips are cached by content, so that a later check measures only new clips.
 
     Args:
         workers: processes, each about one core's work and a piece of one clip's memory; 1 stays in this one.
@@ -194,5 +194,5 @@ def _measured(corpus: Corpus, workers: int, progress: Show | None) -> Sequence[K
             return list(followed(made, len(corpus.clips), "clips", progress, "measured"))
     except BrokenProcessPool:
         raise InputError(
-            "a worker process was killed, perhaps for want of memory : run again with --workers 1"
+            "a worker process was killed, perhaps for want of memory. Run again with --workers 1."
         ) from None

@@ -1,6 +1,6 @@
-"""The same sound or the same motion twice, also under other names, at another level, rate or compression, cut a little.
+"""Detection of duplicate sound or motion, also at another level, rate or compression, or trimmed.
 
-A fingerprint of each clip finds who may be the same; whether they are is then measured on the clips themselves.
+Fingerprints find candidates, which are then compared clip by clip.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STILL_M = 1e-5
 QUIET = 1e-3
 """Sound whose RMS is less, of full scale, is none: -60 dB."""
 MOST_TRIED = 20
-"""Neighbours with which a clip is compared, the likeliest first."""
+"""Neighbours with which a clip is compared, the most similar first."""
 AT_ONCE = 128
 """Clips whose fingerprints are compared with all others at a time."""
 NONE = np.zeros(0, np.float32)
@@ -42,7 +42,7 @@ NONE = np.zeros(0, np.float32)
 
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
-    """What a clip sounds and moves like, blind to level, duration and the size of the face."""
+    """Fingerprint of sound and motion, invariant to level, duration and the size of the face."""
 
     sound: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     """(BANDS·SLICES,) of length 1; empty for silence."""

@@ -1,4 +1,4 @@
-"""What is wrong: measures of clips, judged by fixed limits and by the rest of the corpus."""
+"""Findings: measures of clips against fixed limits and against the rest of the corpus."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ KINDS: Mapping[str, str] = {
     "drift": "sound and motion run apart",
     "apart": "sound and motion of different performances",
     "spike": "frames that jump",
-    "frozen": "a face that stands still while it speaks",
+    "frozen": "a face that is frozen during speech",
     "repeated": "frames that repeat the one before",
     "silent": "no sound",
     "quiet": "faint sound",
     "clipped": "sound cut off at its peaks",
     "duplicate": "the same performance twice",
-    "leak": "training has what is held out",
+    "leak": "held-out data is also in train",
     "splits": "clips without a split to train or validate with",
 }
-"""Kind of finding → what it is; findings are told in this order."""
+"""Kind of finding → description; findings are sorted in this order."""
 
 LAG_MS = 40.0
-"""A clip's lag is told from here on; a viewer notices sound that is early by 45 ms or late by 125 ms (ITU-R BT.1359)."""
+"""Smallest lag of a clip that is reported; a viewer notices sound that is early by 45 ms or late by 125 ms (ITU-R BT.1359)."""
 CORPUS_LAG_MS = 60.0
-"""A corpus's lag is told from here on: lips open up to so long before the sound they make."""
+"""Smallest lag of a corpus that is reported: lips open up to so long before the sound they make."""
 INDEPENDENT_HZ = 6.0
 """Independent movements of a mouth in a second, for how sure a correlation is."""
 SURE = 3.0
-"""Standard errors by which a clip's correlation has to be below the corpus's to be another."""
+"""Standard errors by which a clip's correlation has to be below the corpus's to be reported."""
 RISE = 1.2
 """Standard errors by which a lag has to raise a clip's correlation. Both are of the same frames, so that this is a lot: no
 clip of the embedded corpus comes from .7 up to it."""
 DRIFT_MS = 80.0
 WORTH_R = 0.3
-"""Correlation of sound and motion over a corpus (median of its clips) under which nothing is told of single clips."""
+"""Correlation of sound and motion over a corpus (median of its clips) under which single clips are not reported."""
 FROZEN_S, REPEATED = 0.4, 0.2
 STILL_MM = 0.05
 """Opening that varies less over a whole clip is no speech."""
@@ -62,18 +62,18 @@ FLAT_TOPS_S = 2.0
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to look at."""
+    """A finding about a clip, a subject or the corpus."""
 
     kind: str
     """One of KINDS."""
     where: str
     """Clip or subject; empty for the whole corpus."""
     told: str
-    """A sentence without its subject."""
+    """The finding in words, without its subject."""
     severity: float
-    """How many times the limit; for sorting within a kind."""
+    """Ratio to the limit; for sorting within a kind."""
     problem: bool = True
-    """False for a remark: it may be as it should."""
+    """False for a remark, which may be intended."""
     value: float = math.nan
     """The measure behind it in its unit (lag in ms, spike in mm, …), where there is one."""
 
@@ -115,13 +115,13 @@ def _motion(info: ClipInfo, clip: Measured, frame_s: float) -> Iterator[Finding]
     speaks = info.voice != LISTENER and clip.level_db > SILENT_DB
     known = clip.opening_mm[np.isfinite(clip.opening_mm)]
     if speaks and len(known) and known.std() < STILL_MM:
-        told = f"somebody speaks, and the mouth varies by {known.std():.3f} mm"
+        told = f"there is speech, and the mouth varies by {known.std():.3f} mm"
         yield Finding("frozen", info.id, told, clip.motion_s / FROZEN_S, value=clip.motion_s)
     elif speaks and clip.still_s > FROZEN_S:
         told = f"the mouth stands still for {clip.still_s:.2f} s of speech, from {clip.still_from * frame_s:.2f} s on"
         yield Finding("frozen", info.id, told, clip.still_s / FROZEN_S, value=clip.still_s)
     elif speaks and clip.repeated > REPEATED:
-        told = f"{clip.repeated:.0%} of its frames repeat the one before : it may have been captured at a lower rate"
+        told = f"{clip.repeated:.0%} of its frames repeat the one before. It may have been captured at a lower rate."
         yield Finding("repeated", info.id, told, clip.repeated / REPEATED, value=clip.repeated)
 
 
@@ -147,7 +147,7 @@ def _timing(info: ClipInfo, clip: Measured, timing: Timing, corpus: Timing) -> I
         return
     by_model = math.isfinite(corpus.model.r)
     fit, usual = (timing.model, corpus.model.r) if by_model else (timing.loudness, 2 * WORTH_R)
-    # the regressor knows what all clips have in common; loudness does not, and of few clips nobody does
+    # the regressor knows what all clips have in common; loudness does not
     common_ms = corpus.loudness.lag_ms if not by_model and corpus.loudness.found else 0.0
     if usual < WORTH_R or not math.isfinite(fit.r_unshifted):
         return
@@ -162,7 +162,7 @@ def _timing(info: ClipInfo, clip: Measured, timing: Timing, corpus: Timing) -> I
         told += f" (r = {fit.r:.2f}; {fit.r_unshifted:.2f} as it is)"
         yield Finding("lag", info.id, told, abs(fit.lag_ms) / LAG_MS, value=fit.lag_ms)
     elif by_model and _beyond(usual, max(fit.r_unshifted, 0.0), seconds) > SURE and fit.r_unshifted < 0.5 * usual:
-        told = f"its mouth does not do what is heard (r = {fit.r_unshifted:.2f}; the corpus has {usual:.2f})"
+        told = f"its mouth does not follow its sound (r = {fit.r_unshifted:.2f}; the corpus has {usual:.2f})"
         yield Finding("apart", info.id, told, usual / max(fit.r_unshifted, 0.01), value=fit.r_unshifted)
     if math.isfinite(timing.drift_ms) and abs(timing.drift_ms) >= DRIFT_MS and timing.halves_r > 0.75 * usual:
         told = f"its sound is {abs(timing.drift_ms):.0f} ms {'later' if timing.drift_ms > 0 else 'earlier'} in the second half"
@@ -190,7 +190,7 @@ def of_corpus(
         told = f"sound is {abs(lag_ms):.0f} ms too {'late' if lag_ms > 0 else 'early'} in the median clip"
         yield Finding("lag", "", told, abs(lag_ms) / CORPUS_LAG_MS, value=lag_ms)
     if math.isfinite(r) and r < -WORTH_R:
-        told = f"mouths open where it is soft (r = {r:.2f} in the median clip) : up may be down, or sound and motion swapped"
+        told = f"mouths open where it is soft (r = {r:.2f} in the median clip). Up may be down, or sound and motion swapped."
         yield Finding("axes", "", told, abs(r) / WORTH_R, value=r)
     split_of = {info.id: info.split for info in corpus.clips}
     for pair in duplicates:
@@ -203,7 +203,7 @@ def of_corpus(
 
 
 def _faces(corpus: Corpus, clips: Sequence[Measured]) -> Iterator[Finding]:
-    """Units and axes of the neutral faces; told once if all of them have the same."""
+    """Units and axes of the neutral faces; one finding if all of them have the same."""
     moving: dict[str, list[np.ndarray]] = {}
     subject_of = {info.id: info.subject for info in corpus.clips}
     for clip in clips:
@@ -218,7 +218,7 @@ def _faces(corpus: Corpus, clips: Sequence[Measured]) -> Iterator[Finding]:
             continue
         where = np.median(moving[subject], axis=0) if subject in moving else np.full(3, math.nan)
         if not np.isfinite(neutral).all():
-            wrong[subject] = [("broken", "holds NaN or infinite vertices : repair it")]
+            wrong[subject] = [("broken", "holds NaN or infinite vertices. Repair it.")]
             continue
         size, axes = units.wrong_size(neutral), units.wrong_axes(neutral, corpus.topology, where)
         size = "" if axes and size.endswith(units.LYING) else size  # two words for the same
@@ -236,7 +236,7 @@ def _faces(corpus: Corpus, clips: Sequence[Measured]) -> Iterator[Finding]:
 def _splits(corpus: Corpus) -> Iterator[Finding]:
     for name in ("train", "val"):
         if not corpus.split(name):
-            told = f"{name} has no clip, and training needs some : `meshtalk corpus split`"
+            told = f"{name} has no clip, and training needs some. Run `meshtalk corpus split`."
             yield Finding("splits", "", told, 1.0, problem=False)
     official = {info.id for info in corpus.clips if info.official}
     for split, kinds in shared_with_train(corpus).items():
@@ -258,5 +258,5 @@ def _splits(corpus: Corpus) -> Iterator[Finding]:
                     else f", of which there are fewer than {ENOUGH}"
                 )
             else:
-                told += f" : `meshtalk corpus split --by {kind}` deals anew"
+                told += f". `meshtalk corpus split --by {kind}` re-splits it."
             yield Finding("leak", "", told, float(len(names)), problem=not may, value=len(names))

@@ -1,4 +1,4 @@
-"""One clip → what can be told from it alone: curves of mouth and sound, jumps, stills, level, clipping, lengths, axes."""
+"""Measures of one clip: curves of mouth and sound, jumps, frozen motion, level, clipping, lengths, axes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NEAR_FRAMES = 60
 JUMP_MM, JUMP_TIMES, LIVELY = 8.0, 6.0, 90
 """Or if a vertex bends by so much, and so many times what the clip's liveliest tenth of frames (from that percentile) does."""
 MOST_SPIKES = 50
-"""Outlier frames that are kept, the worst."""
+"""Number of outlier frames that are recorded, the worst first."""
 FLAT_SAMPLES = 3
 """Samples in a row at the loudest value make a flat top: clipped, whatever gain came after."""
 SPEECH_DB = 30.0
@@ -39,13 +39,13 @@ NUMBERS_AT_ONCE, FRAMES_AT_ONCE = 3_000_000, 64
 
 @dataclass(eq=False)
 class Measured:
-    """A clip's own numbers; curves have one value a frame."""
+    """Measures of a clip; curves have one value per frame."""
 
     id: str
     broken: str = ""
-    """Why it could not be measured; everything else then stays as it is."""
+    """Reason why it could not be measured; all other fields then have their defaults."""
     opening_mm: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
-    """(T,) how far the mouth is open, or how far it is from rest where the mesh does not say where the lips meet; NaN in gaps."""
+    """(T,) how far the mouth is open, or its distance from rest where the mesh has no inner lips; NaN in gaps."""
     loudness: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     """(T,) natural log of the sound's RMS, relative to its own loud parts."""
     mel: np.ndarray = field(default_factory=lambda: np.zeros((0, SOUND_BANDS), np.float16))
@@ -60,7 +60,7 @@ class Measured:
     spikes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
     """(N,2) frame, and mm that a vertex leaves its path there; the worst first."""
     still_s: float = 0.0
-    """Longest stretch in which no vertex of the mouth moves though somebody speaks."""
+    """Longest time in which no vertex of the mouth moves during speech."""
     still_from: int = 0
     repeated: float = 0.0
     """Share of the frames that repeat the one before."""
@@ -74,7 +74,7 @@ class Measured:
 
 
 def mouth_curve(topology: Topology) -> tuple[str, np.ndarray]:
-    """(what stands for the opening of the mouth on this mesh, (V,) weights of the vertices that are the mouth)."""
+    """(name of the curve that measures mouth opening on this mesh, (V,) weights of the mouth's vertices)."""
     regions = (topology.regions.get(name) for name in ("mouth", "lips"))
     mouth = next((weights for weights in regions if weights is not None and np.any(weights > 0)), None)
     weights = np.ones(topology.n_vertices, np.float32) if mouth is None else mouth.astype(np.float32)
@@ -84,21 +84,23 @@ def mouth_curve(topology: Topology) -> tuple[str, np.ndarray]:
 
 
 def measured(clip: Clip, id: str) -> Measured:
-    """Everything in `Measured` for a clip; memory holds its sound and a piece of its motion.
+    """Measure a clip; memory holds its sound and a chunk of its motion.
 
     Raises:
         InputError: motion or sound holds NaN, or there is none.
     """
     if clip.n_frames < 2 or not len(clip.audio):
-        raise InputError(f"it has {clip.n_frames} frames and {len(clip.audio)} samples : drop it")
+        raise InputError(
+            f"it must have two frames and one sample, got {clip.n_frames} and {len(clip.audio)}. Remove it."
+        )
     if clip.audio.ndim != 1 or not np.isfinite(clip.audio).all():
-        raise InputError("its sound is not mono, or holds NaN or infinite samples : export it again")
+        raise InputError("its sound is not mono, or holds NaN or infinite samples. Export it again.")
     if not np.isfinite(clip.template).all():
-        raise InputError(f"the neutral face of {clip.subject} holds NaN or infinite vertices : repair it")
+        raise InputError(f"the neutral face of {clip.subject} holds NaN or infinite vertices. Repair it.")
     found = Measured(id, sound_s=len(clip.audio) / clip.sample_rate, motion_s=clip.duration_s)
     valid = np.ones(clip.n_frames, bool) if clip.valid is None else clip.valid.astype(bool)
     if valid.shape != (clip.n_frames,):
-        raise InputError(f"its mask has shape {valid.shape}; ({clip.n_frames},) is needed")
+        raise InputError(f"its mask must have shape ({clip.n_frames},), got {valid.shape}")
     found.missing = int((~valid).sum())
     found.loudness = log_loudness(clip.audio, clip.sample_rate, float(clip.fps), clip.n_frames).astype(np.float32)
     _measure_motion(clip, valid, found)
@@ -119,7 +121,7 @@ def _pieces(clip: Clip) -> Iterator[tuple[np.ndarray, int, int]]:
         moved = clip.displacements(start, start + size)
         if not np.isfinite(moved).all():
             bad = start + int(np.flatnonzero(~np.isfinite(moved).all((1, 2)))[0])
-            raise InputError(f"its motion holds NaN or infinite vertices, the first in frame {bad} : repair or drop it")
+            raise InputError(f"its motion holds NaN or infinite vertices, the first in frame {bad}. Repair or drop it.")
         run = np.concatenate([kept, moved])
         yield run, start - len(kept), len(kept)
         kept = run[-NEAR_FRAMES // 2 :]

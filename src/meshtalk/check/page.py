@@ -1,4 +1,4 @@
-"""What a check found as one HTML page that needs nothing else: findings, and sound and motion of the clips to look at."""
+"""Report of a check as a self-contained HTML page: findings, and sound and motion of the clips."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONGEST_S = 20.0
 
 
 def write_page(path: str | Path, report: Report) -> None:
-    """Write the page, whole or not at all.
+    """Write the page atomically.
 
     Raises:
         InputError: `path` cannot be written.
@@ -115,7 +115,7 @@ def _strips(report: Report) -> list[str]:
     )
     marks = [("truth", report.curve), ("loud", "loudness of the sound, dB below its loud parts")]
     if math.isfinite(report.usual.model.r):
-        marks.append(("ours", "what the sound says, by a regressor that the other clips taught"))
+        marks.append(("ours", "opening predicted from the sound, by a regressor trained on the other clips"))
     marks += [("spike", "frame that jumps"), ("still", "stands still"), ("gap", "not captured")]
     parts = [note(told), legend(marks)]
     for k in drawn:

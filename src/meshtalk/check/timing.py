@@ -1,8 +1,8 @@
-"""When sound and motion of a clip happen, against each other and against the corpus.
+"""Synchronisation of sound and motion of clips, relative to each other and to the corpus.
 
-Loudness alone tells the lag of a whole corpus: the mouth is open where it is loud, give or take what lips do before a sound.
-For one clip a regressor is sharper by far: from the sound around a frame it predicts the opening, as the other clips teach
-it, and the prediction is laid over what the mouth does.
+Loudness is enough for the lag of a whole corpus: the mouth is open where it is loud, except for anticipation. For one clip a
+regressor is much more precise: trained on the other clips, it predicts the opening from the sound around a frame, and the
+prediction is correlated with the mouth.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from meshtalk.measures.sync import correlation, lag
 REACH_S = 0.5
 """Lags beyond this are not looked for."""
 OFFSETS_S = tuple(round(0.03 * k, 2) for k in range(-5, 6))
-"""Where around a frame the regressor hears."""
+"""Times around a frame whose sound is the regressor's input."""
 FOLDS = 5
-"""A clip is predicted by what the other folds teach."""
+"""Folds: a clip is predicted by a regressor trained on the other folds."""
 RIDGE = 3e-3
 """Weight of the penalty, per frame and unit variance."""
 ENOUGH_S, ENOUGH_CLIPS = 20.0, 6
@@ -31,14 +31,14 @@ ENOUGH_S, ENOUGH_CLIPS = 20.0, 6
 LONG_S = 8.0
 """Clips of at least this length have a lag for each half: clocks that run apart."""
 FEWEST = 8
-"""Captured frames below which nothing is told."""
+"""Fewest captured frames that are measured."""
 
 
 class Fit(NamedTuple):
-    """How a curve of sound lies over the opening of the mouth; NaN where that cannot be told."""
+    """Correlation of a curve of sound with mouth opening; NaN where it cannot be measured."""
 
     lag_ms: float = math.nan
-    """By which the sound is late; negative: it is early."""
+    """Lag of the sound; negative if it is early."""
     r: float = math.nan
     """Correlation at that lag."""
     r_unshifted: float = math.nan
@@ -53,12 +53,12 @@ NONE = Fit()
 
 @dataclass(frozen=True)
 class Timing:
-    """How sound and motion of one clip lie over each other."""
+    """Synchronisation of sound and motion of one clip."""
 
     loudness: Fit = NONE
     """Of its loudness."""
     model: Fit = NONE
-    """Of what the regressor predicts; relative to the corpus, because it learns what all clips have in common."""
+    """By the regressor's prediction; relative to the corpus, because it learns what all clips have in common."""
     drift_ms: float = math.nan
     """Lag of the second half minus that of the first, by the regressor."""
     halves_r: float = math.nan

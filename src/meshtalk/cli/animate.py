@@ -1,4 +1,4 @@
-"""`meshtalk animate`, `stream`, `takes`, `again`."""
+"""`meshtalk animate`, `stream`, `takes` and `again`: speech in, animation out."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def animate(
     """Animate a face with a voice recording.
 
     Args:
-        audio: speech: WAV, FLAC, OGG, MP3, M4A, or a video with sound.
-        output: what to write: .mp4 (video with sound), .glb (morph targets), .html (a page that plays it), .npz (meshtalk clip),
-            or any other ending that `meshtalk export` knows.
+        audio: speech: WAV, FLAC, OGG, MP3, M4A, or a video with a sound track.
+        output: output file: .mp4 (video with sound), .glb (morph targets), .html (self-contained player), .npz (meshtalk clip),
+            or any other suffix of `meshtalk export`.
     """
     from meshtalk.export import check_output
 
@@ -43,14 +43,14 @@ def stream(
     live: bool = False,
     how: Flat = _AS_IT_IS,
 ) -> None:
-    """Animate raw 16-bit sound on standard input while it comes: frames on standard output, or over UDP as VMC.
+    """Animate raw 16-bit PCM from standard input in real time; frames go to standard output or over UDP as VMC.
 
     Args:
-        rate: samples a second of the sound.
-        channels: of the sound, interleaved; they are averaged.
-        format: on standard output: jsonl (ARKit weights) or vertices (binary). Default: jsonl, and with --vmc nothing.
-        vmc: HOST:PORT that gets ARKit weights as VMC messages, e.g. 127.0.0.1:39539.
-        live: the sound does not wait, as a microphone: a slow consumer loses frames instead of stopping everything.
+        rate: sample rate of the input, Hz.
+        channels: interleaved channels of the input; they are averaged.
+        format: of standard output: jsonl (ARKit weights) or vertices (binary). Default: jsonl, or nothing with --vmc.
+        vmc: HOST:PORT to send ARKit weights to as VMC messages, e.g. 127.0.0.1:39539.
+        live: the source cannot be paused, such as a microphone: a slow consumer drops frames instead of blocking the stream.
     """
     from meshtalk.stream import stream as run
     from meshtalk.stream.pcm import check_sound
@@ -81,19 +81,19 @@ def stream(
 def takes(
     audio: Positional[Path], /, output: Output, n: Annotated[int, arg(aliases=["-n"])] = 8, how: Flat = _AS_IT_IS
 ) -> None:
-    """Make several takes of one line, ranked, with a contact sheet and a page to choose from.
+    """Sample several takes of one line and rank them, with a contact sheet and a page to choose from.
 
     Args:
         audio: speech, as for animate.
-        output: folder to make: a clip (.npz) for each take, takes.json, contact_sheet.png, takes.html.
-        n: how many, with seeds from --seed on.
+        output: folder to create: a clip (.npz) per take, takes.json, contact_sheet.png, takes.html.
+        n: number of takes, with seeds from --seed on.
     """
     from meshtalk.inference.takes import check_takes, rank, table, write_takes
 
     options, animator = how.options(), how.animator()
     check_takes(output, animator.topology)
     if how.is_carried(animator):
-        raise InputError("takes are made on the model's own head : retarget the one you choose (meshtalk retarget)")
+        raise InputError("takes are made on the model's own head. Retarget the one you choose with meshtalk retarget.")
     ranked = rank(animator.takes(audio, n=n, seed=how.seed, **options), how.seed)
     print(table(ranked))
     print(write_takes(output, ranked))
@@ -107,12 +107,12 @@ def again(
     device: str = "cpu",
     looking: FlatLooking = _AS_USUAL,
 ) -> None:
-    """Make a take once more from what it tells of itself: the same motion, bit for bit.
+    """Reproduce a take bit for bit from the settings recorded in its clip.
 
     Args:
         take: clip (.npz) that `animate` or `takes` wrote.
         output: what to write, as for animate.
-        model: the model folder that made it (default: the one in the package).
+        model: model folder that made it (default: the packaged model).
         device: torch device, e.g. cpu, cuda, mps.
     """
     from meshtalk.clip import Clip
@@ -126,7 +126,7 @@ def again(
     made = run(load_animator(model, device), clip)
     if not same_motion(made, clip):
         print(
-            "meshtalk: the motion differs in its last digits: another version or kind of machine made it",
+            "meshtalk: the motion differs by rounding: another version or kind of machine made the take",
             file=sys.stderr,
         )
     print(made.save(output, look))

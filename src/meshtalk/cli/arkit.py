@@ -1,4 +1,4 @@
-"""`meshtalk arkit`."""
+"""`meshtalk arkit`: ARKit blendshape weights of a clip."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def arkit(
     rig: Path | None = None,
     smoothing: float | None = None,
 ) -> None:
-    """Turn a clip into weights of ARKit's 52 blendshapes, and tell how well they fit.
+    """Convert a clip to weights of ARKit's 52 blendshapes and report the fitting error.
 
     Args:
-        clip: clip (.npz). If it is made of blendshapes with ARKit's names, and no rig comes, its own weights are written.
-        output: what to write: .csv (frame, time, ARKit's names), .livelink.csv (as the app Live Link Face records), or .json.
+        clip: clip (.npz). If its basis has ARKit's names and no rig is given, its own weights are written.
+        output: output file: .csv (frame, time, ARKit's names), .livelink.csv (Live Link Face's layout), or .json.
         rig: shapes to solve for, on the clip's mesh: .glb or .vrm with named morph targets, topology (.npz), or a folder with
             neutral.obj and a mesh named after each shape. Default: the shapes of the clip's own topology.
-        smoothing: how much frames are tied to their neighbours (default 0.005; 0: not at all, 0.05 for noisy scans).
+        smoothing: temporal regularisation (default 0.005; 0 for none, 0.05 for noisy scans).
     """
     from meshtalk.arkit.rig import load_rig
     from meshtalk.arkit.solve import SMOOTHING, Solver, measure, weights_of
@@ -35,14 +35,14 @@ def arkit(
     from meshtalk.files import check_writable
 
     if output.suffix.lower() not in SUFFIXES:
-        raise InputError(f"cannot write weights to {output} : use {' or '.join(SUFFIXES)}")
+        raise InputError(f"weights must be written to {' or '.join(SUFFIXES)}, got {output}")
     check_writable(output)
     loaded = Clip.load(clip)
     shapes = load_rig(rig, loaded) if rig is not None else None
     amount = SMOOTHING if smoothing is None else smoothing
     weights = weights_of(loaded, shapes, smoothing=amount)
     write_weights(loaded, output, weights)
-    print("weights: " + ("solved for" if weights.solved else "the clip's own, cut to 0 to 1"))
+    print("weights: " + ("solved for" if weights.solved else "the clip's own, clamped to 0 to 1"))
     on = shapes or loaded.topology
     if weights.names == on.shape_names:
         print(measure(loaded, Solver(on, amount), weights.values, weights.frames))

@@ -1,4 +1,4 @@
-"""`meshtalk batch`."""
+"""`meshtalk batch`: many recordings at once."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def batch(
     how: Flat = _AS_IT_IS,
     looking: FlatLooking = _AS_USUAL,
 ) -> None:
-    """Animate many recordings into a folder. Interrupt and run again to continue: what is there already is kept.
+    """Animate many recordings into a folder. Interruptible and resumable: finished outputs are not made again.
 
-    Exit code 0: all are there; 1: some could not be animated, as the report tells; 2: nothing was begun, or the disk is full.
+    Exit code 0: all are done; 1: some could not be animated, see the report; 2: nothing was started, or the disk is full.
 
     Args:
-        inputs: recordings, folders of them, patterns such as "talks/**/*.wav", or lists (.txt, a path a line).
-        output: folder of the outputs; batch.json in it tells what became of each recording.
-        format: suffix of the outputs, as for animate, such as mp4, glb or livelink.csv; obj and ply: a folder each.
-        workers: processes.
-        ray: share the work through Ray Data: on the cluster named by RAY_ADDRESS, or else on processes here.
+        inputs: recordings, folders of them, patterns such as "talks/**/*.wav", or lists (.txt, one path per line).
+        output: output folder; batch.json in it records the outcome of each recording.
+        format: output format, as for animate, such as mp4, glb or livelink.csv; obj and ply make one folder per recording.
+        workers: number of processes.
+        ray: distribute the work with Ray Data: on the cluster of RAY_ADDRESS, or else on local processes.
     """
     from meshtalk.batch import animate_all
 

@@ -1,4 +1,4 @@
-"""The verbs of `meshtalk corpus`, see VERBS."""
+"""`meshtalk corpus`: build, convert, inspect, check, split and merge corpora."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from meshtalk.progress import bar
 
 
 def build(output: Output, minutes: float = 60.0, seed: int = 0, workers: int = 2) -> None:
-    """Build the embedded corpus: synthetic performances with their sound. Interrupt and run again to continue.
+    """Build the embedded corpus: synthetic performances with sound. Interruptible and resumable.
 
     Args:
-        output: folder to make.
-        minutes: of training motion; validation and test clips come on top.
+        output: folder to create.
+        minutes: of training motion; validation and test clips are additional.
         seed: the same seed gives the same corpus.
-        workers: processes.
+        workers: number of processes.
     """
     from meshtalk.synth.build import build_corpus
 
@@ -42,20 +42,21 @@ def convert(
     flame: Path | None = None,
     workers: int = 2,
 ) -> None:
-    """Make a corpus of a data set you downloaded, or of your own recordings. Interrupt and run again to continue.
+    """Convert a data set you downloaded, or your own captures, to a corpus. Interruptible and resumable.
 
     Args:
         kind: vocaset, biwi, multiface, mead3d, beat, arkit, livelink, audio2face or folder.
         source: the data set's folder.
-        output: corpus folder to make, or to go on with.
-        template: mesh with the data's vertices in their order (.ply, .obj): triangles, and a face at rest where the data has none.
-        topology: triangles, regions and landmarks (.npz of `meshtalk regions`); training and measures need the regions.
-        fps: frames a second, where the files do not say.
+        output: corpus folder to create or resume.
+        template: mesh in the data's vertex order (.ply, .obj): triangles, and a neutral face where the data has none.
+        topology: triangles, regions and landmarks (.npz of `meshtalk regions`); training and evaluation need the regions.
+        fps: frame rate, where the files do not record it.
         unit: of the vertices: m, dm, cm, mm, or metres in a unit.
-        axes: the data's axes that are left, up and out of the face, such as x,z,-y where z is up (--axes=-x,… if a minus is first).
-        rows: multiface: vertex numbers that the template has of the data's (.npy or text).
+        axes: the data's axes that point left, up and out of the face, such as x,z,-y where z is up (--axes=-x,… for a
+            leading minus).
+        rows: multiface: indices of the data's vertices that the template has (.npy or text).
         flame: mead3d: your FLAME model file.
-        workers: processes.
+        workers: number of processes.
     """
     from meshtalk.convert.plan import Options
     from meshtalk.convert.run import convert as run
@@ -68,14 +69,14 @@ def convert(
 
 
 def from_speech(source: Positional[Path], output: Positional[Path], /, seed: int = 0, workers: int = 2) -> None:
-    """Make a corpus of recordings and their words, performed by the packaged head. Interrupt and run again to continue.
+    """Make a corpus from recordings and transcripts, animated on the packaged head. Interruptible and resumable.
 
     Args:
-        source: folder of recordings with transcripts.tsv (file, tab, words, and perhaps tab, speaker), or with NAME.txt
-            beside each NAME.wav; a sub-folder is a speaker.
-        output: corpus folder to make, or to go on with.
-        seed: of faces, moods, blinks and gaze.
-        workers: processes.
+        source: folder of recordings with transcripts.tsv (file, tab, words, optionally tab, speaker), or with NAME.txt
+            beside each NAME.wav; a subfolder is a speaker.
+        output: corpus folder to create or resume.
+        seed: of faces, emotions, blinks and gaze.
+        workers: number of processes.
     """
     from meshtalk.synth.from_speech import corpus_from_speech
 
@@ -86,11 +87,11 @@ def from_speech(source: Positional[Path], output: Positional[Path], /, seed: int
 
 
 def info(corpus: Positional[Path], /, verify: Annotated[bool, FlagCreatePairsOff] = False) -> None:
-    """Tell what is in a corpus: mesh, clips, splits, subjects, voices, emotions, lengths, gaps, licences.
+    """Summarise a corpus: mesh, clips, splits, subjects, voices, emotions, lengths, gaps, licences.
 
     Args:
         corpus: corpus folder.
-        verify: read every file too, and compare it with its hash.
+        verify: also compare every file with its hash.
     """
     from meshtalk.corpus.store import Corpus
     from meshtalk.corpus.summary import summary
@@ -100,19 +101,19 @@ def info(corpus: Positional[Path], /, verify: Annotated[bool, FlagCreatePairsOff
         opened.verify()
     print(summary(opened))
     if verify:
-        print("files: all are as the manifest says")
+        print("files: all match the manifest")
 
 
 def check(corpus: Positional[Path], /, html: Path | None = None, json: Path | None = None, workers: int = 2) -> None:
-    """Look for what is wrong with a corpus: timing, jumps, stills, silence, units, axes, duplicates, leaking splits.
+    """Check a corpus for defects: timing, jumps, frozen motion, silence, units, axes, duplicates, leaking splits.
 
-    Ends with exit code 1 if there are problems, 0 if there are none (remarks may be). Interrupt and run again to continue.
+    Exit code 1 if there are problems, 0 if there are none (there may be remarks). Interruptible and resumable.
 
     Args:
-        corpus: corpus folder; it is only read.
-        html: write a page to this file: findings, and sound and motion of the clips to look at; it needs no other file.
-        json: write all findings and every clip's numbers to this file.
-        workers: processes.
+        corpus: corpus folder; it is not changed.
+        html: write the findings, with sound and motion of the clips, to a self-contained page.
+        json: write all findings and every clip's measures to this file.
+        workers: number of processes.
     """
     from meshtalk.check.check import check as run
     from meshtalk.check.page import write_page
@@ -146,24 +147,24 @@ def split(
     seed: int = 0,
     replace_official: Annotated[bool, FlagCreatePairsOff] = False,
 ) -> None:
-    """Deal the clips of a corpus anew to train, val and test, so that they share no person, sentence or voice.
+    """Re-split a corpus by group, so that train, val and test share no subject, sentence or voice.
 
     Only the corpus's manifest changes.
 
     Args:
         corpus: corpus folder.
-        by: what the splits must not share: subject, sentence, voice, one or several.
-        val_share: share of them held out for validation.
-        test_share: share of them held out for test.
-        val_names: text file with the ones for validation, a name a line, instead of shares; one label in --by.
+        by: labels that splits must not share: one or several of subject, sentence, voice.
+        val_share: share of the groups held out for validation.
+        test_share: share of the groups held out for test.
+        val_names: text file that lists the groups for validation, one name per line, instead of shares; needs one label in --by.
         test_names: the same for test.
-        seed: another one holds out others.
-        replace_official: deal clips too that are in their data set's official splits.
+        seed: of the choice of held-out groups.
+        replace_official: also re-split clips that are in their data set's official splits.
     """
     from meshtalk.corpus.splits import read_names, resplit
     from meshtalk.corpus.summary import split_table
 
-    dealt = resplit(
+    made = resplit(
         corpus,
         by,
         val_share=val_share,
@@ -173,15 +174,15 @@ def split(
         seed=seed,
         replace_official=replace_official,
     )
-    print("\n".join(split_table(dealt)))
+    print("\n".join(split_table(made)))
 
 
 def merge(sources: Positional[tuple[Path, ...]], /, output: Output) -> None:
-    """Make one corpus of several with the same mesh and frame rate. Interrupt and run again to continue.
+    """Merge several corpora with the same mesh and frame rate. Interruptible and resumable.
 
     Args:
-        sources: corpus folders, two at least; they are only read, and share their files with the new one where the disk can.
-        output: corpus folder to make, or to go on with.
+        sources: two or more corpus folders; they are not changed, and files are linked rather than copied where possible.
+        output: corpus folder to create or resume.
     """
     from meshtalk.corpus.merge import merge as run
 

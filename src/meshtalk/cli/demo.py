@@ -1,4 +1,4 @@
-"""The demo: real recordings, two people, one of them with another performance's emotion."""
+"""`meshtalk demo`: real recordings, two people, one of them with another performance's emotion."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from meshtalk.synth.clips import make_clip
 
 @dataclass(frozen=True)
 class Scene:
-    """One thing to show."""
+    """One clip of the demo."""
 
     name: str
     recording: str
     person: str
     emotion: str | None = None
-    """Mixed in from a silent performance of the embedded corpus's upper face; None lets the prior imagine."""
+    """Expression signal from a silent performance of the embedded corpus's upper face; None: sampled from the prior."""
     seed: int = 0
 
 
@@ -41,7 +41,7 @@ SCENES = (
 
 
 def expression_clip(emotion: str, person: str, seconds: float = 4.0, seed: int = 0) -> Clip:
-    """A silent performance of an emotion, such as `--expression` takes."""
+    """A silent performance of an emotion, as an expression signal."""
     audio = np.zeros(round(seconds * 16_000), np.float32)
     silence = (Phone("pau", 0.0, seconds),)
     face = load_head().person(person)
@@ -49,15 +49,15 @@ def expression_clip(emotion: str, person: str, seconds: float = 4.0, seed: int =
 
 
 def run(folder: Path) -> None:
-    """Write a video and a GLB for every scene and a contact sheet of all into `folder`; print where and how well.
+    """Write a video and a GLB for every scene and a contact sheet of all into `folder`; print paths and measures.
 
     Raises:
-        InputError: the folder cannot be made, or an extra is missing.
+        InputError: the folder cannot be created, or an extra is missing.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot make {folder}: {error.strerror} : choose another output") from None
+        raise InputError(f"cannot create {folder} ({error.strerror}). Choose another output.") from None
     animator = load_model()
     recordings = read_transcripts(asset("speech"))
     clips: dict[str, Clip] = {}
@@ -79,7 +79,7 @@ def run(folder: Path) -> None:
 
 
 def describe(clip: Clip) -> str:
-    """A few honest numbers of a clip with aligned phones: closures, opening against loudness, blinks."""
+    """Measures of a clip with aligned phones as text: closures, correlation of lip opening and loudness, blinks."""
     opening = tracks.opening_mm(clip)
     fps = float(clip.fps)
     closed = sync.closure_rate(opening, fps, clip.phones)

@@ -1,4 +1,4 @@
-"""`meshtalk redub`, `swap`, `heads`."""
+"""`meshtalk redub`, `swap` and `heads`: edit performances in latent space."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def redub(
     directing: FlatDirecting = _AS_IT_IS,
     looking: FlatLooking = _AS_USUAL,
 ) -> None:
-    """Give an existing performance new speech: the mouth from the sound, upper face and emotion from the clip.
+    """Re-dub a performance: the mouth from new speech, upper face and emotion from the clip.
 
     Args:
-        clip: performance (.npz) of the model's topology.
-        audio: the new speech.
-        output: what to write: .mp4, .glb, .html or .npz.
-        fit: if the sound lasts longer: loop (through a seam where poses match), hold (the last pose), stretch, or cut (the sound).
-        strength: FACTOR on the performance, 0 to 2, or REGION=FACTOR … (default: 1).
-        model: model folder (default: the one in the package).
+        clip: performance (.npz) on the model's topology.
+        audio: new speech.
+        output: output file: .mp4, .glb, .html or .npz.
+        fit: if the sound is longer: loop (through a seam where poses match), hold (the last pose), stretch, or cut (the sound).
+        strength: FACTOR of the performance, 0 to 2, or REGION=FACTOR … (default: 1).
+        model: model folder (default: the packaged model).
         device: torch device, e.g. cpu, cuda, mps.
     """
     from meshtalk.clip import Clip
@@ -68,15 +68,15 @@ def swap(
     model: Path | None = None,
     looking: FlatLooking = _AS_USUAL,
 ) -> None:
-    """Exchange codes of some heads of a clip for another clip's, in latent space.
+    """Replace the codes of some code heads of a clip with another clip's.
 
     Args:
-        clip: gives sound, face and all other codes (.npz).
-        other: gives the codes of the chosen heads (.npz).
-        output: what to write: .mp4, .glb, .html or .npz.
-        heads: numbers of the heads, from 0; `meshtalk heads` shows what each one moves.
-        region: instead, the fewest heads that make most of this region's movement, e.g. upper_face (measured on both clips).
-        model: model folder (default: the one in the package).
+        clip: clip (.npz) that provides sound, face and all other codes.
+        other: clip (.npz) that provides the codes of the chosen heads.
+        output: output file: .mp4, .glb, .html or .npz.
+        heads: indices of the code heads, from 0; `meshtalk heads` shows what each one moves.
+        region: instead of --heads: the fewest heads that account for most motion of this region, e.g. upper_face.
+        model: model folder (default: the packaged model).
     """
     from meshtalk.clip import Clip
     from meshtalk.evaluation.run import load_measured
@@ -87,7 +87,7 @@ def swap(
 
     numbers = joined(heads)
     if bool(numbers) == (region is not None):
-        raise InputError("give --heads or --region, one of them")
+        raise InputError("swap needs either --heads or --region. Give one of them.")
     look = looking.look()
     check_output(output, look)
     animator = load_measured(model)
@@ -101,12 +101,12 @@ def swap(
 def heads(
     clips: Positional[tuple[Path, ...]] = (), /, output: Output = Path("heads.png"), model: Path | None = None
 ) -> None:
-    """Measure which code head moves which part of the face, and draw the map.
+    """Measure and draw which code head moves which region of the face.
 
     Args:
         clips: clips (.npz) to measure on; default: the model's own performances of the packaged recordings.
-        output: picture (.png) with a face for each head.
-        model: model folder (default: the one in the package).
+        output: picture (.png) with a face per head.
+        model: model folder (default: the packaged model).
     """
     from meshtalk.assets import asset
     from meshtalk.clip import Clip

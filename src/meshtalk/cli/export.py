@@ -16,14 +16,14 @@ _AS_USUAL = Looking()
 
 
 def export(clip: Positional[Path], /, output: Output, fps: str | None = None, looking: FlatLooking = _AS_USUAL) -> None:
-    """Write a clip in another format, perhaps at another frame rate.
+    """Write a clip in another format or at another frame rate.
 
     Args:
-        clip: clip (.npz), as animate and the other verbs write it.
-        output: what to write, by its ending: .mp4, .gif (films), .png (frames and curves), .html (a page that plays it), .glb,
-            .usdc, .usda, .abc (3D programs), .pc2, .npy (vertices alone), face/%05d.obj or face/%05d.ply (a mesh for each frame),
+        clip: clip (.npz), as animate and the other commands write it.
+        output: output file, its suffix being the format: .mp4, .gif, .png (frames and curves), .html (self-contained player), .glb,
+            .usdc, .usda, .abc (scenes), .pc2, .npy (vertices), face/%05d.obj or face/%05d.ply (a mesh per frame),
             .csv, .livelink.csv, .json (ARKit weights), .npz (clip).
-        fps: frames a second of what is written, e.g. 24, 60, 30000/1001 (default: the clip's).
+        fps: frame rate of the output, e.g. 24, 60, 30000/1001 (default: the clip's).
     """
     from meshtalk.clip import Clip
     from meshtalk.export import check_output

@@ -1,12 +1,15 @@
-"""The command line: `meshtalk animate | stream | evaluate | train | …`, see VERBS. Thin: every verb is a library call."""
+"""The `meshtalk` command: its commands in groups, `--help`, `--version` and exit codes."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
+from textwrap import wrap
 from typing import Annotated, Any, Union
 
 import tyro
@@ -18,7 +21,7 @@ from meshtalk.errors import InputError
 
 
 def demo(output: Output = Path("demo")) -> None:
-    """Let two people speak two real recordings, one of them with another's emotion; write pictures and measures.
+    """Animate packaged recordings on several people and expressions; write videos, GLB files and measures.
 
     Args:
         output: folder for the videos, GLB files and the contact sheet.
@@ -28,31 +31,70 @@ def demo(output: Output = Path("demo")) -> None:
     run(output)
 
 
-VERBS: dict[str, Callable[..., Any] | Mapping[str, Callable[..., Any]]] = {
-    "animate": animate.animate,
-    "batch": batch.batch,
-    "stream": animate.stream,
-    "takes": animate.takes,
-    "again": animate.again,
-    "redub": edit.redub,
-    "swap": edit.swap,
-    "heads": edit.heads,
-    "export": export.export,
-    "arkit": arkit.arkit,
-    "retarget": retarget.retarget,
-    "landmarks": retarget.landmarks,
-    "demo": demo,
-    "evaluate": train.evaluate,
-    "train": train.train,
-    "corpus": corpus.VERBS,
-    "regions": regions.VERBS,
-    "import-official": train.import_official,
+Commands = Mapping[str, Callable[..., Any] | Mapping[str, Callable[..., Any]]]
+
+GROUPS: Mapping[str, Commands] = {
+    "Perform": {
+        "animate": animate.animate,
+        "stream": animate.stream,
+        "batch": batch.batch,
+        "takes": animate.takes,
+        "again": animate.again,
+        "demo": demo,
+    },
+    "Edit": {
+        "redub": edit.redub,
+        "swap": edit.swap,
+        "heads": edit.heads,
+        "export": export.export,
+        "arkit": arkit.arkit,
+    },
+    "Meshes": {"retarget": retarget.retarget, "landmarks": retarget.landmarks, "regions": regions.VERBS},
+    "Data": {"corpus": corpus.VERBS},
+    "Training": {"train": train.train, "evaluate": train.evaluate, "import-official": train.import_official},
 }
-"""A mapping is a group of verbs: `meshtalk corpus build`."""
+"""Commands in the order and groups of `--help`; a mapping is a group of subcommands: `meshtalk corpus build`."""
+
+VERBS: Commands = {name: command for group in GROUPS.values() for name, command in group.items()}
+
+ABOUT = """\
+usage: meshtalk [-h] [--version] COMMAND ...
+
+Speech-driven animation of 3D faces: a voice recording or a live stream in, an animated mesh, video, blendshape weights
+or a scene file out; with tools to edit, retarget, build corpora, train and evaluate.
+"""
+FIRST_STEPS = """\
+Examples:
+  meshtalk animate speech.wav -o out.mp4
+  meshtalk animate speech.wav -o out.glb --template face.obj
+  meshtalk evaluate - CORPUS
+
+meshtalk COMMAND --help describes a command and its options. Exit codes: 0 done, 1 done in parts, 2 bad input.
+"""
+HELP_COLUMN = 18
+
+
+def help_text() -> str:
+    """What `meshtalk --help` prints: the program, then the first sentence about every command under its group."""
+    lines = [ABOUT]
+    for title, commands in GROUPS.items():
+        lines.append(f"{title}:")
+        for name, command in commands.items():
+            about = wrap(summary(command), 118 - HELP_COLUMN)
+            lines += [f"  {name if i == 0 else '':{HELP_COLUMN - 2}}{line}" for i, line in enumerate(about)]
+        lines.append("")
+    return "\n".join([*lines, FIRST_STEPS])
+
+
+def summary(command: Callable[..., Any] | Mapping[str, Callable[..., Any]]) -> str:
+    """The first sentence of a command's docstring, or the names of a group's subcommands."""
+    if not callable(command):
+        return f"Subcommands: {', '.join(command)}."
+    return (inspect.getdoc(command) or "").partition("\n")[0].partition(". ")[0].rstrip(".") + "."
 
 
 def grouped(verbs: Mapping[str, Callable[..., Any]]) -> Callable[..., None]:
-    """A verb whose first word chooses one of `verbs`."""
+    """A command whose first argument selects one of `verbs`."""
 
     def group(verb: Any) -> None:
         pass  # tyro has called the verb that was chosen
@@ -61,24 +103,33 @@ def grouped(verbs: Mapping[str, Callable[..., Any]]) -> Callable[..., None]:
     choices = [Annotated[Any, subcommand(name, constructor=verb)] for name, verb in verbs.items()]
     union = Union[(*choices, Annotated[None, Suppress])]
     group.__annotations__["verb"] = OmitArgPrefixes[OmitSubcommandPrefixes[union]]
-    group.__doc__ = f"One of: {', '.join(verbs)}."
+    group.__doc__ = summary(verbs)
     return group
 
 
 def _warn(message: Warning | str, *_: object) -> None:
-    """A warning as one line, without where in the code it arose."""
+    """Print a warning as one line, without its source location."""
     print(f"meshtalk: {message}", file=sys.stderr)
 
 
 def main(args: list[str] | None = None) -> None:
-    """Entry point: exit code 0, 1 when a batch failed in parts, 2 with one sentence for bad input, 130 when interrupted.
+    """Run the command line.
 
-    141 when whoever read standard output has closed it, as other programs end then in a shell.
+    Exit codes: 0; 1 when a batch failed in parts; 2 with one line on standard error for bad input; 130 when interrupted;
+    141 when the reader of standard output closed it, as a shell reports a program that SIGPIPE ended.
     """
     warnings.showwarning = _warn
+    given = sys.argv[1:] if args is None else args
     try:
-        verbs = {name: verb if callable(verb) else grouped(verb) for name, verb in VERBS.items()}
-        tyro.extras.subcommand_cli_from_dict(verbs, prog="meshtalk", description=__doc__, args=args)
+        if given[:1] in (["-h"], ["--help"]):
+            print(help_text(), end="", flush=True)
+            raise SystemExit(0)
+        elif given[:1] == ["--version"]:
+            from importlib.metadata import version
+
+            print(f"meshtalk {version('meshtalk')}")
+        else:
+            _run(given)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush complains
@@ -87,8 +138,19 @@ def main(args: list[str] | None = None) -> None:
         print(f"meshtalk: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print("meshtalk: interrupted; what was finished is kept, and the same command continues", file=sys.stderr)
+        print("meshtalk: interrupted. Finished work is saved; run the same command again to resume.", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _run(args: list[str]) -> None:
+    if not args:
+        raise InputError("a command is required. Try meshtalk --help.")
+    if args[0] not in VERBS:
+        near = get_close_matches(args[0], VERBS, 1)
+        advice = f"Did you mean {near[0]}?" if near else "Try meshtalk --help."
+        raise InputError(f"unknown command {args[0]!r}. {advice}")
+    verbs = {name: verb if callable(verb) else grouped(verb) for name, verb in VERBS.items()}
+    tyro.extras.subcommand_cli_from_dict(verbs, prog="meshtalk", args=args)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Options that several verbs share, as dataclasses: what they say here is what `--help` says."""
+"""Options that several commands share, as dataclasses; their field docstrings are the `--help` texts."""
 
 from __future__ import annotations
 
@@ -22,45 +22,47 @@ if TYPE_CHECKING:  # what the verbs import when they run: the command line itsel
 
 Output = Annotated[Path, arg(aliases=["-o"])]
 Words = Annotated[tuple[tuple[str, ...], ...], UseAppendAction]
-"""`--option a b --option c`: all of them count."""
+"""`--option a b --option c`: values accumulate."""
 Word = TypeVar("Word", str, int)
 Numbers = Annotated[tuple[tuple[int, ...], ...], UseAppendAction]
 
 
 @dataclass(frozen=True)
 class Directing:
-    """Small direction of a performance."""
+    """Direction of a performance: blinks, gaze, intensity, smoothing, fades."""
 
     blinks: float | None = None
-    """so many a minute instead of the model's own."""
+    """blinks per minute instead of the model's own."""
     no_blinks: Annotated[bool, FlagCreatePairsOff] = False
     """eyes do not blink."""
     hold_gaze: Annotated[bool, FlagCreatePairsOff] = False
     """eyes look straight ahead."""
     intensity: Words = ()
-    """REGION=FACTOR …: how much a region moves, 0 to 3; regions: mouth, upper_face, eyelids, lips."""
+    """REGION=FACTOR …: scale the motion of a region, 0 to 3; regions: mouth, upper_face, eyelids, lips."""
     freeze: Words = ()
-    """REGION …: these stay at rest."""
+    """REGION …: keep these at rest."""
     smooth: Words = ()
-    """REGION=SECONDS …: moving average over so long; a stream waits half of it longer."""
+    """REGION=SECONDS …: width of a moving average; adds half of it to a stream's latency."""
     lead_in: float = 0.0
-    """seconds in which motion grows out of the neutral face."""
+    """seconds of fade from the neutral face at the beginning."""
     lead_out: float = 0.0
-    """seconds after the sound in which the face becomes neutral again."""
+    """seconds of fade to the neutral face after the sound."""
 
     def direction(self) -> Direction:
-        """The library's `Direction`.
+        """These options as a `Direction`.
 
         Raises:
-            InputError: options that cannot be followed, or that contradict each other.
+            InputError: invalid or contradictory options.
         """
         from meshtalk.inference.direction import Direction
 
         if self.no_blinks and self.blinks:
-            raise InputError(f"--no-blinks and --blinks {self.blinks:g} came : give one of them")
+            raise InputError(f"--no-blinks excludes --blinks, got --blinks {self.blinks:g}. Give one of them.")
         intensity, still = dict(named_numbers(self.intensity, "intensity")), joined(self.freeze)
         if both := set(intensity) & set(still):
-            raise InputError(f"--freeze and --intensity came for {', '.join(sorted(both))} : give one of them")
+            raise InputError(
+                f"--freeze excludes --intensity, got both for {', '.join(sorted(both))}. Give one of them."
+            )
         return Direction(
             intensity=intensity | dict.fromkeys(still, 0.0),
             smoothing_s=named_numbers(self.smooth, "smooth"),
@@ -73,32 +75,32 @@ class Directing:
 
 @dataclass(frozen=True)
 class Performing:
-    """Who performs, and how."""
+    """Face, expression and sampling of a performance."""
 
     template: Path | None = None
     """face to animate: any face or head mesh (.obj, .ply, .stl, .glb, .vrm), or one of the model's topology (.npy and .npz too)."""
     landmarks: Path | None = None
-    """named points of such a mesh (.json of `meshtalk landmarks`), if its face is not found."""
+    """landmarks of a template of another topology (.json of `meshtalk landmarks`), if its face is not detected."""
     map: Path | None = None
-    """how such a mesh moves with the packaged head (.map): read if it is there, else made and kept."""
+    """retarget map of a template of another topology (.map): read if it exists, else computed and saved."""
     expression: Path | None = None
-    """clip (.npz) whose upper face and emotion are mixed in."""
+    """clip (.npz) that provides the expression signal: upper face and emotion."""
     strength: Words = ()
-    """FACTOR on the expression, 0 to 2, or REGION=FACTOR … (default: 1)."""
+    """FACTOR of the expression, 0 to 2, or REGION=FACTOR … (default: 1)."""
     person: str | None = None
     """clara, amara, kenji or henrik, another of the packaged people, p00, p01, …, or an integer seed for a new face."""
     seed: int = 0
-    """of the sampling; the same seed gives the same animation."""
+    """random seed; the same seed gives the same animation."""
     temperature: float = 1.0
-    """of the sampling; below 1 is calmer."""
+    """sampling temperature; below 1 is calmer."""
     top_p: float = 1.0
-    """draw among the likeliest codes that hold this share of the probability."""
+    """nucleus sampling: sample among the most likely codes with this total probability."""
     argmax: bool = False
-    """take the likeliest codes instead of sampling."""
+    """use the most likely codes instead of sampling."""
     fps: str | None = None
-    """frames a second of the output, e.g. 25, 30, 60, 30000/1001 (default: the model's)."""
+    """frame rate of the output, e.g. 25, 30, 60, 30000/1001 (default: the model's)."""
     model: Path | None = None
-    """model folder (default: the one in the package)."""
+    """model folder (default: the packaged model)."""
     device: str = "cpu"
     """torch device, e.g. cpu, cuda, mps."""
     directing: Annotated[Directing, arg(name="")] = field(default_factory=Directing)
@@ -107,10 +109,12 @@ class Performing:
         """Keyword arguments of `Animator.animate`, without the seed.
 
         Raises:
-            InputError: options that cannot be followed, or that contradict each other.
+            InputError: invalid or contradictory options.
         """
         if joined(self.strength) and self.expression is None:
-            raise InputError("--strength came without --expression : it says how strong an expression is")
+            raise InputError(
+                "--strength scales an expression and needs --expression. Give a clip, or leave --strength out."
+            )
         return {
             "template": self.template, "person": parse_person(self.person), "expression": self.expression,
             "strength": parse_strength(self.strength), "temperature": self.temperature, "top_p": self.top_p,
@@ -118,32 +122,34 @@ class Performing:
         }  # fmt: skip
 
     def animator(self) -> Animator:
-        """The model, loaded."""
+        """The loaded model."""
         return load_animator(self.model, self.device)
 
     def is_carried(self, animator: Animator) -> bool:
-        """Whether the motion goes to a mesh of another topology than the model's.
+        """Whether the template has another topology than the model, so that motion is retargeted.
 
         Raises:
-            InputError: mesh, map or landmarks do not go together, or not with the model.
+            InputError: mesh, map or landmarks do not match each other or the model.
         """
         from meshtalk.mesh.head import load_head
 
         foreign = self.template is not None and is_foreign(self.template, animator.topology)
         if not foreign and self.map is None:
             if self.landmarks is not None:
-                raise InputError("--landmarks came without a mesh of another topology : they are of a --template")
+                raise InputError(
+                    "--landmarks needs a --template of another topology. Give the mesh, or leave --landmarks out."
+                )
             return False
         if self.template is not None and not foreign:
-            raise InputError(f"{self.template} has the model's own topology and needs no map : leave --map out")
+            raise InputError(f"{self.template} has the model's own topology and needs no map. Leave --map out.")
         if animator.topology.hash != load_head().topology.hash:
             raise InputError(
-                "motion is carried from the packaged head, and this model moves another mesh : give one of its own"
+                "only motion of the packaged head can be retargeted, and this model has another topology. Give a mesh of its own."
             )
         return True
 
     def target(self, animator: Animator, options: Options) -> Map | None:
-        """The `Map` to that mesh, which is taken out of the options; None if there is none.
+        """The retarget map to the template, which is removed from the options; None if the template needs none.
 
         Raises:
             InputError: the mesh, map or landmarks cannot be used.
@@ -156,7 +162,7 @@ class Performing:
 
 @dataclass(frozen=True)
 class Looking:
-    """How pictures and films are taken."""
+    """Camera and light of pictures and films."""
 
     camera: str | None = None
     """of .mp4: front (default), three-quarter, profile, face or mouth."""
@@ -164,10 +170,10 @@ class Looking:
     """of .mp4: studio (default), soft or dramatic."""
 
     def look(self) -> Look | None:
-        """The library's `Look`, or None if nothing was asked for.
+        """These options as a `Look`; None for the defaults.
 
         Raises:
-            InputError: a camera or light that is not there.
+            InputError: an unknown camera or light.
         """
         from meshtalk.render import Look
 
@@ -181,7 +187,7 @@ FlatDirecting = Annotated[Directing, arg(name="")]
 
 
 def joined(words: tuple[tuple[Word, ...], ...]) -> tuple[Word, ...]:
-    """All words of an option that may come more than once."""
+    """All values of an option that may be repeated."""
     return tuple(word for some in words for word in some)
 
 
@@ -189,32 +195,32 @@ def named_numbers(words: tuple[tuple[str, ...], ...], option: str) -> Mapping[st
     """(("mouth=1.2", …), …) → {"mouth": 1.2, …}.
 
     Raises:
-        InputError: a word that is not NAME=NUMBER, or a name that came twice.
+        InputError: a value that is not NAME=NUMBER, or a repeated name.
     """
     found: dict[str, float] = {}
     for text in joined(words):
         name, _, number = text.partition("=")
         value = parse_number(number)
         if not name or value is None:
-            raise InputError(f"--{option} {text} came; REGION=NUMBER is needed, such as mouth=0.8")
+            raise InputError(f"--{option} must be REGION=NUMBER, got {text}. Try mouth=0.8.")
         if name in found:
-            raise InputError(f"--{option} came twice for {name} : give it once")
+            raise InputError(f"--{option} must be given once per region, got two for {name}")
         found[name] = value
     return found
 
 
 def parse_strength(words: tuple[tuple[str, ...], ...]) -> float | Mapping[str, float]:
-    """One number, or numbers of regions.
+    """A number, or numbers by region.
 
     Raises:
-        InputError: neither.
+        InputError: it is neither.
     """
     texts = joined(words)
     if not texts:
         return 1.0
     alone = parse_number(texts[0]) if len(texts) == 1 else None
     if alone is None and not any("=" in text for text in texts):
-        raise InputError(f"--strength {' '.join(texts)} came; a number or REGION=NUMBER … is needed, such as 0.5")
+        raise InputError(f"--strength must be a number or REGION=NUMBER …, got {' '.join(texts)}. Try 0.5.")
     return alone if alone is not None else named_numbers(words, "strength")
 
 
@@ -233,7 +239,7 @@ def parse_person(text: str | None) -> str | int | None:
 
 
 def is_foreign(path: Path, topology: Topology) -> bool:
-    """Whether a template is a mesh that does not have a topology's vertices."""
+    """Whether a template is a mesh of another topology."""
     from meshtalk.mesh.files import SURFACES, read_mesh
 
     if path.suffix.lower() not in SURFACES:
@@ -250,23 +256,25 @@ def find_map(mesh: Path | None, kept: Path | None, landmarks: Path | None) -> Ma
     try:
         from meshtalk.retarget import build_map
     except ImportError as error:
-        raise InputError(f"retargeting needs {error.name} (not installed) : pip install 'meshtalk[media]'") from None
+        raise InputError(
+            f"retargeting needs {error.name} (not installed). Run pip install 'meshtalk[media]'."
+        ) from None
     return build_map.find_map(mesh, kept, landmarks)
 
 
 def load_animator(model: Path | None, device: str = "cpu") -> Animator:
-    """A model folder or the packaged model, on a device that exists here."""
+    """Load a model folder or the packaged model on an available device."""
     from meshtalk.inference.animator import load_model
 
     return load_model(model, device=check_device(device))
 
 
 def check_device(name: str) -> str:
-    """A torch device that exists here, or InputError."""
+    """The name of a torch device that is available, or InputError."""
     import torch
 
     try:
         torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError, ImportError):  # torch was built without it, or its extension is not installed
-        raise InputError(f"device {name!r} is not available here : use cpu") from None
+        raise InputError(f"device {name!r} is not available here. Use cpu.") from None
     return name

@@ -1,4 +1,4 @@
-"""The verbs of `meshtalk regions`: landmarks, painted, motion, apply, show."""
+"""`meshtalk regions`: define, apply and draw the regions of a mesh."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from tyro.conf import Positional
 from meshtalk.cli.options import Output
 
 
-def landmarks(mesh: Positional[Path], points: Positional[Path], /, output: Output) -> None:
-    """Carry the packaged head's regions to a mesh whose landmarks you name; any unit, any axes.
+def landmarks(mesh: Positional[Path], points: Positional[Path | None] = None, /, *, output: Output) -> None:
+    """Carry the packaged head's regions to a mesh whose landmarks you name, or whose face is found; any unit, any axes.
 
     Args:
-        mesh: face at rest (.ply, .obj, .glb, .vrm, or a clip's .npz), with your data's vertices in their order.
-        points: JSON of landmark names with vertex numbers or points: {"nose_tip": 331, "chin": [0.0, -7.9, 8.8]}.
-        output: topology to write (.npz), for `corpus convert --topology` or `regions apply`; a picture goes beside it (.png).
+        mesh: neutral face (.ply, .obj, .glb, or a clip's .npz) in your data's vertex order.
+        points: JSON that maps landmark names to vertex indices or points: {"nose_tip": 331, "chin": [0.0, -7.9, 8.8]}. Without it
+            the face is looked for along the mesh's axes.
+        output: topology to write (.npz), for `corpus convert --topology` or `regions apply`; a picture (.png) is written beside it.
     """
     from meshtalk.mesh.landmarks import read_landmarks
     from meshtalk.regions.face import read_mesh_face
@@ -26,7 +27,8 @@ def landmarks(mesh: Positional[Path], points: Positional[Path], /, output: Outpu
 
     check_output(output)
     face = read_mesh_face(mesh)
-    print(save_regions(regions_from_landmarks(face, read_landmarks(points, face.vertices)), output))
+    marks = None if points is None else read_landmarks(points, face.vertices)
+    print(save_regions(regions_from_landmarks(face, marks, str(mesh)), output))
 
 
 def painted(
@@ -39,19 +41,19 @@ def painted(
     lips: Path | None = None,
     axes: str | None = None,
 ) -> None:
-    """Take regions from vertex colours, or from a file for each; inner lips are found between painted lips.
+    """Read regions from vertex colours, or from one file per region; inner lips are found between painted lips.
 
-    Without files the mesh's own colours count: red is the mouth, magenta the lips, green the upper face, cyan the eyelids,
-    yellow where mouth and upper face overlap; grey, black and white are nothing.
+    Without files the mesh's own colours are read: red for mouth, magenta for lips, green for upper face, cyan for eyelids,
+    yellow for mouth and upper face together; grey, black and white are in no region.
 
     Args:
         mesh: face at rest (.ply, .obj, .glb, .vrm), with your data's vertices in their order.
-        output: topology to write (.npz), for `corpus convert --topology` or `regions apply`; a picture goes beside it (.png).
-        mouth: mesh with the region in any colour, or list of vertex numbers or weights (.npy, .txt, .csv).
-        upper_face: the same of the upper face.
-        eyelids: the same of the eyelids.
-        lips: the same of the lips.
-        axes: the mesh's axes that are left, up and out of the face, such as x,z,-y where z is up.
+        output: topology to write (.npz), for `corpus convert --topology` or `regions apply`; a picture (.png) is written beside it.
+        mouth: mesh with the region in any colour, or a list of vertex indices or weights (.npy, .txt, .csv).
+        upper_face: the same for the upper face.
+        eyelids: the same for the eyelids.
+        lips: the same for the lips.
+        axes: the mesh's axes that point left, up and out of the face, such as x,z,-y where z is up.
     """
     from meshtalk.regions.face import read_mesh_face
     from meshtalk.regions.painted import regions_from_paint
@@ -64,11 +66,11 @@ def painted(
 
 
 def motion(corpus: Positional[Path], /, output: Output) -> None:
-    """Find the regions by what a corpus does: its mouth is what opens in speech, its lids are what falls in blinks.
+    """Find the regions from a corpus's motion: the mouth opens in speech, the lids close in blinks.
 
     Args:
-        corpus: corpus folder; some seconds of speech with three blinks are enough, minutes are better.
-        output: topology to write (.npz), for `regions apply`; a picture goes beside it (.png).
+        corpus: corpus folder; a few seconds of speech with three blinks are enough, minutes are better.
+        output: topology to write (.npz), for `regions apply`; a picture (.png) is written beside it.
     """
     from meshtalk.corpus.store import Corpus
     from meshtalk.regions.motion import regions_from_motion
@@ -79,11 +81,11 @@ def motion(corpus: Positional[Path], /, output: Output) -> None:
 
 
 def apply(corpus: Positional[Path], regions: Positional[Path], /) -> None:
-    """Give a corpus regions and inner lips, in place of those it may have; no clip is made again.
+    """Set the regions and inner lips of a corpus, replacing any it has; no clip is rewritten.
 
     Args:
         corpus: corpus folder.
-        regions: topology of its mesh (.npz), as the other verbs here write it.
+        regions: topology of its mesh (.npz), as the other `regions` commands write it.
     """
     from meshtalk.regions.result import apply as run
 
@@ -95,10 +97,10 @@ def show(source: Positional[Path], /, output: Output, mesh: Path | None = None, 
     """Draw the regions of a topology, a clip, a model or a corpus.
 
     Args:
-        source: .npz of a topology or a clip, or folder of a model or a corpus.
+        source: .npz of a topology or a clip, or a model or corpus folder.
         output: picture to write (.png).
-        mesh: the mesh of a topology, which says which vertices but not where they are.
-        axes: of that mesh: those that are left, up and out of the face, such as x,z,-y where z is up.
+        mesh: the neutral mesh of a topology, which holds no vertex positions.
+        axes: axes of that mesh that point left, up and out of the face, such as x,z,-y where z is up.
     """
     from meshtalk.files import check_picture
     from meshtalk.regions.draw import draw_regions

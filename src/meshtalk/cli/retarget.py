@@ -1,4 +1,4 @@
-"""`meshtalk retarget`, `landmarks`."""
+"""`meshtalk retarget` and `landmarks`: other meshes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def retarget(
     map: Path | None = None,
     looking: FlatLooking = _AS_USUAL,
 ) -> None:
-    """Let another face say it: carry a clip of the packaged head to any face or head mesh.
+    """Retarget a clip of the packaged head to any face or head mesh.
 
     Args:
         clip: clip (.npz) of the packaged head.
-        output: what to write, as for animate.
+        output: output file, in any format of animate.
         to: the mesh, in any unit and axes (.obj, .ply, .stl, .glb, .vrm).
-        landmarks: named points of it (.json of `meshtalk landmarks`), if its face is not found.
-        map: how the mesh moves with the head (.map): read if it is there, else made and kept. With one, --to can be left out.
+        landmarks: its landmarks (.json of `meshtalk landmarks`), if its face is not detected.
+        map: retarget map (.map): read if it exists, else computed and saved. With an existing one --to can be left out.
     """
     from meshtalk.clip import Clip
     from meshtalk.export import check_output
@@ -37,19 +37,19 @@ def retarget(
     look = looking.look()
     check_output(output, look)
     if to is None and (map is None or not map.exists()):
-        raise InputError("no mesh came to retarget to : give --to MESH, or --map with a map that was made before")
+        raise InputError("retarget needs a target mesh. Give --to MESH, or --map with an existing map.")
     loaded = Clip.load(clip)
     print(find_map(to, map, landmarks).retarget(loaded).save(output, look))
 
 
 def landmarks(mesh: Positional[Path], /, output: Output, landmarks: Path | None = None) -> None:
-    """Find the named points of a face on a mesh: write them, draw them, or make a page to click them.
+    """Detect the facial landmarks of a mesh: write them, draw them, or make a page to edit them.
 
     Args:
         mesh: of a face or a head (.obj, .ply, .stl, .glb, .vrm).
-        output: .json (names with vertex numbers), .png (a picture of the face with them) or .html (a page in which they are
-            clicked; it needs no other file, and where no face is found it starts with none).
-        landmarks: points that are known (.json), to find the others or to show.
+        output: .json (names with vertex indices), .png (a picture of the face with them) or .html (a self-contained page to
+            click them; where no face is detected it starts with none).
+        landmarks: known landmarks (.json), to find the others or to show.
     """
     from meshtalk.files import check_writable
     from meshtalk.mesh.files import read_face
@@ -57,7 +57,7 @@ def landmarks(mesh: Positional[Path], /, output: Output, landmarks: Path | None 
 
     suffix = output.suffix.lower()
     if suffix not in (".json", ".png", ".html"):
-        raise InputError(f"cannot write landmarks to {output} : use .json, .png or .html")
+        raise InputError(f"landmarks must be written to .json, .png or .html, got {output}")
     check_writable(output)
     vertices, topology = read_face(mesh)
     marks = None if landmarks is None else read_landmarks(landmarks, vertices)

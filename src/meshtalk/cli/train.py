@@ -1,4 +1,4 @@
-"""The verb that trains."""
+"""`meshtalk train`, `evaluate` and `import-official`: models."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def train(
     precision: str = "32",
     accumulate: int = 1,
 ) -> None:
-    """Train a model on a corpus; run the same command again to continue an interrupted training.
+    """Train a model on a corpus. Interruptible and resumable: run the same command again.
 
     With several GPUs or machines: `torchrun --nproc-per-node 4 -m meshtalk train …`, or `srun` in a SLURM script.
 
@@ -38,11 +38,11 @@ def train(
         output: run folder; the finished model is its `model` subfolder.
         preset: compact, official or paper.
         steps_factor: multiplies the steps of every stage.
-        learning_rate_factor: multiplies every learning rate: below 1 where training diverged.
-        seed: of weights and batches.
-        device: auto (cuda where there is one, else cpu), cpu, cuda or mps.
+        learning_rate_factor: multiplies every learning rate; use less than 1 after a divergence.
+        seed: of weight initialisation and batches.
+        device: auto (cuda if available, else cpu), cpu, cuda or mps.
         precision: 32, bf16-mixed, or 16-mixed (with a GPU).
-        accumulate: compute every batch in so many pieces, one after the other: less memory, the same training.
+        accumulate: gradient accumulation: split every batch into so many micro-batches; less memory, the same training.
     """
     from meshtalk.corpus.store import Corpus
     from meshtalk.training.engine import world
@@ -52,10 +52,10 @@ def train(
     from meshtalk.training.signals import Stopped
 
     if preset not in PRESETS:
-        raise InputError(f"there is no preset {preset!r} : choose one of {', '.join(PRESETS)}")
+        raise InputError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
     for name, factor in (("steps", steps_factor), ("learning rate", learning_rate_factor)):
         if not (math.isfinite(factor) and factor > 0):
-            raise InputError(f"{name} factor {factor} came; a positive number is needed")
+            raise InputError(f"{name} factor must be positive, got {factor}. Try 0.5.")
     model_config, train_config = PRESETS[preset]
     train_config = replace(slower(quick(train_config, steps_factor), learning_rate_factor), seed=seed)
     device = device if device == "auto" else check_device(device)
@@ -79,7 +79,7 @@ def evaluate(
     /,
     config: Annotated[EvaluationConfig, arg(name=""), FlagCreatePairsOff] = _TEST_SPLIT,
 ) -> None:
-    """Measure a model on a corpus: one table, with the truth and simple baselines beside it.
+    """Evaluate a model on a corpus, beside the ground truth and simple baselines.
 
     Args:
         model: model folder, or "-" for the packaged one.
@@ -92,15 +92,15 @@ def evaluate(
 
 
 def import_official(folder: Positional[Path], /, output: Output, template: Path, topology: Path | None = None) -> None:
-    """Make a model folder of the official MeshTalk weights, which you downloaded: encoder.pkl, vertex_unet.pkl, context_model.pkl.
+    """Convert the official MeshTalk weights, which you downloaded, to a model folder.
 
     Args:
-        folder: the three files' folder. Nothing in them is run.
-        output: model folder to make, for --model.
+        folder: folder of encoder.pkl, vertex_unet.pkl and context_model.pkl. No code in them is run.
+        output: model folder to create, for --model.
         template: neutral mesh with the weights' vertices in their order, in millimetres or metres (.obj, .ply, .glb, .vrm, .npy,
             .npz).
         topology: triangles and regions (.npz of Topology.save). Default: the template's triangles and no regions, which only
-            evaluate asks for.
+            evaluate needs.
     """
     from meshtalk.official.importer import import_official as run
 

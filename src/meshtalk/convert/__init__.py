@@ -1,4 +1,4 @@
-"""Public data sets and anybody's folders → a corpus. One file a data set; each only plans, `run` does the rest."""
+"""Converters of public data sets and folders to corpora. One module per data set makes a plan; `run` executes it."""
 
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ CONVERTERS: Mapping[str, Callable[[Path, Options], Plan]] = {
     "audio2face": audio2face.plan,
     "folder": folder.plan,
 }
-"""Kind → (folder, what the user says) → plan."""
+"""Kind → planner: (folder, options) → plan."""

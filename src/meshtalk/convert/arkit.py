@@ -1,4 +1,4 @@
-"""Captures as ARKit blendshape weights (BEAT's JSON, Live Link Face's CSV, any of both kinds), on a head that has those shapes."""
+"""Captures of ARKit blendshape weights (BEAT's JSON, Live Link Face's CSV, and similar) on a head with those shapes."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def _plan(kind: str, source: Path, options: Options, readers: dict[str, Callable
         topology, neutral = find_topology(options.template, options.topology, kind)
         if topology.shapes is None or neutral is None:
             raise InputError(
-                f"{kind} files hold ARKit weights : give --topology FACE.npz with ARKit's shapes and --template, its neutral"
-                " face, or neither of them for the packaged head"
+                f"{kind} files hold ARKit weights. Give --topology FACE.npz with ARKit's shapes and --template, its neutral"
+                " face, or neither of them for the packaged head."
             )
         space = find_space(neutral, options.unit, options.axes, default="m", kind=kind)
         subjects = dict.fromkeys(speakers, "face")
@@ -119,7 +119,7 @@ def _read(
     column = {spelled(name): k for k, name in enumerate(names)}
     known = [(k, column[spelled(shape)]) for k, shape in enumerate(shapes) if spelled(shape) in column]
     if len(known) < FEWEST_SHAPES:
-        raise InputError(f"it names {len(known)} of the head's shapes; ARKit's names are needed")
+        raise InputError(f"it must have ARKit's names, got {len(known)} of the head's shapes")
     motion = np.zeros((len(weights), len(shapes)), np.float32)
     ours, theirs = np.array(known).T
     motion[:, ours] = weights[:, theirs]
@@ -184,7 +184,7 @@ def read_csv(path: Path, fps: Fraction) -> Rows:
             at = timecode_s(row[clock], fps) if lowered[clock] == TIMECODE else _seconds(row[clock])
             if at is None:
                 raise InputError(
-                    f"{path}, row {number + 1}: {row[clock]!r} is no {head[clock]} at {float(fps):g} frames a second"
+                    f"{path}, row {number + 1}: {row[clock]!r} is no {head[clock]} at {float(fps):g} frames per second"
                 )
             times.append(at)
         weights[number] = [_float(row[k]) for k in columns]
@@ -218,7 +218,7 @@ def timecode_s(text: str, fps: Fraction) -> Fraction | None:
     frames, nominal = Fraction(match[4]), math.ceil(fps)
     if hours > 23 or minutes > 59 or seconds > 59 or frames >= nominal:
         return None
-    # at 29.97 the clock of a timecode runs at 30 frames a second of its own
+    # at 29.97 the clock of a timecode runs at 30 frames per second of its own
     return (((hours * 60 + minutes) * 60 + seconds) * nominal + frames) / fps
 
 
@@ -248,5 +248,5 @@ def _timed(names: Sequence[str], weights: np.ndarray, moments: np.ndarray, fps: 
     kept = np.concatenate([[True], np.diff(index) > 0])
     steps = np.diff(index[kept])
     if len(index) > 10 and (kept.mean() < 0.75 or (len(steps) and np.median(steps) >= 2)):
-        raise InputError(f"{path} has other than {float(fps):g} frames a second : give --fps")
+        raise InputError(f"{path} has other than {float(fps):g} frames per second. Give --fps.")
     return names, weights[order][kept], index[kept]

@@ -32,7 +32,9 @@ def plan(source: Path, options: Options) -> Plan:
     for suffix in reversed(FORMATS):
         shots |= {path.stem: path for path in skin.glob(f"*{suffix}")}
     if not shots:
-        raise InputError(f"{source} is no Audio2Face-3D data : cache/skin with .npy, .pc2 or .xml and .mc is needed")
+        raise InputError(
+            f"{source} is not Audio2Face-3D data. It must have cache/skin with .npy, .pc2 or .xml and .mc."
+        )
     topology, neutral = _mesh(source, options)
     space = find_space(neutral, options.unit, options.axes, default=None, kind="audio2face")
     first = next((path for _, path in sorted(shots.items()) if path.suffix == ".xml"), None)
@@ -73,9 +75,9 @@ def _mesh(source: Path, options: Options) -> tuple[Topology, np.ndarray]:
     topology, given = find_topology(template, options.topology, "audio2face")
     neutral = given if given is not None else mesh_vertices(meshes[0]) if meshes else None
     if neutral is None:
-        raise InputError(f"{source} has no neutral mesh in geom/skin : give --template FACE.obj")
+        raise InputError(f"{source} has no neutral mesh in geom/skin. Give --template FACE.obj.")
     if neutral.shape != (topology.n_vertices, 3):
-        raise InputError(f"the neutral mesh has shape {neutral.shape}; the topology has {topology.n_vertices} vertices")
+        raise InputError(f"the neutral mesh must have shape ({topology.n_vertices}, 3), got {neutral.shape}")
     return topology, neutral
 
 
@@ -87,6 +89,6 @@ def _read(path: Path, sound: Path | None, fps: object) -> Capture:
     else:
         samples, index, own_fps = read_cache(path)
         if own_fps != fps:
-            raise InputError(f"it has {own_fps} frames a second, the corpus {fps}")
+            raise InputError(f"its frame rate must be the corpus's {fps}, got {own_fps}")
         motion = spread(samples, index)
     return Capture(motion, *read_sound(sound, path.stem))

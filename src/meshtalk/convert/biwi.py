@@ -1,4 +1,4 @@
-"""BIWI B3D(AC)2 (Fanelli et al. 2010): 14 people, 40 sentences with feeling, 23,370 vertices, 25 frames a second."""
+"""BIWI B3D(AC)2 (Fanelli et al. 2010): 14 people, 40 sentences with feeling, 23,370 vertices, 25 frames per second."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def plan(source: Path, options: Options) -> Plan:
     elif (source / "faces").is_dir():
         jobs = _release(source)
     else:
-        raise InputError(f"{source} is no BIWI : vertices_npy/ with wav/, or faces/, is needed")
+        raise InputError(f"{source} is not BIWI. It must have vertices_npy/ with wav/, or faces/.")
     topology, _ = find_topology(options.template, options.topology, "biwi")
     templates, _ = common_templates(_templates(source), topology.n_vertices, str(source))
     space = find_space(next(iter(templates.values())), options.unit, options.axes, default=None, kind="biwi")
@@ -68,7 +68,7 @@ def _templates(source: Path) -> dict[str, np.ndarray]:
     found = {name: mesh_vertices(meshes[name]) for name in (*SEEN, *UNSEEN) if name in meshes}
     if not found:
         raise InputError(
-            f"{source} has no neutral faces : put templates.pkl, or a mesh F1.obj … of each person in a folder, there"
+            f"{source} has no neutral faces. Put templates.pkl, or a mesh F1.obj … of each person in a folder, there."
         )
     return found
 

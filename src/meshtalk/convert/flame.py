@@ -1,4 +1,4 @@
-"""FLAME (Li et al. 2017): shape, expression and jaw → vertices, from the user's own model file."""
+"""FLAME (Li et al. 2017): vertices from shape, expression and jaw, with the user's own model file."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def rotations(axes: np.ndarray) -> np.ndarray:
 
 
 def read_flame(path: Path) -> Flame:
-    """A model file as MPI gives it out: `.pkl` (of which nothing is run), or its arrays as `.npz`.
+    """Load MPI's model file: `.pkl` (no code in it is run), or its arrays as `.npz`.
 
     Raises:
         InputError: missing, damaged, or not a FLAME model.
@@ -87,7 +87,7 @@ def read_flame(path: Path) -> Flame:
             with np.load(path, allow_pickle=False) as archive:
                 model: Any = {name: archive[name] for name in archive.files}
         except Exception:  # an archive fails in many ways
-            raise InputError(f"{path} cannot be read as an .npz of plain arrays : give MPI's own .pkl") from None
+            raise InputError(f"{path} cannot be read as an .npz of plain arrays. Give MPI's own .pkl.") from None
     else:
         model = read_pickle(path, inert=("chumpy", "scipy"))
     if not isinstance(model, dict):
@@ -110,7 +110,7 @@ def read_flame(path: Path) -> Flame:
         and faces.shape[1] == 3
     )
     if not fits:
-        raise InputError(f"{path} is not a FLAME model : give generic_model.pkl or flame2023.pkl")
+        raise InputError(f"{path} is not a FLAME model. Give generic_model.pkl or flame2023.pkl.")
     jaw = 9 * (JAW - 1)
     return Flame(template, directions, poses[:, :, jaw : jaw + 9], joints[JAW], weights[:, JAW], faces.astype(np.int32))
 

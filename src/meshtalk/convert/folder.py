@@ -1,4 +1,4 @@
-"""Any folder: NAME.wav beside NAME.npy, NAME.npz, NAME.pc2 or NAME/*.obj or *.ply, and a mesh at rest; a folder a person."""
+"""Folders of NAME.wav beside NAME.npy, NAME.npz, NAME.pc2 or NAME/*.obj or *.ply, with a neutral mesh, one per person."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ def plan(source: Path, options: Options) -> Plan:
     topology, neutral = find_topology(options.template, options.topology, "folder")
     sounds = sorted(path for path in source.rglob("*") if path.suffix.lower() in SOUNDS and path.is_file())
     if not sounds:
-        raise InputError(
-            f"{source} has no sound : NAME.wav beside NAME.npy, NAME.npz, NAME.pc2 or NAME/*.obj is needed"
-        )
+        raise InputError(f"{source} has no sound. Put NAME.wav beside NAME.npy, NAME.npz, NAME.pc2 or NAME/*.obj.")
     jobs, faces = [], {}
     for sound in sounds:
         below = sound.relative_to(source).with_suffix("").parts
@@ -66,7 +64,7 @@ def _own_face(folder: Path, neutral: np.ndarray | None) -> np.ndarray:
             return mesh_vertices(path)
     if neutral is None:
         raise InputError(
-            f"{folder} has no face at rest : put {OWN}.obj, .ply or .npy there, or give --template FACE.obj for everybody"
+            f"{folder} has no neutral face. Put {OWN}.obj, .ply or .npy there, or give --template FACE.obj for everybody."
         )
     return neutral
 

@@ -1,4 +1,4 @@
-"""One job → one clip: into our space, gaps filled and marked, sound and motion of one length, checked."""
+"""Conversion of one clip: coordinates, gaps filled and marked, lengths trimmed, checked."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from meshtalk.convert.plan import Capture, Job
 from meshtalk.corpus.store import RECORD, ClipInfo, CorpusWriter
 from meshtalk.errors import InputError
 from meshtalk.mesh.units import Space
+from meshtalk.outcomes import DROPPED, Outcome
 
 VERSION = 1
-"""Raise when a converter makes other clips of the same files: what is there is then made again."""
+"""Raise when a converter makes other clips of the same files: existing clips are then converted again."""
 MISMATCH = 0.15
-"""Share by which sound and motion may differ in length, the longer one being cut: 24 for 30 frames a second differ by more."""
+"""Share by which sound and motion may differ in length, the longer one being cut: 24 for 30 frames per second differ by more."""
 MISMATCH_S = 0.25
 """… and so may short clips."""
 FAR_M = 0.1
@@ -32,17 +33,9 @@ LARGEST_SAMPLE = 8.0
 """Full scale is 1; floating point beyond this holds integers."""
 
 
-@dataclass(frozen=True)
-class Dropped:
-    """A clip that could not be made."""
-
-    id: str
-    why: str
-
-
 @dataclass(frozen=True, eq=False)
 class Work:
-    """A job with what it needs of the plan, for another process."""
+    """A job with its part of the plan, for a worker process."""
 
     job: Job
     writer: CorpusWriter
@@ -54,7 +47,7 @@ class Work:
     """Digest of what all clips of the corpus depend on."""
 
 
-def make(work: Work) -> ClipInfo | Dropped:
+def make(work: Work) -> ClipInfo | Outcome:
     """Read, check and store a clip, unless it is already there.
 
     Raises:
@@ -75,31 +68,33 @@ def make(work: Work) -> ClipInfo | Dropped:
         clip, note = clip_of(job, job.read(), writer, work)
         clip.validate()
     except InputError as error:
-        return Dropped(job.id, str(error))
+        return Outcome(job.id, DROPPED, str(error))
     except Exception as error:  # files are damaged in many ways; the other clips are none the worse for it
-        return Dropped(job.id, f"it cannot be read ({type(error).__name__}: {error})")
+        return Outcome(job.id, DROPPED, f"it cannot be read: {type(error).__name__}: {error}")
     try:
         return writer.add(
             clip, id=job.id, split=job.split, voice=job.voice, recipe=recipe, official=job.official, note=note
         )
     except OSError as error:
-        raise InputError(f"cannot write into {writer.root} ({error.strerror}) : make room and run again") from None
+        raise InputError(
+            f"cannot write into {writer.root} ({error.strerror}). Free some space and run the command again."
+        ) from None
 
 
 def clip_of(job: Job, take: Capture, writer: CorpusWriter, work: Work) -> tuple[Clip, str]:
-    """(the clip, a note on what had to be done to it).
+    """(the clip, a note on changes to the data).
 
     Raises:
         InputError: motion of another mesh, unit or rate, nothing captured, or sound that is none.
     """
     topology, fps, template = writer.topology, writer.fps, np.asarray(work.template, np.float32)
     if take.audio.dtype.kind == "f" and len(take.audio) and np.abs(take.audio).max() > LARGEST_SAMPLE:
-        raise InputError("its sound has samples beyond 8; full scale is 1")
+        raise InputError("its samples must have full scale 1, got more than 8")
     if work.space is None:
         motion = np.asarray(take.motion, np.float32)
     else:
         if take.motion.ndim != 3 or take.motion.shape[1:] != (topology.n_vertices, 3):
-            raise InputError(f"its motion has shape {take.motion.shape}; (frames, {topology.n_vertices}, 3) is needed")
+            raise InputError(f"its motion must have shape (frames, {topology.n_vertices}, 3), got {take.motion.shape}")
         motion = work.space.apply(take.motion) - template
     frames, samples, cut = _fit(len(motion), fps, len(take.audio), take.sample_rate)
     motion = motion[:frames]
@@ -108,13 +103,13 @@ def clip_of(job: Job, take: Capture, writer: CorpusWriter, work: Work) -> tuple[
     if work.space is None:
         largest = float(np.abs(motion).max())
         if largest > LARGEST_WEIGHT:
-            raise InputError(f"it has weights up to {largest:.3g}; blendshapes go from 0 to 1")
+            raise InputError(f"its weights must be 0 to 1, got up to {largest:.3g}")
     else:
         far = float(np.median(np.linalg.norm(motion, axis=-1).mean(1)))
         if far > FAR_M:
             raise InputError(
-                f"its vertices lie {far:.3g} m from the neutral face : another unit, another order of vertices, or a head"
-                " that moves away"
+                f"its vertices lie {far:.3g} m from the neutral face. The unit or the vertex order is another, or the head"
+                " moves away."
             )
     missing = int((~valid).sum())
     notes = [take.note, cut, f"{missing} of {frames} frames are missing" if missing else ""]
@@ -147,19 +142,19 @@ def _fit(frames: int, fps: Fraction, samples: int, rate: int) -> tuple[int, int,
     shorter, longer = sorted((motion_s, sound_s))
     if longer - shorter > max(MISMATCH_S, MISMATCH * longer):
         raise InputError(
-            f"its motion lasts {motion_s:.2f} s at {float(fps):g} frames a second, its sound {sound_s:.2f} s : another --fps?"
+            f"its motion lasts {motion_s:.2f} s at {float(fps):g} frames per second, its sound {sound_s:.2f} s. Try another --fps."
         )
     frames = min(frames, n_frames(samples, rate, fps))
     samples = min(samples, math.floor(frames * rate / fps))
     if frames < 2:
-        raise InputError(f"it has {frames} frames; 2 at least are needed")
+        raise InputError(f"it must have at least 2 frames, got {frames}")
     what = "motion" if motion_s > sound_s else "sound"
     cut_s = longer - shorter
     return frames, samples, f"{cut_s:.2f} s of {what} at its end had no counterpart" if cut_s > 1.5 / fps else ""
 
 
 def fill_gaps(motion: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """(T,…) motion with lines drawn over the frames that are not valid, so that nobody who overlooks the mask sees a jump.
+    """(T,…) motion with lines drawn over the frames that are not valid, so that readers that ignore the mask see no jump.
 
     Raises:
         InputError: no frame is valid.

@@ -23,7 +23,7 @@ LARGEST_XML = 10_000_000
 
 @dataclass(frozen=True)
 class Cache:
-    """What the .xml says."""
+    """Contents of the .xml."""
 
     files: tuple[Path, ...]
     ticks_per_frame: int
@@ -59,7 +59,7 @@ def read_description(path: Path) -> Cache:
     except (OSError, ValueError, KeyError, ElementTree.ParseError):
         raise InputError(f"{path} is damaged, or describes no Maya cache of points") from None
     if mcx:
-        raise InputError(f"{path} is an mcx cache : export it in the mcc format, or as .npy or .pc2")
+        raise InputError(f"{path} is an mcx cache. Export it in the mcc format, or as .npy or .pc2.")
     if one_file:
         files = [path.with_suffix(".mc")]
     else:
@@ -75,7 +75,7 @@ def read_cache(path: Path) -> tuple[np.ndarray, np.ndarray, Fraction]:
     """Samples of a cache by its .xml.
 
     Returns:
-        ((n,V,3) float32 in rising order of time, (n,) frame numbers from 0 on, frames a second)
+        ((n,V,3) float32 in rising order of time, (n,) frame numbers from 0 on, frames per second)
 
     Raises:
         InputError: damaged, cut off, or samples that do not lie on frames or are of several meshes.

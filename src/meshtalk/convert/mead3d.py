@@ -1,4 +1,4 @@
-"""3DMEAD: FLAME parameters of MEAD's videos, 25 frames a second, eight emotions in three strengths, with MEAD's sound."""
+"""3DMEAD: FLAME parameters of MEAD's videos, 25 frames per second, eight emotions in three strengths, with MEAD's sound."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FPS = 25
 PARAMETERS = "shape_pose_cam.hdf5"
 NAMES = ("shape", "exp", "jaw")
 _flame = cache(read_flame)
-"""A worker process needs it for every clip and reads it once."""
+"""The FLAME model of a worker process (cached)."""
 
 
 def plan(source: Path, options: Options) -> Plan:
@@ -28,7 +28,7 @@ def plan(source: Path, options: Options) -> Plan:
     """
     if options.flame is None:
         raise InputError(
-            "mead3d files hold FLAME parameters : give --flame, your own model file (generic_model.pkl, flame2023.pkl)"
+            "mead3d files hold FLAME parameters. Give --flame, your own model file (generic_model.pkl, flame2023.pkl)."
         )
     _h5py()
     model = _flame(options.flame)
@@ -39,7 +39,7 @@ def plan(source: Path, options: Options) -> Plan:
         topology = given
     paths = sorted(source.glob(f"*/front/*/*/*/{PARAMETERS}"))
     if not paths:
-        raise InputError(f"{source} is no 3DMEAD : PERSON/front/EMOTION/level_N/SEQUENCE/{PARAMETERS} are needed")
+        raise InputError(f"{source} is not 3DMEAD. It must have PERSON/front/EMOTION/level_N/SEQUENCE/{PARAMETERS}.")
     shapes, left_out = _shapes(paths)
     space = find_space(model.template, options.unit, options.axes, default="m", kind="mead3d")
     jobs = []
@@ -111,14 +111,14 @@ def read_parameters(path: Path) -> dict[str, np.ndarray]:
     arrays = {name: array[0] if array.ndim == 3 and len(array) == 1 else array for name, array in arrays.items()}
     sizes = {name: array.shape for name, array in arrays.items()}
     if any(len(size) != 2 for size in sizes.values()) or len({size[0] for size in sizes.values()}) != 1:
-        raise InputError(f"{path} has parameters of shapes {sizes}; [1, frames, numbers] of each are needed")
+        raise InputError(f"{path} must have parameters of shape [1, frames, numbers], got {sizes}")
     if (
         sizes["jaw"][1] != 3
         or not 1 <= sizes["shape"][1] <= 300
         or not 1 <= sizes["exp"][1] <= 100
         or not sizes["exp"][0]
     ):
-        raise InputError(f"{path} has parameters of shapes {sizes}; up to 300, up to 100 and 3 numbers are needed")
+        raise InputError(f"{path} must have up to 300, up to 100 and 3 parameters, got {sizes}")
     return arrays
 
 
@@ -133,5 +133,5 @@ def _h5py():
     try:
         import h5py
     except ImportError:
-        raise InputError('mead3d needs h5py : pip install "meshtalk[convert]"') from None
+        raise InputError('mead3d needs h5py. Run pip install "meshtalk[convert]".') from None
     return h5py

@@ -1,4 +1,4 @@
-"""Multiface (Wuu et al. 2022): 13 people, 30 frames a second, millimetres, 7,306 vertices, or MeshTalk's 6,172 of them."""
+"""Multiface (Wuu et al. 2022): 13 people, 30 frames per second, millimetres, 7,306 vertices, or MeshTalk's 6,172 of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEUTRAL_FRAMES = 31
 """Of the neutral segment, whose middle position is the template: one frame alone may be a blink."""
 POSE_FRAMES = 48
 POSES = ("removed", "applied", "as stored")
-"""What may have to be done with the transforms; the first that leaves the head most at rest is done."""
+"""Ways to treat the head's transforms; the one that leaves the head most at rest is used."""
 LIKE_BEST = 1.01
 
 
@@ -32,7 +32,7 @@ def plan(source: Path, options: Options) -> Plan:
     sessions = [path for path in sorted(source.glob("m--*--GHS")) if path.is_dir()]
     sessions = [source] if (source / "frame_list.txt").is_file() else sessions
     if not sessions:
-        raise InputError(f"{source} is no Multiface : folders m--DATE--0000--ID--GHS with frame_list.txt are needed")
+        raise InputError(f"{source} is not Multiface. It must have folders m--DATE--0000--ID--GHS with frame_list.txt.")
     topology, _ = find_topology(options.template, options.topology, "multiface")
     rows = None if options.rows is None else read_rows(options.rows, topology.n_vertices)
     jobs: list[Job] = []
@@ -69,7 +69,7 @@ def plan(source: Path, options: Options) -> Plan:
             )
     if not neutrals:
         raise InputError(
-            f"{source} has no session that can be used : {left_out[0][1] if left_out else 'all are empty'}"
+            f"{source} has no session that can be used. {left_out[0][1] if left_out else 'all are empty'}."
         )
     space = find_space(next(iter(neutrals.values())), options.unit, options.axes, default="mm", kind="multiface")
     return Plan(
@@ -115,9 +115,9 @@ def read_rows(path: Path, count: int) -> np.ndarray:
     try:
         rows = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path, dtype=np.int64, ndmin=1)
     except (OSError, ValueError, EOFError):
-        raise InputError(f"{path} is no list of vertex numbers : give an .npy or a text file of integers") from None
+        raise InputError(f"{path} must be a list of vertex indices. Give an .npy or a text file of integers.") from None
     if rows.shape != (count,) or rows.dtype.kind not in "iu" or rows.min() < 0:
-        raise InputError(f"{path} has {rows.size} vertex numbers; the given mesh has {count} vertices")
+        raise InputError(f"{path} must have an index for each of the mesh's {count} vertices, got {rows.size}")
     return rows.astype(np.int64)
 
 
@@ -130,12 +130,12 @@ def read_transform(path: Path) -> np.ndarray:
     try:
         numbers = np.array(path.read_text(encoding="ascii").split(), np.float64)
     except (OSError, ValueError):
-        raise InputError(f"{path} is no head pose") from None
+        raise InputError(f"{path} must be a head pose of 3x4 numbers") from None
     if numbers.shape != (12,) or not np.isfinite(numbers).all():
-        raise InputError(f"{path} is no head pose")
+        raise InputError(f"{path} must be a head pose of 3x4 numbers")
     pose = numbers.reshape(3, 4)
     if np.abs(pose[:, :3] @ pose[:, :3].T - np.eye(3)).max() > 1e-2 or np.linalg.det(pose[:, :3]) < 0:
-        raise InputError(f"{path} is no rotation")
+        raise InputError(f"{path} must be a rotation")
     return pose
 
 
@@ -143,14 +143,14 @@ def _read_frame(folder: Path, pose: str, rows: np.ndarray | None, number: int) -
     """(V,3) of one frame, without its head pose.
 
     Raises:
-        InputError: the file is missing or cut off, or its pose is.
+        InputError: the file or its pose is missing or truncated.
     """
     try:
         data = (folder / f"{number:06d}.bin").read_bytes()
     except OSError as error:
         raise InputError(f"frame {number} cannot be read: {error.strerror}") from None
     if not data or len(data) % 12:
-        raise InputError(f"frame {number} has {len(data)} bytes; 12 a vertex are needed")
+        raise InputError(f"frame {number} must have 12 bytes per vertex, got {len(data)} bytes")
     vertices = np.frombuffer(data, "<f4").reshape(-1, 3).astype(np.float64)
     if rows is not None and len(vertices) > rows.max():
         vertices = vertices[rows]
@@ -204,8 +204,8 @@ def _neutral(session: Path, numbers: list[int], pose: str, rows: np.ndarray | No
         raise InputError(f"there is no neutral segment {NEUTRAL}")
     if {len(frame) for frame in frames} != {n_vertices}:
         raise InputError(
-            f"its files hold {len(frames[0])} vertices, the given mesh {n_vertices} : give the data's own mesh, or with --rows"
-            " which of its vertices yours has"
+            f"its files hold {len(frames[0])} vertices, the given mesh {n_vertices}. Give the data's own mesh, or with --rows"
+            " which of its vertices yours has."
         )
     return np.median(frames, axis=0)
 
@@ -219,5 +219,5 @@ def _read_segment(session: Path, segment: str, numbers: np.ndarray, pose: str, r
     motion, broken = read_frames(numbers.tolist(), numbers - numbers[0], read)
     audio, rate, note = read_sound(session / "audio" / f"{segment}.wav", segment)
     if rate != RATE_HZ:
-        note = "; ".join(part for part in (note, f"its sound has {rate} samples a second, not {RATE_HZ}") if part)
+        note = "; ".join(part for part in (note, f"its sample rate is {rate} Hz, not {RATE_HZ}") if part)
     return Capture(motion, audio, rate, "; ".join(part for part in (broken, note) if part))

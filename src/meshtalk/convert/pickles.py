@@ -1,4 +1,4 @@
-"""Pickles in which public data sets come, read without running anything in them: numpy arrays and builtins, nothing else.
+"""Safe reader of public data sets' pickles: numpy arrays and builtins only, without running code.
 
 Neither numpy's nor anybody else's code takes part: every name in the file that is allowed stands for a class below.
 """
@@ -33,13 +33,13 @@ def read_pickle(path: str | Path, inert: tuple[str, ...] = ()) -> Any:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except _Refused as refusal:
-        raise InputError(f"{path} {refusal}, which is never run : it is no file of this data set") from None
+        raise InputError(f"{path} {refusal}, which is never run. Give a file of this data set.") from None
     except Exception:  # an unpickler fails in many ways, and all of them mean one thing here
-        raise InputError(f"{path} is damaged, or no pickle of arrays : download it again") from None
+        raise InputError(f"{path} is damaged, or no pickle of arrays. Download it again.") from None
 
 
 class _Refused(Exception):
-    """Says what the pickle asked for."""
+    """What the pickle asked for that is not allowed."""
 
 
 class Inert:

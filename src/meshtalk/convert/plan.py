@@ -1,4 +1,4 @@
-"""What a converter makes of a data set before anything is read: a Plan of Jobs, each of which reads one Take."""
+"""Plan of a conversion: Jobs, each of which reads one Capture."""
 
 from __future__ import annotations
 
@@ -24,43 +24,43 @@ ENOUGH_PEOPLE = 5
 
 @dataclass(frozen=True)
 class Options:
-    """What the user says about the data; docs/datasets.md tells which kind needs what."""
+    """Options of a conversion; docs/datasets.md lists which kind needs which."""
 
     template: Path | None = None
-    """Mesh with the data's vertices in their order, for its triangles and where the data has no neutral face of its own."""
+    """Mesh in the data's vertex order, for its triangles and, where the data has none, its neutral face."""
     topology: Path | None = None
     """`.npz` of `Topology.save`: triangles, regions and landmarks."""
     fps: str | None = None
-    """Frames a second, where the files do not say."""
+    """Frame rate, where the files do not record it."""
     unit: str | None = None
-    """m, dm, cm, mm, or metres in a unit."""
+    """m, dm, cm, mm, or metres per unit."""
     axes: str | None = None
-    """The data's axes that are left, up and out of the face, such as x,z,-y."""
+    """The data's axes that point left, up and out of the face, such as x,z,-y."""
     rows: Path | None = None
-    """`.npy` or text of vertex numbers to keep, in the order of the template's vertices."""
+    """`.npy` or text of indices of the data's vertices, in the template's vertex order."""
     flame: Path | None = None
     """FLAME model file."""
 
     def rate(self, default: int | None, kind: str) -> Fraction:
-        """Frames a second as the user says, or as this kind of data has.
+        """Frame rate given by the user, or usual for this kind of data.
 
         Raises:
-            InputError: no rate, or none at all where the files do not say either.
+            InputError: an invalid rate, or none where the files do not record it.
         """
         if self.fps is None and default is None:
-            raise InputError(f"{kind} files do not say their frame rate : give --fps, such as --fps 30")
+            raise InputError(f"{kind} files do not record their frame rate. Give --fps, such as --fps 30.")
         try:
             fps = exact_rate(self.fps if self.fps is not None else int(default or 0))
         except (ValueError, ZeroDivisionError, OverflowError):
             fps = Fraction(0)
         if not 1 <= fps <= 1000:
-            raise InputError(f"{self.fps!r} is no frame rate : give frames a second, such as 30 or 30000/1001")
+            raise InputError(f"fps must be a frame rate, got {self.fps!r}. Try 30 or 30000/1001.")
         return fps
 
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """One performance as its files have it."""
+    """One performance as read from its files."""
 
     motion: np.ndarray
     """(T,V,3) vertices in the data's own space, or (T,S) weights of the topology's blendshapes; NaN where nothing was captured."""
@@ -68,19 +68,19 @@ class Capture:
     """(S,) mono float32; its first sample and frame 0 are at the same time."""
     sample_rate: int
     note: str = ""
-    """What was odd about it."""
+    """Note on defects."""
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One clip to be made; the whole of it can be sent to another process."""
+    """One clip to convert; it can be sent to a worker process."""
 
     id: str
     subject: str
-    """Whose neutral face it moves: a key of `Plan.templates`."""
+    """Subject: a key of `Plan.templates`."""
     read: Callable[[], Capture]
     sources: tuple[Path, ...]
-    """Files, or folders whose files, it is made of: a clip is made again when one of them changes."""
+    """Source files, or folders of them: a clip is converted again when one of them changes."""
     voice: str
     split: str = ""
     """train, val or test; empty where the data set has no official splits."""
@@ -91,7 +91,7 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A data set: what its clips have in common, and the clips."""
+    """A data set: the properties its clips share, and their jobs."""
 
     kind: str
     topology: Topology
@@ -105,9 +105,9 @@ class Plan:
     gains: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Subject → (S,): how strongly each blendshape acts on that face, where motion is weights."""
     left_out: tuple[tuple[str, str], ...] = ()
-    """(name, why) of what is there, but does not become a clip."""
+    """(name, reason) of recordings that are left out."""
     notes: tuple[str, ...] = ()
-    """What was assumed or measured."""
+    """Assumptions and measurements."""
 
 
 def name_of(*parts: str) -> str:
@@ -119,7 +119,7 @@ def name_of(*parts: str) -> str:
 def own_splits(jobs: Iterable[Job]) -> dict[str, str]:
     """Clip id → split, of data without official ones: whole people are held out, or clips where there are few people.
 
-    Who is held out follows from the names alone.
+    The choice is a function of the names.
     """
     return hold_out({job.id: job.voice for job in jobs}, ENOUGH_PEOPLE)
 

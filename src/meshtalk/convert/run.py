@@ -1,4 +1,4 @@
-"""A public data set, or anybody's folder, into a corpus: in parallel, resumable, with a report."""
+"""Conversion of a data set to a corpus: in parallel, resumable, with a report."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from meshtalk.convert.make import Dropped, Work, make
+from meshtalk.convert.make import Work, make
 from meshtalk.convert.plan import ENOUGH_PEOPLE, Options, Plan, own_splits
 from meshtalk.corpus.ownership import Maker
 from meshtalk.corpus.store import SPLITS, VALID, ClipInfo, Corpus, CorpusWriter
 from meshtalk.errors import InputError
 from meshtalk.mesh.topology import Topology
 from meshtalk.mesh.units import check_axes
+from meshtalk.outcomes import DROPPED, Outcome, told
 from meshtalk.parallel import in_order, pool
 from meshtalk.progress import Show, followed
 
@@ -29,7 +30,7 @@ REPORT = "conversion.json"
 
 @dataclass(frozen=True)
 class Report:
-    """What became of a data set; the corpus keeps it as conversion.json, and `str()` of it is for reading."""
+    """Outcome of a conversion, saved in the corpus as conversion.json; `str()` formats it for people."""
 
     kind: str
     clips: int
@@ -38,13 +39,13 @@ class Report:
     splits: dict[str, dict[str, float]]
     """Split, and official name of a part of it → {"clips", "seconds", "people"}."""
     dropped: dict[str, str]
-    """Clip → why."""
+    """Clip → reason."""
     left_out: dict[str, int]
-    """Why → how many recordings, in which nothing is wrong."""
+    """Reason → number of recordings, which are not defective."""
     notes: tuple[str, ...]
-    """What was assumed or measured of all of it."""
+    """Assumptions and measurements of the whole data set."""
     clip_notes: dict[str, str]
-    """Clip → what was odd about it."""
+    """Clip → note on defects."""
 
     def __str__(self) -> str:
         lines = [f"{self.kind}: {self.clips} clips, {self.seconds / 60:.1f} min, {self.missing_frames} missing frames"]
@@ -54,7 +55,7 @@ class Report:
             )
         lines += [f"  {note}" for note in self.notes]
         lines += [f"  left out: {count} ({why})" for why, count in self.left_out.items()]
-        lines += [f"  dropped {name}: {why}" for name, why in self.dropped.items()]
+        lines += told(Outcome(name, DROPPED, why) for name, why in self.dropped.items())
         lines += [f"  {name}: {note}" for name, note in self.clip_notes.items()]
         return "\n".join(lines)
 
@@ -68,7 +69,7 @@ def convert(
     workers: int = 2,
     progress: Show | None = None,
 ) -> tuple[Corpus, Report]:
-    """Make a corpus in folder `root` of the data set in folder `source`, or go on with an interrupted one.
+    """Convert the data set in folder `source` to a corpus in folder `root`, or resume an interrupted conversion.
 
     Same data, same corpus, whatever the number of workers; clips whose files have not changed are left as they are.
 
@@ -85,9 +86,9 @@ def convert(
 
     source, root = Path(source), Path(root)
     if kind not in CONVERTERS:
-        raise InputError(f"there is no kind {kind!r} : choose one of {', '.join(CONVERTERS)}")
+        raise InputError(f"kind must be one of {', '.join(CONVERTERS)}, got {kind!r}")
     if not source.is_dir():
-        raise InputError(f"{source} is no folder : give the folder of the data set")
+        raise InputError(f"the source must be the folder of the data set, got {source}")
     maker = Maker(REPORT, kind)
     maker.check(root, [source])
     processes = pool(workers)
@@ -106,22 +107,22 @@ def convert(
     try:
         with processes as executor, closing(in_order(make, _works(plan, writer), executor, ahead=2 * workers)) as made:
             for result in followed(made, len(plan.jobs), "clips", progress, note=note):
-                if isinstance(result, Dropped):
-                    dropped[result.id] = result.why.replace(f"{source}/", "")
+                if isinstance(result, Outcome):
+                    dropped[result.item] = result.why.replace(f"{source}/", "")
                 else:
                     infos.append(result)
     except BrokenProcessPool:
         raise InputError(
-            "a worker process was killed, perhaps for want of memory : run again with --workers 1"
+            "a worker process was killed, perhaps for want of memory. Run again with --workers 1."
         ) from None
     if not infos:
         if not was_there:
             shutil.rmtree(root)
         why = Counter(dropped.values()).most_common(1)[0][0]
-        raise InputError(f"none of {len(dropped)} clips could be used, most often because {why}")
+        raise InputError(f"none of {len(dropped)} clips could be used. Most frequent reason: {why}")
     corpus = writer.finish(infos)
     report = _report(plan, corpus, dropped)
-    maker.tell(root, asdict(report))
+    maker.write_report(root, asdict(report))
     return corpus, report
 
 
@@ -147,11 +148,11 @@ def _checked(plan: Plan, source: Path) -> Plan:
         raise InputError(f"{source} has no clips of kind {plan.kind} ({why})")
     twice = [name for name, count in Counter(job.id for job in plan.jobs).items() if count > 1]
     if twice:
-        raise InputError(f"two clips would be called {twice[0]} : rename the files of one")
+        raise InputError(f"two clips would be called {twice[0]}. Rename the files of one.")
     for subject, template in plan.templates.items():
         if template.shape != (plan.topology.n_vertices, 3):
             raise InputError(
-                f"the neutral face of {subject} has shape {template.shape}; the mesh has {plan.topology.n_vertices} vertices"
+                f"the neutral face of {subject} must have shape ({plan.topology.n_vertices}, 3), got {template.shape}"
             )
         check_axes(template, plan.topology)
     splits, notes = own_splits(plan.jobs), plan.notes
@@ -183,7 +184,7 @@ def _report(plan: Plan, corpus: Corpus, dropped: dict[str, str]) -> Report:
         notes.insert(0, f"a unit is {plan.space.metres:g} m; left, up and out of the face are {plan.space.axes}")
     if lacking := plan.topology.lacks():
         notes.append(
-            f"the mesh names no {', '.join(lacking)}: training and measures need them; make them with `meshtalk regions`"
+            f"the mesh lacks regions {', '.join(lacking)}, which training and evaluation need: make them with `meshtalk regions`"
             " (docs/regions.md), then `meshtalk regions apply` or run again with --topology FACE.npz"
         )
     return Report(

@@ -46,7 +46,7 @@ def as_frames(array: np.ndarray, name: str) -> np.ndarray:
     if array.ndim == 2 and array.shape[1] and array.shape[1] % 3 == 0:
         array = array.reshape(len(array), -1, 3)
     if array.ndim != 3 or array.shape[2] != 3:
-        raise InputError(f"{name} has shape {array.shape}; (frames, vertices, 3) or (frames, 3·vertices) is needed")
+        raise InputError(f"{name} must have shape (frames, vertices, 3) or (frames, 3·vertices), got {array.shape}")
     return np.asarray(array, np.float32)
 
 
@@ -109,7 +109,7 @@ def read_vl(path: Path) -> np.ndarray:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     count = int.from_bytes(data[:4], "little", signed=True) if len(data) >= 4 else -1
     if count < 1 or len(data) != 4 + 12 * count:
-        raise InputError(f"{path} is no .vl: {len(data)} bytes for {count} vertices")
+        raise InputError(f"{path} is not a .vl file: {len(data)} bytes for {count} vertices")
     return np.frombuffer(data, "<f4", offset=4).reshape(-1, 3)
 
 
@@ -182,6 +182,6 @@ def common_templates(
     if not fitting:
         had = ", ".join(sorted({str(len(template)) for template in templates.values()}))
         raise InputError(
-            f"{source} has templates of {had} vertices, the given mesh {n_vertices} : give the data's own mesh"
+            f"{source} has templates of {had} vertices, the given mesh {n_vertices}. Give the data's own mesh."
         )
     return fitting, sorted(set(templates) - set(fitting))

@@ -1,4 +1,4 @@
-"""VOCASET (Cudeiro et al. 2019): 12 people, 40 sentences, FLAME topology, 60 frames a second, metres."""
+"""VOCASET (Cudeiro et al. 2019): 12 people, 40 sentences, FLAME topology, 60 frames per second, metres."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def plan(source: Path, options: Options) -> Plan:
         jobs = _arrays(source)
     else:
         raise InputError(
-            f"{source} is no VOCASET : data_verts.npy with its pickles, or vertices_npy/ and wav/, is needed"
+            f"{source} is not VOCASET. It must have data_verts.npy with its pickles, or vertices_npy/ and wav/."
         )
     inside, left_out = in_official_splits(jobs, templates)
     return Plan(
@@ -69,7 +69,7 @@ def _job(subject: str, sentence: str, read: Any, *sources: Path) -> Job:
 
 
 def _release(source: Path) -> list[Job]:
-    """The release's form: one array of all frames, and pickles that say whose they are."""
+    """The release's form: one array of all frames, and pickles that index them."""
     paths = [source / name for name in ("data_verts.npy", "subj_seq_to_idx.pkl", "raw_audio_fixed.pkl")]
     rows_of, sounds = read_pickle(paths[1]), read_pickle(paths[2])
     if not isinstance(rows_of, dict) or not isinstance(sounds, dict):

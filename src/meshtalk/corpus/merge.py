@@ -1,4 +1,4 @@
-"""Several corpora of one mesh and frame rate become one; their clips' files are shared with it where the disk can."""
+"""Merge corpora of one mesh and frame rate; clip files are hard-linked where possible."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import numpy as np
 
 from meshtalk.corpus.ownership import Maker
 from meshtalk.corpus.store import LINEAR, RECORD, SPLITS, ClipInfo, Corpus, CorpusWriter, check_name
-from meshtalk.corpus.summary import shared_with_train, some_of
+from meshtalk.corpus.summary import shared_with_train
 from meshtalk.errors import InputError
 from meshtalk.files import replaced_folder, write_json
+from meshtalk.outcomes import some_of
 from meshtalk.progress import Show, followed
 
 MAKER = Maker("merge.json")
@@ -24,52 +25,55 @@ MAKER = Maker("merge.json")
 
 @dataclass(frozen=True)
 class Report:
-    """What became of the sources; the corpus keeps it as merge.json, and `str()` of it is for reading."""
+    """Outcome of a merge, saved in the corpus as merge.json; `str()` formats it for people."""
 
     sources: dict[str, int]
-    """Folder → its clips."""
+    """Source folder → number of its clips."""
     clips: int
-    """In the new corpus."""
+    """Number of clips in the merged corpus."""
     copied: int
-    """Clips whose files had to be copied, because a hard link was not possible."""
+    """Number of clips whose files were copied because a hard link was not possible."""
     same: dict[str, str]
-    """Clip (source/id) → the clip here that has its sound, motion and face to the byte, and stands for it."""
+    """Clip (source/id) → id of the byte-identical clip that replaces it."""
     renamed: dict[str, str]
-    """Clip (source/id) → its id here, where it had to be another one."""
+    """Clip (source/id) → its new id, where it changed."""
     people: dict[str, str]
-    """Subject (source/name) → its name here, where another source's has that name and another face."""
+    """Subject (source/name) → its new name, where another source has another face under that name."""
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [f"{self.clips} clips of {len(self.sources)} corpora; {self.copied} had to be copied"]
+        lines = [f"{self.clips} clips of {len(self.sources)} corpora; {self.copied} were copied"]
         lines += [f"  {name}: {count} clips" for name, count in self.sources.items()]
         lines += [f"  {note}" for note in self.notes]
-        told = (("the same, taken once", self.same), ("clips renamed", self.renamed), ("people renamed", self.people))
-        for what, names in told:
+        listed = (
+            ("duplicates, merged once", self.same),
+            ("clips renamed", self.renamed),
+            ("people renamed", self.people),
+        )
+        for what, names in listed:
             if names:
                 lines.append(f"  {what}: {some_of([f'{old} → {new}' for old, new in names.items()])}")
         return "\n".join(lines)
 
 
 def merge(sources: Sequence[str | Path], root: str | Path, *, progress: Show | None = None) -> tuple[Corpus, Report]:
-    """Make one corpus in folder `root` of all clips of `sources`, or go on with an interrupted merge.
+    """Merge all clips of `sources` into a corpus in folder `root`, or resume an interrupted merge.
 
-    Clips keep their ids, splits and labels; the id of a later source that an earlier one has gets the source's name in front,
-    and so does a person of the same name with another face. A clip whose sound, motion and face an earlier one has to the
-    byte is taken once, with the earlier one's labels. Files are hard links to the sources' where possible (corpora are
-    never changed in place), else copies. The sources are only read. Clips keep their sample rates: whatever reads a clip
-    resamples it.
+    Ids, splits and labels of clips do not change; an id that an earlier source has is prefixed with the source's name, and so
+    is a subject of the same name with another face. Byte-identical clips (sound, motion and face) are merged once, with the
+    labels of the first. Files are hard links to the sources' where possible (corpora are never changed in place), else
+    copies. Sources are not changed. Sample rates do not change: readers of clips resample.
 
     Args:
         progress: called after every clip.
 
     Raises:
-        InputError: fewer than two sources, sources that are no corpora or do not fit each other, or a folder that is
-            another corpus or cannot be written.
+        InputError: fewer than two sources, sources that are not corpora or do not match, or a folder that is another
+            corpus or cannot be written.
     """
     folders, root = [Path(source) for source in sources], Path(root)
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
-        raise InputError(f"{len(folders)} corpora came; two at least, each once, are needed to merge")
+        raise InputError(f"a merge needs two or more different corpora, got {len(set(folders))}")
     MAKER.check(root, folders)
     corpora = [Corpus.open(folder) for folder in folders]
     notes = _fitting(corpora)
@@ -84,7 +88,9 @@ def merge(sources: Sequence[str | Path], root: str | Path, *, progress: Show | N
         infos = [info for _, _, info in plan.clips]
         merged = writer.finish(sorted(infos, key=lambda info: SPLITS.index(info.split)))
     except OSError as error:
-        raise InputError(f"cannot write into {root} ({error.strerror}) : make room and run again") from None
+        raise InputError(
+            f"cannot write into {root} ({error.strerror}). Free some space and run the command again."
+        ) from None
     report = Report(
         sources=dict(zip(map(str, folders), (len(corpus.clips) for corpus in corpora), strict=True)),
         clips=len(merged.clips),
@@ -94,12 +100,12 @@ def merge(sources: Sequence[str | Path], root: str | Path, *, progress: Show | N
         people=plan.people,
         notes=(*notes, *_overlaps(corpora, merged, plan.people)),
     )
-    MAKER.tell(root, asdict(report))
+    MAKER.write_report(root, asdict(report))
     return merged, report
 
 
 def _fitting(corpora: Sequence[Corpus]) -> list[str]:
-    """Notes on what differs and does no harm.
+    """Notes on harmless differences.
 
     Raises:
         InputError: meshes, rates or blendshapes differ.
@@ -110,26 +116,26 @@ def _fitting(corpora: Sequence[Corpus]) -> list[str]:
         if corpus.topology.hash != first.topology.hash:
             raise InputError(
                 f"{corpus.root} has topology {corpus.topology.hash} ({corpus.topology.n_vertices} vertices) and {first.root}"
-                f" {first.topology.hash} ({first.topology.n_vertices} vertices) : only corpora of one mesh can be merged"
+                f" {first.topology.hash} ({first.topology.n_vertices} vertices). Only corpora of one mesh can be merged."
             )
         if corpus.fps != first.fps:
             raise InputError(
-                f"{corpus.root} has {corpus.fps} frames a second and {first.root} {first.fps} : only corpora of one frame"
-                " rate can be merged"
+                f"{corpus.root} has {corpus.fps} frames per second and {first.root} {first.fps}. Only corpora of one frame"
+                " rate can be merged."
             )
         linear = any(LINEAR in info.files for one in (first, corpus) for info in one.clips)
         ours, theirs = first.topology, corpus.topology
         same = ours.shape_names == theirs.shape_names and np.array_equal(_shapes(first), _shapes(corpus))
         if linear and not same:
             raise InputError(
-                f"{corpus.root} and {first.root} have other blendshapes, by which their clips are stored : convert one of them"
-                " again with the other's --topology"
+                f"{corpus.root} and {first.root} have different blendshapes, the basis of their clips. Convert one of them"
+                " again with the other's --topology."
             )
         if theirs.region_hash != ours.region_hash:
-            notes.append(f"{corpus.root} draws its regions differently; those of {first.root} are kept")
+            notes.append(f"{corpus.root} has other regions; those of {first.root} are used")
     rates = sorted({info.sample_rate for corpus in corpora for info in corpus.clips})
     if len(rates) > 1:
-        notes.append(f"sound has {', '.join(map(str, rates))} Hz and keeps it; whatever reads a clip resamples it")
+        notes.append(f"sample rates are {', '.join(map(str, rates))} Hz and do not change; readers of clips resample")
     return notes
 
 
@@ -201,7 +207,7 @@ def _place(corpus: Corpus, was: ClipInfo, info: ClipInfo, writer: CorpusWriter) 
     source, folder = corpus.root / "clips" / was.id, writer.root / "clips" / info.id
     for name in info.files:
         if not (source / check_name(name, "the file")).is_file():
-            raise InputError(f"{source / name} is missing : build or copy the corpus again")
+            raise InputError(f"{source / name} is missing. Build or copy the corpus again.")
     if writer.existing(info.id, info.recipe) == info and all((folder / name).is_file() for name in info.files):
         return any(not os.path.samefile(source / name, folder / name) for name in info.files)
     copied = False
@@ -237,7 +243,7 @@ def _overlaps(corpora: Sequence[Corpus], merged: Corpus, people: dict[str, str])
         if both:
             notes.append(f"{kind}s of several sources, taken to be the same: {some_of(both)}")
     notes += [
-        f"{split} shares {len(names)} {kind}{'s' if len(names) > 1 else ''} with train : meshtalk corpus split, or mind it"
+        f"{split} shares {len(names)} {kind}{'s' if len(names) > 1 else ''} with train. Run meshtalk corpus split, or mind it."
         for split, kinds in shared_with_train(merged).items()
         for kind, names in kinds.items()
     ]

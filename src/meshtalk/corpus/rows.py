@@ -1,4 +1,4 @@
-"""A few frames out of any clip of a large corpus, without opening the clip: no sound, no phones, no mapping of a whole file."""
+"""Fast reads of a few frames from any clip of a large corpus, without its sound, its phones or a map of the file."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from meshtalk.corpus.store import DENSE, LINEAR, ClipInfo, Corpus
 from meshtalk.errors import InputError
 
 OPEN_FILES = 256
-"""Files that a reader keeps open, of however many there are."""
+"""Maximum number of files that a reader has open."""
 LARGE = 1 << 18
-"""Bytes from which a read has a thread of its own."""
+"""Size in bytes from which a read has a thread of its own."""
 AT_ONCE = 8
-"""Large reads under way together."""
+"""Large reads in flight at a time."""
 IN_CACHE = 1 << 20
-"""Bytes of frames that are worked on at a time."""
+"""Bytes of frames that are processed at a time."""
 Change = Callable[[int, Tensor], Tensor]
 
 
 class OpenFile:
-    """A file that any thread reads at any place; it is closed when nobody holds it any more.
+    """A file for positioned reads from any thread, closed with its last reference.
 
     Read, not mapped: the pages of a map count as the process's memory, and a file that was cut short would kill it.
     """
@@ -40,19 +40,19 @@ class OpenFile:
     _file: FileIO | None = None
 
     def __init__(self, path: Path) -> None:
-        """Raises InputError when the file cannot be opened."""
+        """Raise InputError if the file cannot be opened."""
         self.path, self._lock = path, Lock()
         try:
             self._file = FileIO(path)
         except OSError as error:
-            raise InputError(f"cannot read {path} ({error.strerror}) : make or copy it again") from None
+            raise InputError(f"cannot read {path} ({error.strerror}). Build or copy the corpus again.") from None
 
     def __del__(self) -> None:
         if self._file is not None:
             self._file.close()
 
     def expect(self, offset: int, size: int) -> None:
-        """Let the system fetch so many bytes while others are read, where it can."""
+        """Advise the system to prefetch so many bytes, where supported."""
         assert self._file is not None
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self._file.fileno(), offset, size, os.POSIX_FADV_WILLNEED)
@@ -69,9 +69,11 @@ class OpenFile:
             try:
                 count = self._read_some(view[done:], offset + done)
             except OSError as error:
-                raise InputError(f"cannot read {self.path} ({error.strerror}) : make or copy it again") from None
+                raise InputError(
+                    f"cannot read {self.path} ({error.strerror}). Build or copy the corpus again."
+                ) from None
             if not count:
-                raise InputError(f"{self.path} is shorter than it should be : make or copy it again")
+                raise InputError(f"{self.path} is truncated. Build or copy the corpus again.")
             done += count
 
     def _read_some(self, view: memoryview, offset: int) -> int:
@@ -83,10 +85,10 @@ class OpenFile:
             return self._file.readinto(view) or 0
 
     def array_header(self) -> tuple[tuple[int, ...], np.dtype, int]:
-        """(shape, type, where the numbers begin) of a `.npy` file.
+        """(shape, dtype, offset of the data) of a `.npy` file.
 
         Raises:
-            InputError: it is none, or not in C order.
+            InputError: it is not an `.npy` file, or not in C order.
         """
         assert self._file is not None
         with self._lock:
@@ -96,15 +98,15 @@ class OpenFile:
                 read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
                 shape, by_columns, dtype = read[version](self._file)
             except (ValueError, KeyError, EOFError):
-                raise InputError(f"{self.path} is damaged : build or copy the corpus again") from None
+                raise InputError(f"{self.path} is damaged. Build or copy the corpus again.") from None
             begin = self._file.tell()
         if by_columns or dtype.hasobject:
-            raise InputError(f"{self.path} is no plain array in C order : build or copy the corpus again")
+            raise InputError(f"{self.path} must be a plain array in C order. Build or copy the corpus again.")
         return shape, dtype, begin
 
 
 class Read(NamedTuple):
-    """An array to be filled with what a file holds from `offset` on."""
+    """An array to fill from a file at `offset`."""
 
     file: OpenFile
     array: np.ndarray
@@ -117,9 +119,9 @@ def _readers() -> ThreadPoolExecutor:
 
 
 def read_all(reads: Sequence[Read], then: Callable[[int], object] = lambda _: None) -> None:
-    """Fill arrays from files, and call `then` with the place of each that is full.
+    """Fill arrays from files, and call `then` with the index of each that is complete.
 
-    Much is under way at a time, because a disk that is asked for one thing after the other mostly waits: large reads share
+    Many reads are in flight at a time, because a disk that serves one request after the other is mostly idle: large reads share
     threads, in which `then` is called as well; small ones are announced to the system before the first is waited for.
 
     Raises:
@@ -141,39 +143,39 @@ def read_all(reads: Sequence[Read], then: Callable[[int], object] = lambda _: No
 
 
 class ClipRows:
-    """The stored motion of a corpus's clips, read by frames, with the last OPEN_FILES files kept open."""
+    """Random access to the stored motion of a corpus's clips, with the last OPEN_FILES files open."""
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
         shapes = corpus.topology.shapes
         self._basis = None if shapes is None else shapes.reshape(len(shapes), -1)
         self._opened = lru_cache(OPEN_FILES)(self._open)
-        self._rooms = Buffers()
+        self._buffers = Buffers()
 
     def _open(self, clip_id: str, linear: bool, n_frames: int) -> tuple[OpenFile, np.dtype, int, int]:
-        """(file, type, numbers a frame, where they begin)."""
+        """(file, dtype, values per frame, offset of the data)."""
         file = OpenFile(self.corpus.root / "clips" / clip_id / (LINEAR if linear else DENSE))
         shape, dtype, begin = file.array_header()
         topology = self.corpus.topology
         needed = (n_frames, len(topology.shape_names)) if linear else (n_frames, topology.n_vertices, 3)
         if shape != needed:
-            raise InputError(f"clip {clip_id} has motion of shape {shape}; {needed} is needed")
+            raise InputError(f"motion of clip {clip_id} must have shape {needed}, got {shape}")
         return file, dtype, int(np.prod(needed[1:])), begin
 
     def windows(
         self, infos: Sequence[ClipInfo], starts: Sequence[int], frames: int, change: Change | None = None
     ) -> Tensor:
-        """(n,T,V,3) float32: T frames from `starts` on of each of n clips, what `Clip.displacements` gives, metres.
+        """(n,T,V,3) float32 metres: T frames from `starts` on of each of n clips, equal to `Clip.displacements`.
 
         Args:
-            change: of some frames of a clip, given its place and (t,V,3) metres, into as many other numbers; called while
-                they are in the processor's caches, in several threads.
+            change: in-place transform of frames, given the index of the clip and (t,V,3) metres; called in several threads
+                while they are in the processor's caches.
 
         Raises:
             InputError: a file is missing, damaged or does not fit the manifest.
         """
         n_vertices = self.corpus.topology.n_vertices
-        out = self._rooms(len(infos), frames, n_vertices * 3)
+        out = self._buffers(len(infos), frames, n_vertices * 3)
         reads: list[Read] = []
         for info, start in zip(infos, starts, strict=True):
             file, dtype, width, begin = self._opened(info.id, LINEAR in info.files, info.n_frames)
@@ -204,7 +206,7 @@ class ClipRows:
 
 
 class Projection:
-    """`Clip.project` of many clips of one corpus with the same fields: what the corpus's own shapes give is worked out once."""
+    """`Clip.project` of many clips of one corpus with the same fields; products with the corpus's blendshapes are cached."""
 
     def __init__(self, corpus: Corpus, fields: np.ndarray) -> None:
         """Args: fields (K,V,3) displacement fields, metres."""
@@ -229,26 +231,28 @@ class Projection:
 
 
 KEPT = 4
-"""Buffers that are kept: for the batch that is computed, and those that are prepared meanwhile."""
+"""Buffers that are reused: for the batch being computed, and those being prepared."""
 
 
 class Buffers:
-    """Hands out uninitialised float32 tensors. A large one of fresh memory costs several times what filling it does: the
-    system has to find and clear it page by page."""
+    """A pool of uninitialised float32 tensors. Allocating a large one costs several times as much as filling it: the system
+    has to find and clear it page by page."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._rooms: list[tuple[Tensor, weakref.ref[np.ndarray]]] = []
-        """Memory, and the last view of it that was handed out, which lives as long as any tensor of it."""
+        self._buffers: list[tuple[Tensor, weakref.ref[np.ndarray]]] = []
+        """Memory, and the last view of it that was lent, which lives as long as any tensor of it."""
 
     def __call__(self, *shape: int) -> Tensor:
-        """A tensor that shares its memory with no other that is still there."""
+        """A tensor that shares its memory with no other live one."""
         size = math.prod(shape)
         with self._lock:
-            fits = [place for place, (room, view) in enumerate(self._rooms) if view() is None and len(room) >= size]
-            room = self._rooms.pop(min(fits, key=lambda place: len(self._rooms[place][0])))[0] if fits else None
-            if room is None:
-                room = torch.empty(size)  # torch's memory, always aligned alike, as products may need
-            view = room.numpy()[:size]
-            self._rooms = [*self._rooms, (room, weakref.ref(view))][-KEPT:]
+            fits = [
+                place for place, (buffer, view) in enumerate(self._buffers) if view() is None and len(buffer) >= size
+            ]
+            buffer = self._buffers.pop(min(fits, key=lambda place: len(self._buffers[place][0])))[0] if fits else None
+            if buffer is None:
+                buffer = torch.empty(size)  # torch's memory, always aligned alike, as products may need
+            view = buffer.numpy()[:size]
+            self._buffers = [*self._buffers, (buffer, weakref.ref(view))][-KEPT:]
             return torch.as_tensor(view).view(shape)

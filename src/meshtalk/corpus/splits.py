@@ -1,4 +1,4 @@
-"""Who is held out: whole people (or sentences, or voices), by their names alone."""
+"""Splits of a corpus: whole groups (subjects, sentences or voices) are held out, as a function of their names."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from meshtalk.errors import InputError
 from meshtalk.files import write_json
 
 HELD_OUT = 0.1
-"""Of all, for val, and as much for test."""
+"""Default share of groups for val, and as much for test."""
 ENOUGH = 3
-"""Of fewer nothing is held out: each split needs one."""
+"""Fewest groups of which some are held out: each split needs one."""
 
 
 def hold_out(
@@ -27,9 +27,9 @@ def hold_out(
     test: float = HELD_OUT,
     seed: int = 0,
 ) -> dict[str, str]:
-    """Clip id → split, of clip id → person: people are held out, or single clips where there are fewer than `enough_people`.
+    """Map clip ids to splits, given their persons; single clips are held out where there are fewer than `enough_people`.
 
-    Who is held out follows from the names and the seed alone. Of fewer than ENOUGH all are for training.
+    The choice is a function of the names and the seed. Of fewer than ENOUGH all are for training.
 
     Args:
         val: share of the people (or clips), at least one of them unless the share is 0; one is always left for training.
@@ -52,7 +52,7 @@ def hold_out(
 
 
 LABELS = ("subject", "sentence", "voice")
-"""What splits can be kept from sharing."""
+"""Labels that splits can be made disjoint in."""
 
 
 def resplit(
@@ -66,7 +66,7 @@ def resplit(
     seed: int = 0,
     replace_official: bool = False,
 ) -> Corpus:
-    """Deal the clips of the corpus in folder `root` anew, so that no two splits share a value of any label in `by`.
+    """Re-split the corpus in folder `root` by group, so that no two splits share a value of any label in `by`.
 
     Clips that share a value of a label, directly or through others, stay together; of these groups shares are held out
     by `hold_out`. With named lists those are held out, and a split without a list gets none. Clips in a data set's official
@@ -78,14 +78,14 @@ def resplit(
         test_share: as `val_share`.
         val: names to hold out, of the one label in `by`.
         test: as `val`.
-        seed: another one holds out others.
-        replace_official: deal those too, and forget what they were called.
+        seed: of the choice of held-out groups.
+        replace_official: also re-split clips in official splits, and remove that label.
 
     Returns:
-        The corpus with its new manifest, written whole or not at all; no other file is touched.
+        The corpus with its new manifest, written atomically; no other file is changed.
 
     Raises:
-        InputError: no corpus, nonsense arguments, unknown names, or labels by which the clips cannot be parted.
+        InputError: no corpus, invalid arguments, unknown names, or labels by which the clips cannot be split.
     """
     corpus = Corpus.open(root)
     _check(by, val_share, test_share, val, test, seed)
@@ -95,34 +95,34 @@ def resplit(
     elif clips and all(info.official for info in clips):
         raise InputError(
             f"all clips of {root} are in their data set's official splits, by which results are compared"
-            " : add --replace-official to deal them anew"
+            ". Add --replace-official to re-split them."
         )
     missing = [info.id for info in clips for label in by if not getattr(info, label) and not _nobody(info, label)]
     if missing:
-        raise InputError(f"clip {missing[0]} names no {' or '.join(by)} : split by a label that every clip has")
+        raise InputError(f"clip {missing[0]} has no {' or '.join(by)}. Split by a label that every clip has.")
     group_of = _groups(clips, by)
     fixed = _official(clips, group_of, by)
     free = {info.id: group_of[info.id] for info in clips if group_of[info.id] not in fixed}
     if val or test:
-        dealt = _named(clips, by[0], {"val": val, "test": test}, group_of, fixed)
+        chosen = _named(clips, by[0], {"val": val, "test": test}, group_of, fixed)
     elif (groups := len(set(free.values()))) < ENOUGH:
         alone = "one label only, " if len(by) > 1 else ""
         raise InputError(
-            f"the clips fall into {groups} group{'' if groups == 1 else 's'} by {' and '.join(by)}; {ENOUGH} are needed : split by"
-            f" {alone}another label, or give --val-names and --test-names"
+            f"the clips fall into {groups} group{'' if groups == 1 else 's'} by {' and '.join(by)}; {ENOUGH} are needed. Split by"
+            f" {alone}another label, or give --val-names and --test-names."
         )
     else:
-        dealt = hold_out(free, ENOUGH, val=val_share, test=test_share, seed=seed)
-    splits = {info.id: fixed.get(group_of[info.id]) or dealt[info.id] for info in clips}
+        chosen = hold_out(free, ENOUGH, val=val_share, test=test_share, seed=seed)
+    splits = {info.id: fixed.get(group_of[info.id]) or chosen[info.id] for info in clips}
     splits |= {info.id: info.split for info in clips if info.official}
     if "train" not in splits.values():
-        raise InputError("nothing would be left for training : hold out fewer")
+        raise InputError("at least one group must remain for training. Hold out fewer.")
     _write(corpus.root, splits, forget=replace_official)
     return Corpus.open(corpus.root)
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:
-    """Names in a text file, one a line; empty lines are left out.
+    """Names in a text file, one per line; empty lines are ignored.
 
     Raises:
         InputError: no such text file, or no name in it.
@@ -130,10 +130,10 @@ def read_names(path: str | Path) -> tuple[str, ...]:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}) : give a text file with a name a line") from None
+        raise InputError(f"{path} cannot be read ({error}). Give a text file with one name per line.") from None
     names = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not names:
-        raise InputError(f"{path} holds no name : write one a line")
+        raise InputError(f"{path} has no names. Write one per line.")
     return names
 
 
@@ -147,20 +147,20 @@ def _check(
 ) -> None:
     strange = [label for label in by if label not in LABELS]
     if strange or not by or len(set(by)) < len(by):
-        raise InputError(f"by {' '.join(by) or 'nothing'} came; some of {', '.join(LABELS)} are needed, each once")
+        raise InputError(f"by must be different labels of {', '.join(LABELS)}, got {' '.join(by) or 'none'}")
     if not (val_share >= 0 and test_share >= 0 and val_share + test_share < 1):  # NaN is refused too
-        raise InputError(f"shares {val_share} and {test_share} came; from 0 up, and less than 1 together, are allowed")
+        raise InputError(f"shares must be 0 or more and less than 1 in total, got {val_share} and {test_share}")
     if (val or test) and len(by) > 1:
-        raise InputError("names hold out values of one label : give one label in --by")
+        raise InputError("lists of names need exactly one label. Give one in --by.")
     both = sorted(set(val) & set(test))
     if both:
-        raise InputError(f"{both[0]} came for val and for test : give it once")
+        raise InputError(f"a name must be in one list only, got {both[0]} for val and test. Remove it from one.")
     if seed < 0:
-        raise InputError(f"seed is {seed}; 0 or more is needed")
+        raise InputError(f"seed must be 0 or more, got {seed}")
 
 
 def _nobody(info: ClipInfo, label: str) -> bool:
-    """A clip in which nobody speaks has no sentence to share."""
+    """Whether the label is empty, or of a clip without speech, which has no sentence to share."""
     return label == "sentence" and info.voice == LISTENER
 
 
@@ -201,8 +201,8 @@ def _official(clips: Sequence[ClipInfo], group_of: Mapping[str, str], by: Sequen
     for info in clips:
         if not info.official and len(fixed.get(group_of[info.id], ())) > 1:
             raise InputError(
-                f"clip {info.id} shares its {' or '.join(by)} with several official splits : split by another label, or"
-                " add --replace-official"
+                f"clip {info.id} shares its {' or '.join(by)} with several official splits. Split by another label, or"
+                " add --replace-official."
             )
     return {group: sorted(splits)[0] for group, splits in fixed.items()}
 
@@ -220,10 +220,10 @@ def _named(
         for name in names:
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
-                raise InputError(f"there is no {label} {name!r}" + (f" : did you mean {near[0]!r}?" if near else ""))
+                raise InputError(f"there is no {label} {name!r}" + (f". Did you mean {near[0]!r}?" if near else ""))
             if fixed.get(known[name], split) != split:
                 raise InputError(
-                    f"{label} {name!r} is in the official {fixed[known[name]]} : leave it there, or add --replace-official"
+                    f"{label} {name!r} is in the official {fixed[known[name]]}. Leave it there, or add --replace-official."
                 )
             split_of[name] = split
     return {info.id: split_of.get(getattr(info, label), "train") for info in clips}

@@ -1,4 +1,4 @@
-"""A corpus on disk: a manifest, a topology, a template a subject, a folder a clip (docs/data_format.md)."""
+"""A corpus on disk: manifest, topology, a template per subject, a folder per clip (docs/data_format.md)."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SPLITS = ("train", "val", "test")
 AUDIO, PHONES, VALID = "audio.flac", "phones.json", "valid.npy"
 LINEAR, DENSE = "weights.npy", "displacement.npy"
 RECORD = "clip.json"
-_AGAIN = "build or copy the corpus again"
+_AGAIN = "Build or copy the corpus again"
 
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """What the manifest says about a clip; `Corpus.load` turns it into the clip itself."""
+    """Manifest entry of a clip; `Corpus.load` reads the clip."""
 
     id: str
     split: str
@@ -47,11 +47,11 @@ class ClipInfo:
     recipe: str = ""
     """Digest of everything that determined the clip (empty when it was not made by a build)."""
     seed: int | None = None
-    """Of the articulation's style and the upper face, when the clip was made by a build; see `Corpus.mixed`."""
+    """Seed of articulation style and upper face, if the clip is synthetic."""
     official: str = ""
-    """The data set's own name of the part it is in, e.g. test_a, where it has several of one kind."""
+    """Name of the data set's official split, e.g. test_a."""
     note: str = ""
-    """What a converter had to do to it, for the reader of a report."""
+    """Note by the converter on changes to the data."""
 
 
 def _sha256(path: Path) -> str:
@@ -60,14 +60,22 @@ def _sha256(path: Path) -> str:
 
 
 def check_name(name: str, what: str) -> str:
-    """A name that becomes a file name must not leave its folder."""
+    """Check that a name is safe as a file name and cannot leave its folder."""
     if not name or name.startswith(".") or not all(c.isalnum() or c in "-_.+" for c in name):
-        raise InputError(f"{what} {name!r} cannot name a file : use letters, digits and -_.+")
+        raise InputError(f"{what} must consist of letters, digits and any of -_.+, got {name!r}")
     return name
 
 
 class Corpus:
-    """A corpus opened for reading: the manifest is in memory, motion is mapped when a clip is loaded."""
+    """A corpus opened for reading: the manifest is in memory, motion is mapped when a clip is loaded.
+
+    Example:
+        >>> from meshtalk.corpus.store import Corpus
+        >>> corpus = Corpus.open("corpus")
+        >>> clip = corpus.load(corpus.split("train")[0])
+        >>> clip.fps == corpus.fps
+        True
+    """
 
     def __init__(
         self,
@@ -105,15 +113,15 @@ class Corpus:
             hashes |= {f"subjects/{name}.npy": digest for name, digest in manifest["subjects"].items()}
         except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
             raise InputError(
-                f"{root / 'manifest.json'} is damaged ({type(error).__name__}: {error}) : {_AGAIN}"
+                f"{root / 'manifest.json'} is damaged ({type(error).__name__}: {error}). {_AGAIN}."
             ) from None
         for info in clips:
             check_name(info.id, "the clip id")
             if info.split not in SPLITS:
-                raise InputError(f"clip {info.id} has split {info.split!r}; {', '.join(SPLITS)} are allowed")
+                raise InputError(f"split of clip {info.id} must be one of {', '.join(SPLITS)}, got {info.split!r}")
         topology = Topology.load(root / "topology.npz")
         if topology.hash != topology_hash:
-            raise InputError(f"{root / 'topology.npz'} has hash {topology.hash}; not {topology_hash} : {_AGAIN}")
+            raise InputError(f"{root / 'topology.npz'} must have hash {topology_hash}, got {topology.hash}. {_AGAIN}.")
         return cls(root, topology, fps, clips, licences, hashes)
 
     def split(self, name: str) -> tuple[ClipInfo, ...]:
@@ -123,12 +131,12 @@ class Corpus:
             InputError: `name` is not one of SPLITS.
         """
         if name not in SPLITS:
-            raise InputError(f"split {name!r} does not exist; choose one of {', '.join(SPLITS)}")
+            raise InputError(f"split must be one of {', '.join(SPLITS)}, got {name!r}")
         return tuple(info for info in self.clips if info.split == name)
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """Names of the people in it, sorted."""
+        """Names of the subjects, sorted."""
         return tuple(sorted(Path(name).stem for name in self._hashes if name.startswith("subjects/")))
 
     def template(self, subject: str) -> np.ndarray:
@@ -142,15 +150,15 @@ class Corpus:
         template = _read_array(self.root / "subjects" / f"{subject}.npy", mmap=False)
         if template.shape != (self.topology.n_vertices, 3):
             raise InputError(
-                f"the template of {subject} has shape {template.shape}; not ({self.topology.n_vertices}, 3)"
+                f"the template of {subject} must have shape ({self.topology.n_vertices}, 3), got {template.shape}"
             )
         return self._templates.setdefault(subject, template.astype(np.float32))
 
     def load(self, info: ClipInfo, sound: bool = True) -> Clip:
-        """The clip behind `info`: audio and phones read (unless `sound` is False: then there are none), motion memory-mapped.
+        """Load a clip: audio and phones are read (unless `sound` is False: then there are none), motion is memory-mapped.
 
-        Linear clips come with `basis = topology.shapes` and the subject's gains already in the weights; dense
-        ones with a float16 displacement.
+        Linear clips have `basis = topology.shapes` and the subject's gains in their weights; dense ones a float16
+        displacement.
 
         Raises:
             InputError: a file is missing, truncated or does not fit the manifest.
@@ -162,7 +170,7 @@ class Corpus:
         tail = (len(names),) if linear else (self.topology.n_vertices, 3)
         if motion.shape != (info.n_frames, *tail):
             needed = (info.n_frames, *tail)
-            raise InputError(f"clip {info.id} has motion of shape {motion.shape}; {needed} is needed")
+            raise InputError(f"motion of clip {info.id} must have shape {needed}, got {motion.shape}")
         audio, sample_rate = np.zeros(0, np.float32), info.sample_rate
         try:
             if sound:
@@ -170,7 +178,7 @@ class Corpus:
             listed = json.loads((folder / PHONES).read_text()) if sound else ()
             phones = tuple(Phone(str(n), float(a), float(b)) for n, a, b in listed)
         except (soundfile.SoundFileError, OSError, ValueError, TypeError) as error:
-            raise InputError(f"clip {info.id} cannot be read ({error}) : {_AGAIN}") from None
+            raise InputError(f"clip {info.id} cannot be read ({error}). {_AGAIN}.") from None
         return Clip(
             topology=self.topology,
             template=self.template(info.subject),
@@ -192,7 +200,7 @@ class Corpus:
         """Read every file and compare its hash with the manifest's.
 
         Raises:
-            InputError: names the first file that is missing or differs.
+            InputError: a file is missing or differs; names the first.
         """
         expected = dict(self._hashes)
         for info in self.clips:
@@ -200,30 +208,32 @@ class Corpus:
         for name, digest in expected.items():
             path = self.root / name
             if not path.is_file():
-                raise InputError(f"{path} is missing : {_AGAIN}")
+                raise InputError(f"{path} is missing. {_AGAIN}.")
             if _sha256(path) != digest:
-                raise InputError(f"{path} differs from what the manifest says : {_AGAIN}")
+                raise InputError(f"{path} differs from its hash in the manifest. {_AGAIN}.")
 
 
 def read_manifest(root: Path) -> dict[str, Any]:
-    """The manifest as it is written, its clips unchecked.
+    """The manifest as stored, its clips unchecked.
 
     Raises:
-        InputError: there is none, or it is damaged or of another version.
+        InputError: it is missing, damaged or of another version.
     """
     path = root / "manifest.json"
     try:
         manifest: Json = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"no corpus at {root}: there is no manifest.json : make one with `meshtalk corpus build -o {root}`"
+            f"no corpus at {root}: there is no manifest.json. Make one with `meshtalk corpus build -o {root}`."
         ) from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}) : {_AGAIN}") from None
+        raise InputError(f"{path} is damaged ({error}). {_AGAIN}.") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise InputError(f"{path} is not the manifest of a meshtalk corpus")
     if manifest.get("version") != VERSION:
-        raise InputError(f"{path} has version {manifest.get('version')!r}; this meshtalk reads {VERSION} : build again")
+        raise InputError(
+            f"{path} has version {manifest.get('version')!r}; this meshtalk reads {VERSION}. Build the corpus again."
+        )
     return manifest
 
 
@@ -231,20 +241,20 @@ def _read_array(path: Path, mmap: bool) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
     except FileNotFoundError:
-        raise InputError(f"{path} is missing : {_AGAIN}") from None
+        raise InputError(f"{path} is missing. {_AGAIN}.") from None
     except (ValueError, OSError, EOFError) as error:
-        raise InputError(f"{path} is damaged ({error}) : {_AGAIN}") from None
+        raise InputError(f"{path} is damaged ({error}). {_AGAIN}.") from None
 
 
 class CorpusWriter:
     """Writes clips of one topology and one frame rate; `finish` writes the manifest last.
 
-    A clip's folder appears whole or not at all, so an interrupted build can go on: `existing` says which
-    clips are already there. The writer holds no open files and can be sent to worker processes.
+    A clip's folder is written atomically, so an interrupted build can be resumed: `existing` finds finished clips. The
+    writer holds no open files and can be sent to worker processes.
     """
 
     def __init__(self, root: str | Path, topology: Topology, fps: Fraction, licences: Iterable[str]) -> None:
-        """Raises InputError when `root` cannot be made or is another topology's corpus."""
+        """Raise InputError if `root` cannot be created or is a corpus of another topology."""
         self.root = Path(root)
         self.topology = topology
         self.fps = Fraction(fps)
@@ -254,7 +264,7 @@ class CorpusWriter:
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             why = error.strerror
-            raise InputError(f"cannot write a corpus in {self.root} ({why}) : choose another folder") from None
+            raise InputError(f"cannot write a corpus in {self.root} ({why}). Choose another folder.") from None
         present = self.root / "topology.npz"
         if present.exists():
             topology.require(Topology.load(present), f"the corpus already in {self.root}")
@@ -288,9 +298,9 @@ class CorpusWriter:
         """
         self.topology.require(clip.validate().topology, f"clip {id}")
         if clip.fps != self.fps:
-            raise InputError(f"clip {id} has {clip.fps} frames a second; this corpus has {self.fps}")
+            raise InputError(f"clip {id} must have the corpus's frame rate {self.fps}, got {clip.fps}")
         if split not in SPLITS:
-            raise InputError(f"clip {id} has split {split!r}; {', '.join(SPLITS)} are allowed")
+            raise InputError(f"split of clip {id} must be one of {', '.join(SPLITS)}, got {split!r}")
         folder = self.root / "clips" / check_name(id, "the clip id")
         if not (self.root / "subjects" / f"{check_name(clip.subject, 'the subject')}.npy").exists():
             self.add_subject(clip.subject, clip.template)
@@ -372,4 +382,4 @@ def _write_clip(clip: Clip, folder: Path, linear: bool) -> None:
 
 
 LISTENER = "silence"
-"""Stands where a voice's name does in those clips."""
+"""Voice label of those clips."""

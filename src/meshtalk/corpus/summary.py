@@ -1,4 +1,4 @@
-"""What is in a corpus, told in a page of text from its manifest and masks."""
+"""Summary of a corpus as text, from its manifest and masks."""
 
 from __future__ import annotations
 
@@ -13,16 +13,10 @@ from meshtalk.errors import InputError
 
 WIDTH = 120
 NO_BREAK = "\xa0"
-"""Stands for a space at which no line may end: a name stays with its count."""
+"""Placeholder for a non-breaking space: a name stays with its count."""
 KINDS = ("subject", "voice", "emotion")
-SHOWN = 8
-"""Names or words that a printed report lists of each kind; its JSON has all."""
 
-
-def some_of(names: Sequence[str]) -> str:
-    """The first SHOWN in one line, and how many more there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+"""Items of each kind that a printed report lists; its JSON has all."""
 
 
 def summary(corpus: Corpus) -> str:
@@ -37,9 +31,9 @@ def summary(corpus: Corpus) -> str:
     rate = f"{float(corpus.fps):.6g}" + (f" ({corpus.fps})" if corpus.fps.denominator > 1 else "")
     shapes = len(topology.shape_names)
     lines = [
-        f"{corpus.root}: {len(clips)} clips, {_minutes(clips):.1f} minutes, {rate} frames a second",
+        f"{corpus.root}: {len(clips)} clips, {_minutes(clips):.1f} minutes, {rate} frames per second",
         f"mesh: {topology.n_vertices} vertices, {len(topology.faces)} triangles, {shapes} blendshapes, hash {topology.hash}",
-        *_wrapped("regions (vertices)", named or ["none: training and measures need them"]),
+        *_wrapped("regions (vertices)", named or ["none: training and evaluation need them"]),
         f"motion: {motion['linear']} clips as blendshape weights, {motion['dense']} as vertices",
         f"sound: {', '.join(f'{n} clips at {hz} Hz' for hz, n in _counted(clips, 'sample_rate')) or 'none'}",
         "",
@@ -90,7 +84,7 @@ def _row(name: str, clips: Sequence[ClipInfo]) -> str:
 
 
 def shared_with_train(corpus: Corpus) -> dict[str, dict[str, set[str]]]:
-    """val and test → label → values that train has too, which flatters measures; nothing that is not shared."""
+    """val and test → label → values that are also in train, which flatters measures; only what is shared."""
     train = corpus.split("train")
     found: dict[str, dict[str, set[str]]] = {}
     for kind in ("subject", "voice", "sentence"):
@@ -104,13 +98,13 @@ def shared_with_train(corpus: Corpus) -> dict[str, dict[str, set[str]]]:
 
 def _shared(corpus: Corpus) -> str:
     found = shared_with_train(corpus)
-    told = [
+    shared = [
         f"{split} has {len(found[split][kind])} {kind}{'s' if len(found[split][kind]) > 1 else ''}"
         for kind in ("subject", "voice", "sentence")
         for split in found
         if kind in found[split]
     ]
-    return f"shared with train: {', '.join(told)}" if told else "shared with train: no subject, voice or sentence"
+    return f"shared with train: {', '.join(shared)}" if shared else "shared with train: no subject, voice or sentence"
 
 
 def _gaps(corpus: Corpus) -> str:
@@ -122,9 +116,9 @@ def _gaps(corpus: Corpus) -> str:
         try:
             valid = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{path} is missing or damaged ({error}) : build or copy the corpus again") from None
+            raise InputError(f"{path} is missing or damaged ({error}). Build or copy the corpus again.") from None
         if valid.shape != (info.n_frames,):
-            raise InputError(f"{path} has shape {valid.shape}; ({info.n_frames},) is needed")
+            raise InputError(f"{path} must have shape ({info.n_frames},), got {valid.shape}")
         lost = int(np.count_nonzero(~valid.astype(bool)))
         missing, clips = missing + lost, clips + (lost > 0)
     return f"gaps: {missing} of {frames} frames were not captured, in {clips} clips" if missing else "gaps: none"

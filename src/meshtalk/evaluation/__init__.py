@@ -1,4 +1,4 @@
-"""Measures of animated faces: pure functions, and reports of systems over corpora and real recordings."""
+"""Evaluation of systems over corpora and real recordings, with baselines and reports."""
 
 from meshtalk.evaluation.baselines import Floor, MeanFace, Neutral, Oracle, Truth
 from meshtalk.evaluation.bench import evaluate, evaluate_all, references

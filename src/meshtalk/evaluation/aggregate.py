@@ -1,4 +1,4 @@
-"""From clips to one figure: every measure is a ratio of two sums over clips, with a bootstrap interval.
+"""Aggregation over clips: every measure is a ratio of two sums, with a bootstrap interval.
 
 A plain mean is (value, 1) of each clip, a rate (hits, tries), a ratio to the truth (ours, the truth's). Then
 resampling clips gives every measure its 95 % interval in the same way, however its clips differ in length.
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 Part = tuple[float, float]
-"""What one clip adds to the numerator and the denominator of a measure."""
+"""Contribution of one clip to the numerator and the denominator of a measure."""
 
 RESAMPLES = 1000
 
@@ -36,7 +36,7 @@ def _same(x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Measure:
-    """How a measure is named, finished and printed."""
+    """Name, unit and formatting of a measure."""
 
     label: str
     unit: str = ""

@@ -1,4 +1,4 @@
-"""Systems to stand beside a model: truth, its encoder's oracle, a sampler's floor, mean and neutral face."""
+"""Baselines and references: truth, the encoder's oracle, a sampler's floor, mean and neutral face."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from meshtalk.mesh.topology import Topology
 from meshtalk.synth import clips
 
 SPEECH_SHAPES = ("mouth", "jaw", "tongue")
-"""Prefixes of the blendshapes that speech drives, for a corpus that does not know how it was composed."""
+"""Prefixes of the blendshapes that speech drives, for a corpus without seeds."""
 
 
 class Info(Protocol):
@@ -36,7 +36,7 @@ class Info(Protocol):
 
 
 class ClipSource(Protocol):
-    """A corpus as the measures see it; it may also have a `mixed`, see that function below."""
+    """The interface of a corpus that measures need."""
 
     @property
     def topology(self) -> Topology: ...
@@ -73,7 +73,7 @@ class Swaps(Protocol):
 
 @runtime_checkable
 class Likelihood(Protocol):
-    """An animator whose prior can be asked how likely the true codes are."""
+    """An animator whose prior gives the likelihood of true codes."""
 
     def held_out_nll(self, clips: Sequence[Clip]) -> np.ndarray:
         """(H,) mean over all frames of −log p of each head's true code, nats."""
@@ -82,7 +82,7 @@ class Likelihood(Protocol):
 
 @runtime_checkable
 class Codes(Protocol):
-    """An animator that can name the codes of a true clip."""
+    """An animator that can encode a ground-truth clip."""
 
     def codes(self, clip: Clip) -> np.ndarray:
         """(T,H) int labels of the most likely codes."""
@@ -94,7 +94,7 @@ Predict = Callable[[Any, Clip, int], Clip]
 
 
 def predictor(system: object) -> Predict:
-    """How to get a clip from a system: its own `predict` if it has one, else `animate` on sound alone.
+    """The predictor of a system: its own `predict` if it has one, else `animate` on audio alone.
 
     Raises:
         InputError: it has neither.
@@ -103,7 +103,7 @@ def predictor(system: object) -> Predict:
     if own is not None:
         return own
     if not isinstance(system, Animator):
-        raise InputError(f"{type(system).__name__} has neither animate() nor predict() : pass an animator")
+        raise InputError(f"{type(system).__name__} has neither animate() nor predict(). Pass an animator.")
 
     def animate(_: Any, clip: Clip, seed: int) -> Clip:
         return system.animate(clip.audio, clip.sample_rate, template=clip.template, seed=seed)
@@ -119,7 +119,7 @@ class Truth:
 
 
 class Oracle:
-    """The encoder's codes of the true clip, decoded: what the codes can carry, whatever predicts them."""
+    """Reconstruction of the true clip from its codes: an upper bound for predictors of codes."""
 
     def __init__(self, animator: Reconstructs) -> None:
         self.animator = animator
@@ -161,7 +161,7 @@ class MeanFace(Neutral):
     """The mean displacement of the training split, unmoved: the best that ignoring the sound can do."""
 
     def __init__(self, corpus: ClipSource, split: str = "train") -> None:
-        """Raises InputError when the split has no clips."""
+        """Raise InputError if the split has no clips."""
         super().__init__(corpus)
         total, frames = np.zeros((corpus.topology.n_vertices, 3)), 0
         for info in split_of(corpus, split):
@@ -181,19 +181,19 @@ class MeanFace(Neutral):
 
 
 class Floor:
-    """A perfect mouth with somebody else's emotion, blinks and brows: what a perfect SAMPLER would score.
+    """A perfect mouth with another clip's emotion, blinks and brows: the score of a perfect SAMPLER.
 
-    The sound does not tell the emotion, and an emotion moves the mouth; so even the right distribution
-    misses the one take that was recorded. The clip keeps its speech and gets the rest of another clip, drawn
+    Sound does not determine the emotion, and an emotion moves the mouth; so even the right distribution
+    misses the one take that was recorded. The clip has its own speech and the rest of another clip, chosen
     by the seed.
     """
 
     def __init__(self, corpus: ClipSource, split: str = "test") -> None:
-        """Raises InputError when the clips are not linear or there are fewer than two."""
+        """Raise InputError if the clips are not linear or there are fewer than two."""
         self.corpus = corpus
         self.infos = split_of(corpus, split)
         if len(self.infos) < 2:
-            raise InputError(f"split {split!r} has one clip; the sampler's floor needs two at least")
+            raise InputError(f"split {split!r} must have two clips for the sampler's floor, got one")
         mixed(corpus, self.infos[0], self.infos[1], self.infos[0])
 
     def predict(self, info: Any, clip: Clip, seed: int) -> Clip:
@@ -221,8 +221,8 @@ def mixed(corpus: ClipSource, speech: Any, expression: Any, face: Any) -> Clip:
 
     Composed again from the seeds (`synth.clips.mixed`) where the corpus was built by this project. Else the mouth,
     jaw and tongue blendshapes come from the first and the rest from the second, which takes an emotion's
-    mouth for speech and every face to move alike. As long as `speech`; a shorter expression is run to and
-    fro.
+    mouth for speech and every face to move alike. As long as `speech`; a shorter expression is played
+    ping-pong.
 
     Raises:
         InputError: the clips are not linear over named blendshapes.
@@ -232,7 +232,7 @@ def mixed(corpus: ClipSource, speech: Any, expression: Any, face: Any) -> Clip:
     said, felt = corpus.load(speech), corpus.load(expression)
     if said.weights is None or felt.weights is None or not said.basis_names:
         raise InputError(
-            f"clip {speech.id} has no named blendshape weights : this measure needs a corpus of linear clips"
+            f"clip {speech.id} has no named blendshape weights. This measure needs a corpus of linear clips."
         )
     spoken = np.array([name.startswith(SPEECH_SHAPES) for name in said.basis_names])
     ping_pong = np.concatenate([felt.weights, felt.weights[::-1]])

@@ -1,4 +1,4 @@
-"""Run systems over a split of a corpus and gather every measure into a Report each."""
+"""Evaluation of systems over a split of a corpus: every measure, one Report per system."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def evaluate_all(
 ) -> list[Report]:
     """Measure systems over the clips of a split, clip by clip, so that only a few clips are in memory.
 
-    A system is an `Animator` (it hears the sound and sees the template) or has `predict(info, clip, seed)`.
+    A system is an `Animator` (its inputs are audio and template) or has `predict(info, clip, seed)`.
     One that also has `swap`, `held_out_nll` or `codes` gets those measures too.
 
     Args:
@@ -188,7 +188,7 @@ def check_measurable(topology: Topology) -> None:
     lacking = topology.lacks(("mouth", "upper_face", "lips"))
     if lacking or not topology.names_inner_lips:
         names = ", ".join(lacking or ["inner lips"])
-        raise InputError(f"the corpus's mesh names no {names}, which are measured : {ADVICE}")
+        raise InputError(f"the corpus's mesh lacks {names}, which are measured. {ADVICE}.")
 
 
 def score_clip(samples: Sequence[Clip], true: score.Tracked, name: str) -> score.Row:
@@ -212,7 +212,7 @@ def score_clip(samples: Sequence[Clip], true: score.Tracked, name: str) -> score
 
 
 class Facts(NamedTuple):
-    """What a model with codes says about one true clip."""
+    """Codes and likelihoods of one ground-truth clip."""
 
     n_frames: int
     nll: np.ndarray | None
@@ -277,7 +277,7 @@ def spread(items: Sequence[Any], limit: int | None) -> list[Any]:
     if limit is None or limit >= len(items):
         return list(items)
     if limit < 1:
-        raise InputError(f"limit is {limit}; measure one clip at least")
+        raise InputError(f"limit must be at least 1 clip, got {limit}")
     return [items[i * len(items) // limit] for i in range(limit)]
 
 

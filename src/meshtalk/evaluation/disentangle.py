@@ -1,4 +1,4 @@
-"""Who decides which part of the face? Swap sound or expression between clips and see what changes."""
+"""Disentanglement: which signal determines which region, measured by swapping audio or expression between clips."""
 
 from __future__ import annotations
 
@@ -125,11 +125,13 @@ class Swapping:
             found[name] = [self._between(*tracks.aligned(other, base, name)) for other in swaps]
         if not self._whole:
             return Changes(found, self._between(b_on_a, a), None)
-        other, heard, felt = (
+        other, swapped_audio, swapped_expression = (
             tracks.crop(baselines.mixed(self.corpus, said, meant, first), a.n_frames)
             for said, meant in ((second, second), (second, first), (first, second))
         )
-        return Changes(found, self._between(other, a), [self._between(heard, a), self._between(felt, a)])
+        return Changes(
+            found, self._between(other, a), [self._between(swapped_audio, a), self._between(swapped_expression, a)]
+        )
 
 
 def swap_tables(changes: Sequence[Changes]) -> tuple[dict[str, SwapTables], SwapTables | None]:
@@ -167,7 +169,7 @@ def mixing(system: baselines.Swaps, speech: Clip, expressions: Sequence[Clip]) -
         InputError: fewer than two expressions.
     """
     if len(expressions) < 2:
-        raise InputError(f"{len(expressions)} expression came; mixing is compared between two at least")
+        raise InputError(f"mixing needs at least two expressions, got {len(expressions)}")
     n_frames = min(clip.n_frames for clip in (speech, *expressions))
     said = tracks.crop(speech, n_frames)
     meant = [tracks.crop(clip, n_frames) for clip in expressions]

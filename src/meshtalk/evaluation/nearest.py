@@ -1,4 +1,4 @@
-"""Nearest training clip: a baseline that learns nothing and plays what a face did when it sounded most alike."""
+"""Nearest-neighbour baseline: plays the motion of the training moments with the most similar sound."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Features = Callable[[np.ndarray], np.ndarray]
 """(S,) mono 16 kHz → (L,F): row j describes the sound around j · 10 ms. The same sound gives the same rows."""
 
 DIMENSIONS = 64
-"""Principal components of the features that are compared: 28 MB an hour of training motion at 30 frames a second."""
+"""Principal components of the features that are compared: 28 MB an hour of training motion at 30 frames per second."""
 FIT_CLIPS = 100
 """The components are those of about so many clips, spread over the split."""
 JUMP = 1.0
@@ -23,7 +23,7 @@ JUMP = 1.0
 
 Chosen on the embedded corpus's validation split: with 0.3 the face shakes, with 2 it misses closures."""
 BLEND = np.array([1, 2, 2, 2, 1]) / 8
-"""Weights of the moments chosen up to two frames before and after, each run on to the frame itself."""
+"""Weights of the moments chosen up to two frames before and after, each continued to the frame itself."""
 REACH = len(BLEND) // 2
 SPAN = 128
 """Frames whose moments are chosen together; memory grows with it."""
@@ -86,7 +86,9 @@ class NearestClip:
         """
         needed = (self.topology.n_vertices, 3)
         if template.shape != needed:
-            raise InputError(f"the template has shape {template.shape}; topology {self.topology.hash} needs {needed}")
+            raise InputError(
+                f"the template must have shape {needed}, as topology {self.topology.hash}, got {template.shape}"
+            )
         path = self.path(audio, sample_rate)
         linear = self.basis is not None
         shown = np.empty((len(path), *(self.basis.shape[:1] if self.basis is not None else needed)), np.float32)
@@ -179,9 +181,9 @@ def cheapest_path(costs: np.ndarray, begins: np.ndarray, before: int | None = No
             run_on = np.concatenate([[np.inf], total[:-1]]).astype(np.float32)
             run_on[begins] = np.inf
             origin[frame] = total.argmin()
-            anew = total[origin[frame]] + np.float32(JUMP)
-            jumped[frame] = run_on > anew
-            total = np.minimum(run_on, anew)
+            by_jump = total[origin[frame]] + np.float32(JUMP)
+            jumped[frame] = run_on > by_jump
+            total = np.minimum(run_on, by_jump)
         total = total + cost
     path = np.empty(len(costs), int)
     path[-1] = total.argmin()

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: figures, curves, code use, disentanglement, pictures."""
+"""The report as a self-contained HTML page: figures, curves, code usage, disentanglement, pictures."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def write_page(
     real: Sequence[Report] = (),
     strips: Sequence[Strip] = (),
 ) -> None:
-    """Write the page, whole or not at all.
+    """Write the page atomically.
 
     Args:
         reports: of the systems over a corpus, one of which is called `ours`: curves and plots are about it.
@@ -115,7 +115,7 @@ CURVES = (
 WORST = "At the moments where the lips are most wrong, at least 0.2 s apart; the error is that of the worst lip vertex."
 SWAPS = (
     "How much a region changes when one signal is taken from another clip, over how much it changes when both are: 1 "
-    f"means that this signal alone decides the region, 0 that it has no say. {SHARE[0].upper() + SHARE[1:]}. The truth "
+    f"means that this signal alone determines the region, 0 that it has no effect. {SHARE[0].upper() + SHARE[1:]}. The truth "
     "is the right answer; without emotions that move the mouth it would be the identity."
 )
 HEADS = (

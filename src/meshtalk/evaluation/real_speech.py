@@ -1,4 +1,4 @@
-"""The measures that real recordings allow: no captured face, but phones from forced alignment.
+"""Evaluation on real recordings: no captured face, but phones from forced alignment.
 
 A recording is a Clip whose phones are the alignment's and whose motion is the articulation made from them:
 not the truth, but a mouth known to close, open and rest at the right times. That clip is the reference.
@@ -67,7 +67,7 @@ def read_transcripts(folder: str | Path) -> dict[str, tuple[Path, str]]:
     """
     listing = Path(folder) / "transcripts.tsv"
     if not listing.is_file():
-        raise InputError(f"no transcripts.tsv in {folder} : write one, a line for each sound: file, tab, words")
+        raise InputError(f"no transcripts.tsv in {folder}. Write one, with one line per sound: file, tab, words.")
     found = {}
     for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
@@ -75,7 +75,7 @@ def read_transcripts(folder: str | Path) -> dict[str, tuple[Path, str]]:
         name, tab, words = line.partition("\t")
         path = Path(folder) / name
         if not tab or not words.strip():
-            raise InputError(f"line {number} of {listing} has no words : write file, tab, words")
+            raise InputError(f"line {number} of {listing} has no words. Write file, tab, words.")
         if not path.is_file():
             raise InputError(f"line {number} of {listing} names {name}, which is not in {folder}")
         found[path.stem] = (path, words.strip())
@@ -119,7 +119,7 @@ def evaluate_real(
         InputError: no recordings, or a system answers with another topology, rate or length.
     """
     if not recordings or not seeds:
-        raise InputError("there are no recordings or seeds to measure : give one of each at least")
+        raise InputError("recordings and seeds must not be empty. Give at least one of each.")
     rows = {name: _clean_rows([clip] * len(seeds), clip, name) for name, clip in recordings.items()}
     reports = [_report("articulation", list(rows.values()), recordings, data, seeds[0])]
     for system, animator in systems.items():

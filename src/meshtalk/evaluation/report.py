@@ -23,7 +23,7 @@ SHARE = "share: of the signal's whole change in mm"
 
 @dataclass(frozen=True)
 class Report:
-    """What one system scored on one set of clips, with all that is needed to say what was measured."""
+    """Scores of one system on one set of clips, with the provenance of the data."""
 
     system: str
     data: str
@@ -52,7 +52,7 @@ class Report:
     curves: Sequence[Curves] = ()
     """Of each clip, in the order of `clips`: for plots, not part of the JSON."""
     model_hash: str = ""
-    """Of the model's config and weights; empty for what is no model."""
+    """Hash of the model's config and weights; empty for other systems."""
 
     def __getitem__(self, key: str) -> float:
         """The value of a measure; NaN when it was not measured."""
@@ -96,7 +96,7 @@ def _plain(value: Any) -> Any:
 
 
 def write_json(reports: Sequence[Report], path: str | Path) -> None:
-    """Write the reports as one JSON file, whole or not at all.
+    """Write the reports as one JSON file atomically.
 
     Raises:
         InputError: `path` cannot be written.
@@ -157,7 +157,7 @@ def _md(cells: Sequence[str]) -> str:
 
 
 def _heading(reports: Sequence[Report]) -> str:
-    """One line that says what was measured, the same for all reports."""
+    """One line with what was measured, the same for all reports."""
     told = about(reports)
     model = f"; model {told['model']}" if "model" in told else ""
     return (

@@ -1,4 +1,4 @@
-"""Measure a model folder on a corpus and on real recordings: what `meshtalk evaluate` prints."""
+"""Evaluation of a model folder on a corpus and on real recordings, as `meshtalk evaluate` does it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OURS = "meshtalk"
 STRIPS, MOMENTS, PICTURE_PX = 3, 6, 320
 """Worst clips of which the page shows pictures, pictures of each, and their side."""
 PIECE = 1000
-"""Mel frames that the phonetic trunk hears at a time."""
+"""Mel frames per batch of the phonetic trunk."""
 _TEST_SPLIT = EvaluationConfig()
 
 
@@ -119,7 +119,7 @@ def _systems(references: Mapping[str, Any], speaking: Mapping[str, Animator]) ->
 
 @dataclass
 class _Measure:
-    """The bench of an evaluation, in another process: models are loaded there, references come along."""
+    """The bench of an evaluation, in another process: models are loaded there, references are sent along."""
 
     model: Path | None
     references: dict[str, Any]
@@ -137,12 +137,12 @@ class _Measure:
 def _all_there(results: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
     for place, result in results:
         if isinstance(result, WorkerDied):
-            raise InputError(f"a clip could not be measured: {result.why} : run again with --workers 1")
+            raise InputError(f"a clip could not be measured: {result.why}. Run again with --workers 1.")
         yield place, result
 
 
 class _AtRate:
-    """A corpus whose clips come at another frame rate."""
+    """A corpus whose clips are resampled to another frame rate."""
 
     def __init__(self, corpus: Corpus, fps: Fraction) -> None:
         self.corpus, self.fps, self.topology, self.clips = corpus, fps, corpus.topology, corpus.clips
@@ -152,7 +152,7 @@ class _AtRate:
 
 
 def at_model_rate(corpus: Corpus, fps: Fraction) -> Corpus | _AtRate:
-    """The corpus as a model sees it, whose codes are at its own rate: every second frame of 60 for a model at 30."""
+    """The corpus at a model's frame rate: every second frame of 60 for a model at 30."""
     return corpus if corpus.fps == fps else _AtRate(corpus, fps)
 
 
@@ -167,7 +167,7 @@ def measure_real(systems: dict[str, Animator], folder: Path, seed: int = 0) -> l
 
 
 class PhoneticFeatures:
-    """How the nearest-clip baseline hears: the phonetic trunk, its reach of 0.4 s centred on each row."""
+    """Audio features of the nearest-clip baseline: the phonetic trunk, its reach of 0.4 s centred on each row."""
 
     def __init__(self) -> None:
         self._frontend, self._trunk = MelFrontend("phonetic"), PhoneticTrunk()
@@ -179,8 +179,8 @@ class PhoneticFeatures:
         mel = torch.from_numpy(np.pad(self._frontend.all(samples), reach, constant_values=silence))
         tails, parts = (), []
         for piece in mel.split(PIECE):
-            heard, tails = self._trunk.stream(piece[None], tails)
-            parts.append(heard[0])
+            outputs, tails = self._trunk.stream(piece[None], tails)
+            parts.append(outputs[0])
         return torch.cat(parts).numpy()
 
 
@@ -221,7 +221,9 @@ def _check_drawing() -> None:
     try:
         import PIL  # noqa: F401
     except ImportError:
-        raise InputError("a page with pictures needs Pillow (not installed) : pip install 'meshtalk[media]'") from None
+        raise InputError(
+            "a page with pictures needs Pillow (not installed). Run pip install 'meshtalk[media]'."
+        ) from None
     check_plots()
 
 
@@ -230,7 +232,7 @@ def _check_topology(name: str, system: Animator, corpus: Corpus) -> None:
     if has.hash != needed.hash:
         raise InputError(
             f"{name} moves topology {has.hash} ({has.n_vertices} vertices) and the corpus has {needed.hash} "
-            f"({needed.n_vertices} vertices) : measure a model on a corpus of its own topology"
+            f"({needed.n_vertices} vertices). Measure a model on a corpus of its own topology."
         )
 
 

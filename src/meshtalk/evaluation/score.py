@@ -1,4 +1,4 @@
-"""One clip's share of every measure: predicted and true Clip → {measure: (numerator, denominator)}."""
+"""Contribution of one clip to every measure: predicted and true Clip → {measure: (numerator, denominator)}."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def follow(predicted: Tracked, true: Tracked) -> dict[str, Part]:
 
 
 def articulation(predicted: Tracked, phones: Sequence[sync.PhoneTuple]) -> dict[str, Part]:
-    """What the lips do at the phones of the speech: closures, wrong closures, teeth."""
+    """Lips at the phones of the speech: closures, wrong closures, teeth."""
     found: dict[str, Part] = {}
     for key, names in (("closure_rate", sync.BILABIALS), ("false_closure_rate", sync.OPEN_CONSONANTS)):
         hits = sync.closed(predicted.opening_mm, predicted.fps, phones, names)
@@ -122,7 +122,7 @@ def articulation(predicted: Tracked, phones: Sequence[sync.PhoneTuple]) -> dict[
 
 
 def behaviour(predicted: Tracked, true: Tracked) -> dict[str, Part]:
-    """What needs no true position: loudness, stillness, blinks, jitter, amount of motion."""
+    """Measures without true positions: loudness, stillness, blinks, jitter, amount of motion."""
     clip, fps = true.clip, predicted.fps
     loudness = sync.loudness_correlation(predicted.opening_mm, clip.audio, clip.sample_rate, fps)
     silence = int(sync.silence_frames(clip.phones, fps, clip.n_frames).sum())

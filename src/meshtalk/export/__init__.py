@@ -1,4 +1,4 @@
-"""Clips to files: one module a format, all of them behind `export`."""
+"""Export of clips: one module per format, all of them behind `export`."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ COUNTED = (".mp4", ".gif", ".usdc", ".usda", ".abc", ".pc2", ".npy", *SEQUENCES)
 
 
 def check_output(path: str | Path, look: Look | None = None) -> Path:
-    """Refuse an output that could not be written, before hours of work go into it; returns it as a Path.
+    """Check early that an output can be written; returns it as a Path.
 
     Raises:
-        InputError: unknown suffix, missing or read-only folder, `path` is a folder, or a look came for what is not drawn.
+        InputError: unknown suffix, missing or read-only folder, `path` is a folder, or a look for a format that is not drawn.
     """
     path = Path(path)
     if path.suffix.lower() not in EXPORTERS:
         raise InputError(
-            f"cannot write {path}: {path.suffix or 'no suffix'} is no known format : use {', '.join(EXPORTERS)}"
+            f"cannot write {path}: {path.suffix or 'no suffix'} is not a known format. Use {', '.join(EXPORTERS)}."
         )
     if look is not None and path.suffix.lower() not in DRAWN:
         raise InputError(
-            f"a camera or a light came for {path.name}; only pictures have them : leave them out, or write {', '.join(DRAWN)}"
+            f"camera and light are for pictures, got {path.name}. Leave them out, or write {', '.join(DRAWN)}."
         )
     if path.suffix.lower() in SEQUENCES:
         check_pattern(path)
@@ -73,7 +73,7 @@ def check_output(path: str | Path, look: Look | None = None) -> Path:
 
 
 def export(clip: Clip, path: str | Path, look: Look | None = None, *, progress: Show | None = None) -> Path:
-    """Write a clip in the format its suffix names (see EXPORTERS); the file appears whole or not at all.
+    """Write a clip in the format its suffix names (see EXPORTERS); the file is written atomically.
 
     Args:
         look: camera and light of pictures and films; None is the front in the studio.

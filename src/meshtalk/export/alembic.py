@@ -38,7 +38,9 @@ def write_abc(clip: Clip, path: Path, *, progress: Show | None = None) -> None:
             OV2fGeomParamSample,
         )
     except ImportError:
-        raise InputError("Alembic needs alembic3d, which is not installed : pip install 'meshtalk[alembic]'") from None
+        raise InputError(
+            "Alembic needs alembic3d, which is not installed. Run pip install 'meshtalk[alembic]'."
+        ) from None
     keys(clip)
     topology = clip.topology
     faces = np.asarray(topology.faces, np.int32)

@@ -1,4 +1,4 @@
-"""Vertices alone: numpy's `.npy` and the `.pc2` point cache, both written a few frames at a time."""
+"""Vertices as numpy's `.npy` and as `.pc2` point cache, both written in chunks."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def write_pc2(clip: Clip, path: Path, *, progress: Show | None = None) -> None:
 
 
 def write_npz(clip: Clip, path: Path) -> None:
-    """Write everything the clip holds; see `Clip.save_npz`.
+    """Write the whole clip; see `Clip.save_npz`.
 
     Raises:
         InputError: `path` cannot be written.

@@ -1,4 +1,4 @@
-"""ARKit's 52 weights as text: CSV in two layouts and JSON, for whatever plays blendshapes (docs/arkit.md)."""
+"""ARKit's 52 weights as text: CSV in two layouts and JSON (docs/arkit.md)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from meshtalk.arkit.names import NAMES, as_arkit, clip_name
 from meshtalk.arkit.solve import Weights, weights_of
 from meshtalk.clip import CHUNK, Clip
 from meshtalk.files import atomic
+from meshtalk.mesh.surface import nearest_rotation
 
 LIVE_LINK = ".livelink.csv"
 """A name that ends so gets Live Link Face's layout."""
@@ -31,7 +32,7 @@ def write_weights(clip: Clip, path: Path, weights: Weights | None = None) -> Non
         weights: default: `weights_of` the clip.
 
     Raises:
-        InputError: the rig has hardly any of ARKit's shapes, there is no rig, or `path` cannot be written.
+        InputError: the rig has too few of ARKit's shapes, there is no rig, or `path` cannot be written.
     """
     weights = weights or weights_of(clip)
     values = as_arkit(weights.names, weights.values).round(DECIMALS)
@@ -86,10 +87,7 @@ def eye_turns(clip: Clip) -> np.ndarray:
 
 def _turned_z(rest: np.ndarray, moved: np.ndarray) -> np.ndarray:
     """(T,3) where the rotation that takes (n,3) points nearest to each of (T,n,3) takes the z axis (Kabsch 1976)."""
-    u, _, v = np.linalg.svd(np.einsum("tni,nj->tij", moved, rest))
-    flip = np.ones((len(moved), 3))
-    flip[:, 2] = np.sign(np.linalg.det(u @ v))
-    return ((u * flip[:, None]) @ v)[:, :, 2]
+    return nearest_rotation(np.einsum("tni,nj->tij", moved, rest))[0][:, :, 2]
 
 
 def _plain(row: np.ndarray) -> list[float]:

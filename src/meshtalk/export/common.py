@@ -1,4 +1,4 @@
-"""What several writers need of a clip: its meshes one by one, normals, and files that stand beside the output."""
+"""Shared by writers: iteration over meshes, normals, companion files."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from meshtalk.progress import Progress, Show
 from meshtalk.render.scene import looks
 
 SOUND, TEXTURE, NEUTRAL = "_sound.wav", "_texture.png", "_neutral.obj"
-"""What is put after an output's name to name its companions: `face.pc2` has `face_sound.wav`."""
+"""Suffixes of companion files: `face.pc2` has `face_sound.wav`."""
 _VERTICES_AT_ONCE = 1 << 18
 
 
 def pieces(clip: Clip, progress: Show | None = None) -> Iterator[tuple[int, np.ndarray]]:
-    """(number of the first frame, (≤n,V,3) meshes in metres), in order, few enough at a time that they take some megabytes."""
+    """(number of the first frame, (≤n,V,3) meshes in metres), in order, in chunks of some megabytes."""
     size = min(CHUNK, max(1, _VERTICES_AT_ONCE // max(1, clip.topology.n_vertices)))
     for start in range(0, clip.n_frames, size):
         yield start, clip.frames(start, start + size)

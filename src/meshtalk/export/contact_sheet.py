@@ -1,4 +1,4 @@
-"""One picture that shows how a clip speaks: frames at telling instants, and the lips' opening against the sound."""
+"""Contact sheets: frames of a clip at characteristic phones, and lip opening against the sound."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PHONE_GROUPS = (
     ("th", "dh", "l"),
     ("sh", "ch", "jh", "zh", "s", "z"),
 )
-"""Phones whose mouth shapes tell the most, by what the lips and the tongue do."""
+"""Phones with the most characteristic mouth shapes, by lips and tongue."""
 CLOSURES = frozenset("pbm")
 
 _PAPER, _PANEL, _INK, _FAINT = (16, 20, 24), (25, 31, 37), (236, 240, 243), (134, 147, 158)
@@ -43,7 +43,7 @@ def contact_sheet(
 ) -> Path:
     """Write a PNG: for each clip a row of frames with captions, and a strip of sound and lip opening over time.
 
-    The frames are taken in the middle of telling phones where the clip knows its phones (PHONE_GROUPS), evenly
+    The frames are taken in the middle of telling phones where the clip has phones (PHONE_GROUPS), evenly
     otherwise. In the strip the sound is grey, the lip opening (where the topology has lip landmarks) orange in
     millimetres; p, b and m are shaded, so that a closure that does not close shows.
 
@@ -63,11 +63,11 @@ def contact_sheet(
     try:
         from PIL import Image, ImageDraw, ImageFont
     except ImportError:
-        raise InputError("a contact sheet needs Pillow (not installed) : pip install 'meshtalk[media]'") from None
+        raise InputError("a contact sheet needs Pillow (not installed). Run pip install 'meshtalk[media]'.") from None
     if not clips or any(clip.n_frames == 0 for clip in clips.values()):
         raise InputError("a contact sheet needs at least one clip, and every clip at least one frame")
     if columns < 1:
-        raise InputError(f"a contact sheet of {columns} columns has no frames; at least 1 is needed")
+        raise InputError(f"columns must be at least 1, got {columns}")
     with atomic(path) as temporary:
         row = _TITLE + frame_px + _CAPTION + _STRIP + _AXIS
         width = 2 * _MARGIN + columns * frame_px + (columns - 1) * _GAP
@@ -101,7 +101,7 @@ def contact_sheet(
 
 
 def _instants(clip: Clip, count: int) -> list[tuple[int, str]]:
-    """Up to `count` frames in order of time, each with the phone it shows ("" where the clip knows none)."""
+    """Up to `count` frames in order of time, each with the phone it shows ("" where the clip has none)."""
     last = clip.n_frames - 1
     if not clip.phones:
         spread = np.linspace(0, last, count + 2)[1:-1] if count < last else np.arange(clip.n_frames)

@@ -1,4 +1,4 @@
-"""A moving picture without sound, for chats and pages: GIF through PyAV."""
+"""Animated GIF, without sound, through PyAV."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LOOKED_AT = 12
 def write_gif(clip: Clip, path: Path, look: Look | None = None, *, progress: Show | None = None) -> None:
     """Draw the clip as an endless GIF, 320 pixels wide; a picture shows at its frame's time, rounded to 1/100 s.
 
-    Above 50 frames a second every second frame is drawn (above 100 every third, …). One palette of 255 colours serves the whole
+    Above 50 frames per second every second frame is drawn (above 100 every third, …). One palette of 255 colours serves the whole
     clip, so that still skin does not flicker. A frame that capture missed repeats the one before.
 
     Args:
@@ -43,7 +43,9 @@ def write_gif(clip: Clip, path: Path, look: Look | None = None, *, progress: Sho
         import av
         from PIL import Image
     except ImportError:
-        raise InputError("GIF needs PyAV and Pillow, which are not installed : pip install 'meshtalk[media]'") from None
+        raise InputError(
+            "GIF needs PyAV and Pillow, which are not installed. Run pip install 'meshtalk[media]'."
+        ) from None
     keys(clip)
     every = math.ceil(clip.fps / FASTEST_FPS)
     times = [round(k / clip.fps / _TICK) for k in (*range(0, clip.n_frames, every), clip.n_frames)]

@@ -31,7 +31,7 @@ def write_glb(clip: Clip, path: Path) -> None:
 
     The mesh with all weights 0 is the neutral face, and all weights are in [0,1]: see `targets`. ARKit's names make the
     file drive other ARKit heads too. Principal components keep every vertex of every frame within 0.05 mm; the largest
-    error there really is stands in the mesh's extras as `maxErrorMm`, and is told as a warning. Frames that capture missed
+    error there really is stands in the mesh's extras as `maxErrorMm`, and is reported as a warning. Frames that capture missed
     have no key.
 
     Raises:
@@ -40,7 +40,7 @@ def write_glb(clip: Clip, path: Path) -> None:
     try:
         import pygltflib as gltf
     except ImportError:
-        raise InputError("GLB needs pygltflib, which is not installed : pip install 'meshtalk[media]'") from None
+        raise InputError("GLB needs pygltflib, which is not installed. Run pip install 'meshtalk[media]'.") from None
     kept = keys(clip)
     with outputs(path, sound_of(clip)) as [temporary, *sound]:
         found = targets(clip)
@@ -69,7 +69,7 @@ def write_glb(clip: Clip, path: Path) -> None:
             write_sound(clip, companion)
     if OFFSET in found.names:
         warnings.warn(
-            f"{path.name} moves by {len(found.names) - 1} principal components; no vertex of any frame is farther than"
+            f"{path.name} has {len(found.names) - 1} principal components; no vertex of any frame is farther than"
             f" {1e3 * found.error_m:.3f} mm from the clip",
             stacklevel=2,
         )

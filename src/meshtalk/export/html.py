@@ -1,4 +1,4 @@
-"""A page that plays clips: one self-contained HTML file with orbit camera, sound, curves and comparison.
+"""Player page: one self-contained HTML file with orbit camera, sound, curves and comparison of clips.
 
 The page itself is made from `web/` when the package is built and lies in the package as `assets/player.html`; here it gets
 its data. What is drawn and how lies in `web/src`.
@@ -59,14 +59,14 @@ def write_player(path: str | Path, clips: Sequence[Clip], names: Sequence[str] |
     if not clips:
         raise InputError("a player needs at least one clip")
     if names is not None and len(names) != len(clips):
-        raise InputError(f"{len(names)} names came for {len(clips)} clips; one for each is needed")
+        raise InputError(f"names must be one per clip, got {len(names)} for {len(clips)} clips")
     for clip in clips:
         if clip.validate().n_frames == 0:
             raise InputError("the clip has no frames, so there is nothing to play")
     if not PAGE.is_file():
         raise InputError(
-            "the player page is not in this installation, because npm's packages could not be had when it was installed"
-            " : run `pip install` for meshtalk's folder again, with access to the npm registry"
+            "the player page is not in this installation, because npm's packages were not available when it was installed"
+            ". Run `pip install` for meshtalk's folder again, with access to the npm registry."
         )
     page = PAGE.read_text(encoding="utf-8")
     sentence = clips[0].sentence if len({clip.sentence for clip in clips}) == 1 else ""
@@ -95,7 +95,7 @@ def _name(clip: Clip, index: int, count: int) -> str:
 
 
 def _face(clip: Clip, payload: Payload) -> dict[str, Any]:
-    """Everything the page knows of whose face it is."""
+    """The page's data of a face."""
     topology = clip.topology
     source, uvs, corners = split_seams(topology)
     index = np.uint16 if len(source) <= 65536 else np.uint32
@@ -103,7 +103,7 @@ def _face(clip: Clip, payload: Payload) -> dict[str, Any]:
         # the same colours, and the same shadows that the neutral face throws on itself, as in pictures and films
         renderer = Renderer(topology, clip.template, 1000, 1000, tint=clip.tint, subject=clip.subject)
     except ImportError:
-        raise InputError("a player needs Pillow, which is not installed : pip install 'meshtalk[media]'") from None
+        raise InputError("a player needs Pillow, which is not installed. Run pip install 'meshtalk[media]'.") from None
     return {
         "topology": topology.hash,
         "nVertices": topology.n_vertices,
@@ -127,7 +127,7 @@ def _face(clip: Clip, payload: Payload) -> dict[str, Any]:
 
 
 def _performance(clip: Clip, payload: Payload) -> dict[str, Any]:
-    """Everything the page knows of what the face does."""
+    """The page's data of a motion."""
     return {
         "fps": [clip.fps.numerator, clip.fps.denominator],
         "nFrames": clip.n_frames,

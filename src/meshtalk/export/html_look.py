@@ -1,4 +1,4 @@
-"""How a face looks on the page: what `Renderer` knows of surface, hair, mouth and light, in a few bytes."""
+"""Appearance of a face on the player page: compact data of surface, hair, mouth and light."""
 
 from __future__ import annotations
 

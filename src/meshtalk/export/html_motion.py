@@ -1,4 +1,4 @@
-"""Motion in a few bytes: 16-bit weights of 16-bit shapes, or 16-bit frames, never off by more than ERROR_M."""
+"""Compact motion for the player page: 16-bit weights of 16-bit shapes, or 16-bit frames, within ERROR_M."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from meshtalk.export.morph_targets import components
 ERROR_M = 5e-5
 """No vertex of any frame is drawn farther than this from where the clip has it (unless it moves by more than 1.8 m)."""
 _COMPONENTS_ERROR_M = 3e-5
-"""Of that, what principal components may leave out; rounding gets the rest."""
+"""Share of it for principal components; rounding has the rest."""
 _LEVELS = 32767
 
 
@@ -94,7 +94,7 @@ def _frames(clip: Clip, keys: np.ndarray, shown: np.ndarray, payload: Payload) -
     if clip.n_frames * clip.template.size * 2 > MOST_BYTES:
         raise InputError(
             f"{clip.n_frames} frames of {len(clip.template)} vertices are more than a page can hold"
-            " : write a shorter part of the clip, or an .mp4"
+            ". Write a shorter part of the clip, or an .mp4."
         )
     moves = np.zeros((clip.n_frames, *clip.template.shape), np.int16)
     scales = np.ones(clip.n_frames, np.float32)
@@ -114,7 +114,7 @@ _TYPES = {"i1": "i8", "u1": "u8", "i2": "i16", "u2": "u16", "u4": "u32", "f4": "
 
 
 class Payload:
-    """Collects arrays; equal ones are kept once, so what clips share (mesh, texture, sound) costs nothing again.
+    """Collects arrays; equal ones are stored once, so what clips share (mesh, texture, sound) costs nothing again.
 
     The bytes are: length of the manifest (uint32), the manifest (JSON, UTF-8), zeros up to a multiple of 4, then the
     arrays, each from a multiple of 4 on. All numbers are little-endian.
@@ -139,7 +139,7 @@ class Payload:
             if self._size + len(data) > MOST_BYTES:
                 raise InputError(
                     f"the page would hold more than {MOST_BYTES >> 20} MB, which browsers do not open"
-                    " : write a shorter part of the clip, or an .mp4"
+                    ". Write a shorter part of the clip, or an .mp4."
                 )
             self._known[key] = {"type": kind, "at": self._size, "length": values.size}
             self._parts.append(data + bytes(-len(data) % 4))

@@ -1,4 +1,4 @@
-"""Morph targets whose weights stay in [0,1]: Blender cuts at the ends of a key's slider, Unity at 0 and 100."""
+"""Morph targets with weights in [0,1]: Blender clamps at the ends of a key's slider, Unity at 0 and 100."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from meshtalk.clip import Clip
 from meshtalk.export.common import keys
 
 UNFELT_M = 5e-6
-"""What would move no vertex farther than this gets no target of its own."""
+"""Shapes that move no vertex farther than this get no target."""
 OFFSET = "component_offset"
 
 

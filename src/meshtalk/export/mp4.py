@@ -1,4 +1,4 @@
-"""A film with sound: H.264 and AAC in MP4, through PyAV."""
+"""MP4 video with sound: H.264 and AAC, through PyAV."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def write_mp4(
     try:
         import av
     except ImportError:
-        raise InputError("MP4 needs PyAV, which is not installed : pip install 'meshtalk[media]'") from None
+        raise InputError("MP4 needs PyAV, which is not installed. Run pip install 'meshtalk[media]'.") from None
     width, height = size
     if width % 2 or height % 2:
-        raise InputError(f"a film of {width}x{height} pixels cannot be written; both numbers have to be even")
+        raise InputError(f"size must be even in both directions, got {width}x{height}. Try 720x720.")
     if clip.n_frames == 0:
-        raise InputError("the clip has no frames, so there is no film to write")
+        raise InputError("the clip has no frames, so there is no video to write")
     with atomic(path) as temporary:
         renderer = Renderer(clip.topology, clip.template, width, height, look, tint=clip.tint, subject=clip.subject)
         with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container:

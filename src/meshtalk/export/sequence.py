@@ -1,4 +1,4 @@
-"""A folder with a mesh for each frame: OBJ (text, with texture) or PLY (binary)."""
+"""Mesh sequences: a folder with one OBJ (text, with texture) or PLY (binary) per frame."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def check_pattern(path: Path) -> None:
     if not PATTERN.search(path.name) or path.name.count("%") != 1:
         folder = path.stem.partition("%")[0] or "face"
         raise InputError(
-            f"cannot write {path}: {path.suffix} holds one mesh, so a clip needs a file for each frame"
-            f" : give a folder to make and a place for the number, such as {folder}/%05d{path.suffix}"
+            f"cannot write {path}: {path.suffix} holds one mesh, so a clip needs one file per frame"
+            f". Give a folder and a pattern for the number, such as {folder}/%05d{path.suffix}."
         )
 
 

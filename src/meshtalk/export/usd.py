@@ -1,4 +1,4 @@
-"""USD: UsdSkel blendshapes where the clip is made of such, moving points otherwise, with material and sound.
+"""USD: UsdSkel blendshapes for clips of blendshapes, animated points otherwise, with material and sound.
 
 Axes and units are ours: metres, +Y up. Frame k is at time code k, and a second has `fps` time codes.
 """
@@ -50,7 +50,7 @@ def write_usd(clip: Clip, path: Path, *, progress: Show | None = None) -> None:
     try:
         from pxr import Sdf, Usd, UsdGeom, UsdMedia, UsdSkel
     except ImportError:
-        raise InputError("USD needs usd-core, which is not installed : pip install 'meshtalk[usd]'") from None
+        raise InputError("USD needs usd-core, which is not installed. Run pip install 'meshtalk[usd]'.") from None
     keys(clip)
     texture = [TEXTURE] if clip.topology.texture_png is not None else []
     sound = sound_of(clip)

@@ -1,1 +1,1 @@
-"""A trained model performs: animation, streaming sessions, direction, editing, takes, latents."""
+"""Inference with trained models: animation, streaming sessions, direction, editing, takes, latents."""

@@ -1,4 +1,4 @@
-"""Animator: audio in, mesh out. `animate` is one run of `step` over chunks and a `flush`; all state is the caller's."""
+"""Animator: audio in, mesh animation out. `animate` is `step` over chunks and a `flush`; the caller owns all state."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ TURNED_DEG = 20.0
 
 
 class Animator:
-    """A loaded model. It holds no state of any performance: one animator serves many at once, from many threads.
+    """A loaded model. It is stateless: one animator serves many sessions at once, from many threads.
 
     Args:
         checkpoint: see `load_checkpoint`; its network's device is where everything runs.
@@ -57,8 +57,21 @@ class Animator:
             result depend on it. Default: 1 for a model of up to SMALL_MODEL weights, such as the packaged one, which gains
             nothing from more and would wait for every busy core; as many as torch uses for larger ones.
 
+    Example:
+        >>> import numpy as np
+        >>> from meshtalk import load_model, read_audio
+        >>> animator = load_model("model")  # load_model() is the packaged model
+        >>> clip = animator.animate("speech.wav", seed=1)
+        >>> samples, _ = read_audio("speech.wav")
+        >>> state = animator.start(seed=1)
+        >>> first, state = animator.step(samples[:8000], state)
+        >>> second, state = animator.step(samples[8000:], state)
+        >>> streamed = np.concatenate([first, second, animator.flush(state)])
+        >>> bool(np.abs(streamed - clip.vertices).max() < 1e-6)
+        True
+
     Raises:
-        InputError: precision or threads that cannot be.
+        InputError: an unknown precision, or threads that are not positive.
     """
 
     def __init__(self, checkpoint: Checkpoint, precision: Precision = "float32", threads: int | None = None) -> None:
@@ -77,11 +90,11 @@ class Animator:
 
     @property
     def lookahead_s(self) -> float:
-        """Seconds of sound after a frame's time that it waits for: encoder, analysis window and the smoother's frame."""
+        """Look-ahead: seconds of sound after a frame's time that it depends on (encoder, analysis window, smoother)."""
         return self.lookahead_at(self.config.fps)
 
     def lookahead_at(self, fps: Fraction) -> float:
-        """`lookahead_s` of frames at another rate than the model's, which wait for two of its frames more."""
+        """`lookahead_s` at another frame rate than the model's, which adds two of its frames."""
         return self._streaming.lookahead_s(fps)
 
     @property
@@ -89,8 +102,8 @@ class Animator:
         if isinstance(self._generator, StreamingGenerator):
             return self._generator
         raise InputError(
-            "the official weights hear a recording at its mean loudness, which is known only at its end"
-            " : animate whole recordings, or stream with a model that meshtalk trained"
+            "the official weights normalise a recording by its mean loudness, which is known only at its end"
+            ". Animate whole recordings, or stream with a model that meshtalk trained."
         )
 
     # --- the whole of a recording --------------------------------------------------------------------------
@@ -128,15 +141,15 @@ class Animator:
         seed: int = 0,
         **options: Unpack[Options],
     ) -> list[Clip]:
-        """Several takes of one line, sampled together, which costs far less than one after the other.
+        """Sample several takes of one line in one batch, which costs far less than one after the other.
 
         Args:
-            n: how many, up to MAX_TAKES; take i is what `animate` gives with seed + i.
+            n: number of takes, up to MAX_TAKES; take i equals `animate` with seed + i.
 
         The other arguments, the clips and errors are those of `animate`.
         """
         if not 1 <= n <= MAX_TAKES:
-            raise InputError(f"{n} takes came; at least one and up to {MAX_TAKES} can be made together")
+            raise InputError(f"n must be 1 to {MAX_TAKES} takes, got {n}")
         samples = self.samples(audio, sample_rate)
         spec = self._spec(range(seed, seed + n), **options)
         lasting = samples if spec.director is None else spec.director.direction.lengthened(samples)
@@ -163,7 +176,7 @@ class Animator:
         return [replace(clip, subject=who.name, tint=who.tint) for clip in clips]
 
     def _recipe(self, spec: SamplingSpec, n_samples: int) -> Callable[[int], Recipe]:
-        """What makes take number `index` again; those that were made together are made together again, to the last bit."""
+        """The recipe of take `index`; takes that were sampled in one batch are reproduced in one, bit for bit."""
         directed = None if spec.director is None else vars(spec.director.direction)
         settings = {
             "meshtalk": version("meshtalk"), "model": self.checkpoint.hash, "precision": self.precision,
@@ -176,15 +189,15 @@ class Animator:
 
     @on_own_threads
     def perform(self, samples: np.ndarray, **options: Unpack[Options]) -> Tensor:
-        """`animate` before motion becomes a clip: (S,) at 16 kHz → (T,n_motion) mm."""
+        """`animate` without making a clip: (S,) samples at 16 kHz → (T,n_motion) mm."""
         return torch.cat(list(self._generator.run(samples, self._spec([0], **options))))[:, 0]
 
     def samples(self, audio: str | Path | np.ndarray, sample_rate: int | None) -> np.ndarray:
-        """(S,) mono 16 kHz samples of what `animate` takes for audio."""
+        """(S,) mono 16 kHz samples of an `audio` argument of `animate`."""
         if isinstance(audio, (str, Path)):
             return read_audio(audio)[0]
         if sample_rate is None:
-            raise InputError("samples came without their rate : pass sample_rate in Hz")
+            raise InputError("samples need a sample rate. Pass sample_rate in Hz.")
         return to_mono(audio, sample_rate)
 
     @on_own_threads
@@ -212,17 +225,17 @@ class Animator:
 
     @on_own_threads
     def start(self, *, seed: int = 0, **options: Unpack[Options]) -> AnimatorState:
-        """State before the first sample; arguments as in `animate`."""
+        """State of a new inference session; arguments as in `animate`."""
         return self._streaming.start(self._spec([seed], **options))
 
     def waits_s(self, state: AnimatorState) -> float:
-        """`lookahead_at` of a performance under way, with what its direction waits for."""
+        """`lookahead_at` of an inference session, with the delay of its direction."""
         director = state.spec.director
         delay = 0 if director is None else director.delay
         return self.lookahead_at(state.spec.fps) + float(delay / self.config.fps)
 
     def step(self, samples: np.ndarray, state: AnimatorState) -> tuple[np.ndarray, AnimatorState]:
-        """Take (n,) new mono 16 kHz samples, n ≥ 0; give the frames that became certain.
+        """Process (n,) new mono 16 kHz samples, n ≥ 0; return the frames that are final.
 
         Returns:
             ((t,V,3) metres, new state)
@@ -234,23 +247,23 @@ class Animator:
         return self.vertices(motion, state), state
 
     def flush(self, state: AnimatorState) -> np.ndarray:
-        """The frames that were waiting for look-ahead: (t,V,3) metres. In all there are ceil(seconds · fps)."""
+        """The remaining frames, whose look-ahead is past the end: (t,V,3) metres; ceil(seconds · fps) in total."""
         return self.vertices(self.finish(state), state)
 
     @on_own_threads
     def advance(self, samples: np.ndarray, state: AnimatorState) -> tuple[Tensor, AnimatorState]:
-        """`step` before motion becomes vertices: ((t,n_motion), new state)."""
+        """`step` in motion coordinates: ((t,n_motion), new state)."""
         motion, state = self._streaming.advance(samples, state)
         return motion[:, 0], state
 
     @on_own_threads
     def finish(self, state: AnimatorState) -> Tensor:
-        """`flush` before motion becomes vertices: (t,n_motion)."""
+        """`flush` in motion coordinates: (t,n_motion)."""
         return self._streaming.finish(state)[:, 0]
 
     @on_own_threads
     def vertices(self, motion: Tensor, state: AnimatorState) -> np.ndarray:
-        """(t,n_motion) of `advance` or `finish` → (t,V,3) metres on the performance's face."""
+        """(t,n_motion) of `advance` or `finish` → (t,V,3) metres on the session's face."""
         template = torch.as_tensor(state.spec.template)
         return (self.geometry.to_displacement(motion, template.to(motion.device)).cpu() + template).numpy()
 
@@ -259,14 +272,14 @@ class Animator:
         """(t,n_motion) of `advance` or `finish` → (t,S) weights of the topology's blendshapes (ARKit's 52 on the packaged head).
 
         Raises:
-            InputError: the model's motion is not made of blendshapes.
+            InputError: the model's motion has no blendshape weights.
         """
         if self.checkpoint.mix is None:
             raise InputError(
-                "this model moves vertices, not blendshapes : use one trained on a topology with blendshapes"
+                "this model predicts vertices, not blendshapes. Use one trained on a topology with blendshapes."
             )
         # a basis vector is a metre of motion, a coefficient millimetres
-        mix = torch.from_numpy(self.checkpoint.mix)
+        mix = torch.as_tensor(self.checkpoint.mix)
         return (motion.cpu().to(mix.dtype) @ mix / MM).numpy()
 
     def _spec(
@@ -288,7 +301,7 @@ class Animator:
         rate = frame_rate(fps) if fps is not None else self.config.fps
         face = self._template(template, person)
         if expression is not None and isinstance(self.network, Regressor):
-            raise InputError("a regressor has no expression input : use a MeshTalk model with --expression")
+            raise InputError("a regressor has no expression input. Use a MeshTalk model with --expression.")
         factors = check_strength(strength)
         moves = self._expression(expression, factors) if expression is not None else None
         director = None
@@ -304,7 +317,7 @@ class Animator:
 
     def _template(self, template: str | Path | np.ndarray | None, person: str | int | None) -> np.ndarray:
         if template is not None and person is not None:
-            raise InputError("a template and a person came : give one of them")
+            raise InputError("template excludes person, got both. Give one of them.")
         if person is not None:
             return self._person(person).template
         if template is None:
@@ -314,38 +327,38 @@ class Animator:
         return self._upright(read_template(template, self.topology, self.checkpoint.template), str(template))
 
     def _upright(self, template: np.ndarray, name: str) -> np.ndarray:
-        """The same, if it looks where the model's motion goes. Dense geometry turns its motion instead."""
+        """The template, if its orientation fits the model's motion. Dense geometry rotates its motion instead."""
         if isinstance(self.geometry, BasisGeometry):
             heads = torch.as_tensor(template), torch.as_tensor(self.checkpoint.template)
             turned_deg = Pose.between(*heads, torch.ones(len(template))).angle_deg
             if turned_deg > TURNED_DEG:
                 raise InputError(
-                    f"{name} is turned by {turned_deg:.0f}° against the model's heads, whose motion goes along +Y up and +Z out"
-                    f" of the face; up to {TURNED_DEG:.0f}° is allowed : turn it upright, or export it with those axes"
+                    f"{name} is rotated by {turned_deg:.0f}° against the model's heads, whose motion has +Y up and +Z out"
+                    f" of the face; up to {TURNED_DEG:.0f}° is allowed. Rotate it, or export it with those axes."
                 )
         return template
 
     def _person(self, person: str | int) -> Person:
         if load_head().topology.hash != self.topology.hash:
             raise InputError(
-                "people belong to the packaged head, and this model has another topology : pass a template"
+                "people belong to the packaged head, and this model has another topology. Pass a template."
             )
         return load_head().person(person)
 
     def _expression(self, expression: str | Path | Clip | np.ndarray, factors: Mapping[str, float]) -> Tensor:
-        """(N,n_motion) motion of an expression clip at the model's rate, region by region as strong as asked."""
+        """(N,n_motion) expression signal of a clip at the model's rate, scaled by region."""
         if isinstance(expression, np.ndarray):
             wanted = expression.ndim == 2 and expression.shape[1] == self.geometry.n_motion and len(expression) > 0
             if not (wanted and expression.dtype.kind == "f" and np.isfinite(expression).all()):
                 raise InputError(
-                    f"an expression signal {expression.shape} of {expression.dtype} came; this model's is "
-                    f"(N, {self.geometry.n_motion}) of finite floats"
+                    f"an expression signal must be (N, {self.geometry.n_motion}) finite floats, "
+                    f"got {expression.shape} of {expression.dtype}"
                 )
             return torch.as_tensor(expression.astype(np.float32)).to(self._device)
         clip = expression if isinstance(expression, Clip) else Clip.load(expression)
         self.topology.require(clip.topology, "the expression clip")
         if clip.n_frames == 0:
-            raise InputError("the expression clip has no frames : give at least one")
+            raise InputError("the expression clip has no frames. Give at least one.")
         scale = region_scale(self.geometry, self.topology, factors)
         rest = rest_motion(self.geometry, clip.template)
         motion = scale(self.motion_of(clip) - rest) + rest
@@ -365,12 +378,12 @@ class Animator:
         chunks = (torch.as_tensor(clip.displacements(start, start + CHUNK)).to(self._device) for start in starts)
         motion = torch.cat([self.geometry.to_motion(chunk, template) for chunk in chunks])
         if not motion.isfinite().all():
-            raise InputError("the performance holds NaN or infinite values : repair or drop those frames")
+            raise InputError("the performance holds NaN or infinite values. Repair or drop those frames.")
         return motion
 
 
 def as_json(value: Mapping[str, Any] | np.generic | Json) -> Json:
-    """The same of JSON's types alone: mappings become dicts, NumPy's numbers plain ones."""
+    """The value in JSON types: mappings become dicts, NumPy scalars plain numbers."""
     if isinstance(value, Mapping):
         return {name: as_json(each) for name, each in value.items()}
     return value.item() if isinstance(value, np.generic) else value
@@ -387,11 +400,11 @@ def load_model(
 
     Args:
         device: a torch device.
-        precision: of the prior's weights while sampling on a CPU: `bfloat16` is faster where they outgrow the caches.
+        precision: of the prior's weights while sampling on a CPU; `bfloat16` is faster where they outgrow the caches.
         threads: see `Animator`.
 
     Raises:
-        InputError: there is no usable model at `path`, or precision or threads cannot be.
+        InputError: there is no usable model at `path`, or precision or threads are invalid.
     """
     checkpoint = load_checkpoint(path if path is not None else asset("model"))
     checkpoint.network.to(device)

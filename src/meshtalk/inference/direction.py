@@ -1,7 +1,7 @@
-"""Small direction of a performance: how much each region moves, where it is smoothed, blinks, gaze, ways in and out.
+"""Direction of a performance: intensity and smoothing by region, blinks, gaze, fades.
 
-Everything acts on motion (displacement from the template, in a geometry's own coordinates) frame by frame, so that a stream and a
-recording are directed alike; randomness is a function of seed and frame.
+Everything acts on motion (displacement from the template, in a geometry's own coordinates) frame by frame, so that streaming
+and offline results are equal; randomness is a function of seed and frame.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry
 
 MAX_INTENSITY = 3.0
 MAX_STRENGTH = 2.0
-"""Of an expression: what lies far beyond all that was seen in training is not understood."""
+"""Of an expression: the encoder does not generalise far beyond its training data."""
 WHOLE_FACE = ""
 MAX_SMOOTHING_S = 1.0
 MAX_BLINKS_PER_MIN = 40.0
 MAX_LEAD_S = 60.0
 CLOSING_S, OPENING_S = 0.12, 0.2
-"""Of a blink that was asked for; as people's are."""
+"""Duration of a directed blink, as in people."""
 PAUSE_S = 0.6
-"""At least so long after one blink the next begins."""
+"""Minimum time between the beginnings of two blinks."""
 MEMORY_S = 0.4
 """Lids come down no further than where they were once in this time: longer than a blink, shorter than a mood."""
 
 
 @dataclass(frozen=True)
 class Direction:
-    """What is asked of a performance beyond what the model does by itself."""
+    """Adjustments of a performance on top of the model's output."""
 
     intensity: Mapping[str, float] = field(default_factory=dict[str, float])
     """Region → factor on its motion, 0 to 3; 0 keeps it at rest. Where regions overlap, factors multiply."""
     smoothing_s: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Region → width of a Hann window over time, up to a second. A stream waits half of the widest longer."""
+    """Region → width of a Hann window over time, up to a second. Half of the widest adds to a stream's latency."""
     blinks_per_min: float | None = None
-    """Instead of the model's own blinks so many a minute; 0 for none, None to leave the model's."""
+    """Blinks per minute that replace the model's own; 0 for none, None for the model's."""
     hold_gaze: bool = False
     """Eyes look straight ahead."""
     lead_in_s: float = 0.0
-    """The first motion grows out of the neutral face for so long."""
+    """Fade from the neutral face at the beginning."""
     lead_out_s: float = 0.0
-    """So long after the end of the sound the face is neutral again; the clip and its sound are this much longer."""
+    """Fade to the neutral face after the end of the sound; the clip and its sound are this much longer."""
 
     def __post_init__(self) -> None:
         for what, table, limit in (
@@ -58,48 +58,48 @@ class Direction:
         ):  # fmt: skip
             for region, value in table.items():
                 if not 0 <= value <= limit:
-                    raise InputError(f"{what} {value} of {region!r} came; 0 to {limit:g} is allowed")
+                    raise InputError(f"{what} of {region!r} must be 0 to {limit:g}, got {value}")
         blinks = self.blinks_per_min
         if blinks is not None and not 0 <= blinks <= MAX_BLINKS_PER_MIN:
-            raise InputError(f"{blinks} blinks a minute came; 0 to {MAX_BLINKS_PER_MIN:g} are allowed")
+            raise InputError(f"blinks per minute must be 0 to {MAX_BLINKS_PER_MIN:g}, got {blinks}")
         for name, value in (("lead-in", self.lead_in_s), ("lead-out", self.lead_out_s)):
             if not 0 <= value <= MAX_LEAD_S:
-                raise InputError(f"a {name} of {value} s came; 0 to {MAX_LEAD_S:g} s is allowed")
+                raise InputError(f"{name} must be 0 to {MAX_LEAD_S:g} s, got {value}")
 
     @property
     def lead_out_samples(self) -> int:
-        """Silence at 16 kHz that follows the sound while the face goes back to neutral."""
+        """Samples of silence at 16 kHz after the sound, for the fade to neutral."""
         return round(self.lead_out_s * SAMPLE_RATE)
 
     def lengthened(self, samples: np.ndarray) -> np.ndarray:
-        """(S,) at 16 kHz with that silence; the very same array, which may be an hour's, if there is none."""
+        """(S,) samples at 16 kHz with that silence; without any, the same array and no copy."""
         silence = np.zeros(self.lead_out_samples, np.float32)
         return np.concatenate([samples, silence]) if len(silence) else samples
 
 
 @dataclass(frozen=True)
 class DirectorState:
-    """What the next frames depend on; owned by the caller, never changed in place."""
+    """State of a `Director`; owned by the caller, never changed in place."""
 
     held: Tensor | None = None
     """(2k,N,n) frames that the smoothing window still needs."""
     frame: int = 0
     closures: np.ndarray | None = None
-    """(w,N) how far the model's lids were down in the last MEMORY_S."""
+    """(w,N) lid closure of the model in the last MEMORY_S."""
     blinking: np.ndarray | None = None
     """(N,) frames since the last blink began."""
 
 
 class Director:
-    """A direction bound to a geometry, a face and N seeds. It never changes: one serves any number of states.
+    """A direction bound to a geometry, a face and N seeds. It is stateless: one serves any number of sessions.
 
     Args:
         template: (V,3) metres.
         seeds: of the takes' blinks.
-        fps: of the frames that come.
+        fps: of the input frames.
 
     Raises:
-        InputError: a region or blendshapes that the topology does not have.
+        InputError: the topology lacks a region or blendshapes.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Director:
             for region, seconds in direction.smoothing_s.items()
         ]
         self.delay = max((len(window) // 2 for window, _ in self._windows), default=0)
-        """Frames that come later for the smoothing."""
+        """Frames of delay by smoothing."""
         self._gaze = _Remover(geometry, topology, "eyeLook") if direction.hold_gaze else None
         self._blink = self._lids = None
         if direction.blinks_per_min is not None:
@@ -127,7 +127,7 @@ class Director:
         return DirectorState()
 
     def process(self, motion: Tensor, state: DirectorState) -> tuple[Tensor, DirectorState]:
-        """(t,N,n) new frames → ((t',N,n) directed frames that became certain, new state)."""
+        """(t,N,n) new frames → ((t',N,n) directed frames that are final, new state)."""
         if not len(motion):
             return motion, state
         moved = motion - self.rest
@@ -140,16 +140,16 @@ class Director:
         return moved + self.rest, state
 
     def finish(self, motion: Tensor, state: DirectorState) -> Tensor:
-        """The last (t,N,n) frames → all that are still owed."""
+        """The last (t,N,n) frames → all that remain."""
         out, after = self.process(motion, state)
         if after.held is None:
             return out
         last = after.held[-1:].expand(self.delay, -1, -1)
-        owed, _ = self._act(self._smooth(torch.cat([after.held, last])), after)
-        return torch.cat([out, owed + self.rest])
+        remaining, _ = self._act(self._smooth(torch.cat([after.held, last])), after)
+        return torch.cat([out, remaining + self.rest])
 
     def fade_out(self, motion: Tensor, first: int, total: int, fps: Fraction) -> Tensor:
-        """(t,N,n) frames from `first` on of `total` at a rate → the same, the last of them on their way to neutral."""
+        """(t,N,n) frames from `first` on of `total` → the same with the fade to neutral at the end."""
         count = min(round(self.direction.lead_out_s * fps), total)
         if not count or first + len(motion) <= total - count:
             return motion
@@ -219,7 +219,7 @@ def check_strength(strength: float | Mapping[str, float]) -> Mapping[str, float]
     for region, factor in factors.items():
         if not 0 <= factor <= MAX_STRENGTH:
             where = f" of {region!r}" if region else ""
-            raise InputError(f"strength {factor}{where} came; 0 to {MAX_STRENGTH:g} is allowed")
+            raise InputError(f"strength{where} must be 0 to {MAX_STRENGTH:g}, got {factor}")
     return factors
 
 
@@ -231,7 +231,7 @@ def rest_motion(geometry: BasisGeometry | DenseGeometry, template: np.ndarray) -
 
 
 class RegionMap:
-    """A linear map of displacements in motion coordinates: a factor on each vertex, brought back into the basis."""
+    """A linear map of displacements in motion coordinates: a factor per vertex, projected back onto the basis."""
 
     def __init__(self, geometry: BasisGeometry | DenseGeometry, factors: np.ndarray) -> None:
         """`factors` (V,)."""
@@ -255,7 +255,7 @@ def region_scale(
     """Scale a displacement region by region; factors of overlapping regions multiply.
 
     Raises:
-        InputError: a region that the topology does not have.
+        InputError: the topology lacks a region.
     """
     field = np.ones(topology.n_vertices)
     for region, factor in factors.items():
@@ -264,7 +264,7 @@ def region_scale(
 
 
 def region_share(geometry: BasisGeometry | DenseGeometry, topology: Topology, region: str) -> RegionMap:
-    """A region's part of a displacement."""
+    """The map from a displacement to its share in a region."""
     return RegionMap(geometry, region_weights(topology, region))
 
 
@@ -278,7 +278,7 @@ def region_weights(topology: Topology, region: str) -> np.ndarray:
         return np.ones(topology.n_vertices)
     if region not in topology.regions:
         had = ", ".join(topology.regions) or "none"
-        raise InputError(f"there is no region {region!r} : this topology has {had}")
+        raise InputError(f"there is no region {region!r}. This topology has {had}.")
     return topology.region(region)
 
 
@@ -319,14 +319,13 @@ def _named(topology: Topology, prefix: str) -> list[int]:
     names = [i for i, name in enumerate(topology.shape_names) if name.startswith(prefix)]
     if not names or topology.shapes is None:
         raise InputError(
-            f"blinks and gaze are directed through {prefix}… blendshapes, and this model's topology has none"
-            " : leave these options out"
+            f"blinks and gaze need {prefix}… blendshapes, and this model's topology has none. Leave these options out."
         )
     return names
 
 
 def _measure(geometry: BasisGeometry | DenseGeometry, topology: Topology, shape: Tensor) -> Tensor:
-    """(n,) functional that tells how much of a shape (n,) there is in a displacement, by its eyelids (least squares)."""
+    """(n,) functional that measures a shape's (n,) weight in a displacement (least squares over its eyelids)."""
     lids = region_share(geometry, topology, "eyelids")(shape[None])[0]
     return lids / (lids @ shape)
 
@@ -342,11 +341,11 @@ def _smoothstep(x: np.ndarray) -> np.ndarray:
 
 
 def _blink_curve(seconds: np.ndarray) -> np.ndarray:
-    """How far lids are down so long after a blink began: down within CLOSING_S, up within OPENING_S."""
+    """Lid closure at (…,) seconds after a blink began: down within CLOSING_S, up within OPENING_S."""
     down = _smoothstep(np.clip(seconds / CLOSING_S, 0, 1))
     return down * (1 - _smoothstep(np.clip((seconds - CLOSING_S) / OPENING_S, 0, 1)))
 
 
 def _uniform(seed: int, frame: int) -> float:
-    """A random number in [0,1) that only seed and frame decide."""
+    """A random number in [0,1) as a function of seed and frame."""
     return np.random.Generator(np.random.Philox(key=[seed, 0xB11C], counter=[0, 0, 0, frame])).random()

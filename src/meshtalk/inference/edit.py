@@ -1,4 +1,4 @@
-"""Edit performances: new speech for an old one, the same take again, codes exchanged between clips. Clips in, Clips out."""
+"""Edit performances: re-dubbing, reproducing a take, exchanging codes between clips. Clips in, Clips out."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from meshtalk.resample import Resampler
 
 Fit = Literal["loop", "hold", "stretch", "cut"]
 CLOSED_MM, OPEN_MM = 1.0, 2.0
-"""Lips nearer than the first are the new speech's alone, further apart than the second the performance's too."""
+"""Lip openings (mm) between which the mouth blends from the new speech's to the performance's."""
 CROSSFADE_S = 0.4
 SHORTEST_LOOP_S = 1.0
-"""A shorter clip has no two moments far enough apart to loop between: it is played there and back. So is one whose best seam
+"""A shorter clip has no two moments far enough apart to loop between: it is played ping-pong. So is one whose best seam
 would show: a larger step between frames than all of its own."""
 RECIPE: Mapping[str, tuple[type, ...]] = {
     "model": (str,), "precision": (str,), "threads": (int,), "samples": (int,), "seed": (int,), "n": (int,), "index": (int,),
     "temperature": (float, int), "top_p": (float, int), "argmax": (bool,), "fps": (str,), "direction": (dict, type(None)),
 }  # fmt: skip
-"""What `again` needs of a recipe."""
+"""Settings that `again` needs of a recipe."""
 POSE_VERTICES = 300
-"""Evenly spread: enough to tell poses apart."""
+"""Number of evenly spread vertices, enough to distinguish poses."""
 
 
 @on_own_threads
@@ -53,16 +53,16 @@ def redub(
     strength: float | Mapping[str, float] = 1.0,
     direction: Direction | None = None,
 ) -> Clip:
-    """New speech for an existing performance: the mouth from the sound, upper face and emotion from the clip (eqs. 1-3).
+    """Re-dub a performance: the mouth from new speech, upper face and emotion from the clip (eqs. 1-3).
 
-    The performance and the new sound are encoded and decoded together. Twice: as it is, so that a smile goes on, and with its
-    mouth at rest, so that nothing of its old words is left; where the second closes the lips and the first does not, the mouth is
-    the second's. What the codes could not carry of the upper face is added again.
+    Performance and sound are encoded and decoded together, twice: as they are, so that a smile persists, and with the mouth of
+    the performance at rest, so that nothing of its old words is left; where the second closes the lips and the first does not,
+    the mouth is the second's. The reconstruction error of the upper face is added back.
 
     Args:
         clip: the performance, of the model's topology.
         audio: a file, or (S,) or (S,channels) samples at `sample_rate` Hz.
-        fit: what happens if the sound lasts longer: `loop` the performance through a seam where poses match, `hold` its last pose,
+        fit: if the sound is longer, `loop` the performance through a seam where poses match, `hold` its last pose,
             `stretch` it from its first to its last pose (also if it is longer than the sound), or `cut` the sound. But for
             `stretch` a longer performance ends with the sound.
         strength: factor on the performance, or one for each region.
@@ -113,9 +113,9 @@ def fit_length(clip: Clip, n_frames: int, fit: Fit) -> Clip:
         InputError: the clip has no frames, or `fit` is none of the four.
     """
     if fit not in get_args(Fit):
-        raise InputError(f"fit {fit!r} came; one of {', '.join(get_args(Fit))} is allowed")
+        raise InputError(f"fit must be one of {', '.join(get_args(Fit))}, got {fit!r}")
     if clip.n_frames == 0:
-        raise InputError("the performance has no frames : give a clip with at least one")
+        raise InputError("the performance has no frames. Give a clip with at least one.")
     values = np.asarray(clip.weights if clip.weights is not None else clip.displacement)
     if fit == "stretch" and len(values) > 1:
         even = Resampler(Fraction(len(values) - 1, max(n_frames - 1, 1)), Fraction(1))
@@ -130,7 +130,7 @@ def fit_length(clip: Clip, n_frames: int, fit: Fit) -> Clip:
 
 
 def at_rate_of(frames: torch.Tensor, source: Fraction, target: Fraction) -> np.ndarray:
-    """(T,…) frames from one rate to another."""
+    """Resample (T,…) frames from one rate to another."""
     resampler = Resampler(source, target)
     return resampler.finish(frames, resampler.start(), math.ceil(len(frames) * target / source)).cpu().numpy()
 
@@ -196,22 +196,20 @@ def _played(values: np.ndarray, order: Sequence[tuple[np.ndarray, np.ndarray | N
 
 
 def again(animator: Animator, clip: Clip) -> Clip:
-    """The same take once more, from what a clip tells of how it was made.
+    """Reproduce a take from the settings recorded in its clip.
 
-    Bit for bit the same with the same versions on the same kind of processor, on as many threads as made it; another kind
+    Equal bit for bit with the same versions on the same kind of processor and as many threads as made it; another kind
     rounds differently: the same codes, and vertices within 1e-8 m.
 
     Raises:
-        InputError: nothing is recorded in the clip, it cannot be understood, or another model made it.
+        InputError: the clip records no settings, they cannot be read, or another model made it.
     """
     if clip.recipe is None:
-        raise InputError(
-            "this clip does not tell how it was made : only clips (.npz) that a model animated can be made again"
-        )
+        raise InputError("the clip records no settings. Only clips (.npz) that a model animated can be reproduced.")
     told = _told(clip)
     if told["model"] != animator.checkpoint.hash:
         raise InputError(
-            f"model {told['model'][:16]!r} made this clip, and this is {animator.checkpoint.hash} : pass the model that made it"
+            f"model {told['model'][:16]!r} made this clip, got {animator.checkpoint.hash}. Pass the model that made it."
         )
     takes = Animator(animator.checkpoint, told["precision"], told["threads"]).takes(
         clip.audio[: told["samples"]], clip.sample_rate, n=told["n"], seed=told["seed"],
@@ -233,20 +231,20 @@ def _told(clip: Clip) -> dict[str, Any]:
     """The settings of a clip's recipe, of the right types; its direction as a `Direction`.
 
     Raises:
-        InputError: something is missing or of another type, or a number that cannot be.
+        InputError: a setting is missing, of another type or out of range.
     """
     settings: Mapping[str, Any] = clip.recipe.settings if clip.recipe is not None else {}
     try:
         told = {name: _typed(settings[name], types) for name, types in RECIPE.items()}
         if not (0 < told["samples"] <= len(clip.audio) and 0 <= told["index"] < told["n"]):
-            raise IndexError("samples or takes that are not there")
+            raise IndexError("samples or takes that do not exist")
         direction = None if told["direction"] is None else Direction(**told["direction"])
     except InputError:
         raise
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise InputError(
-            f"what this clip tells of how it was made is not understood by meshtalk {version('meshtalk')}"
-            f" ({type(error).__name__}: {error}) : use the version that made it"
+            f"the settings recorded in this clip cannot be read by meshtalk {version('meshtalk')}"
+            f" ({type(error).__name__}: {error}). Use the version that made it."
         ) from None
     return told | {"direction": direction}
 
@@ -266,21 +264,21 @@ def same_motion(one: Clip, other: Clip) -> bool:
 
 
 def swap(animator: LatentAnimator, clip: Clip, other: Clip, heads: Sequence[int]) -> Clip:
-    """A clip some of whose code heads are another clip's, decoded on its own face (eqs. 1-3).
+    """Replace the codes of some heads of a clip with another clip's, decoded on its own face (eqs. 1-3).
 
     Args:
-        clip: gives sound, face, length and all other heads; like `other` at the model's rate (see `meshtalk.resample.at_rate`).
-        other: gives the codes of `heads`; a shorter one is played there and back.
+        clip: provides sound, face, length and all other heads; like `other` at the model's rate (see `meshtalk.resample.at_rate`).
+        other: provides the codes of `heads`; a shorter one is played ping-pong.
         heads: numbers from 0.
 
     Raises:
-        InputError: no head, one that the model does not have, or clips that it cannot encode.
+        InputError: no head, an unknown head, or clips that the model cannot encode.
     """
     known = animator.config.heads
     if not heads or not all(0 <= head < known for head in heads):
-        raise InputError(f"heads {list(heads)} came; give one or more of 0 to {known - 1}")
+        raise InputError(f"heads must be one or more of 0 to {known - 1}, got {list(heads)}")
     if not (clip.n_frames and other.n_frames):
-        raise InputError("a clip without frames came : give two with at least one")
+        raise InputError("both clips must have frames. Give clips with at least one.")
     codes, foreign = (animator.codes(each.validate()) for each in (clip, other))
     index, chosen = ping_pong(0, len(codes), len(foreign)), sorted(set(heads))
     codes[:, chosen] = foreign[index][:, chosen]

@@ -1,4 +1,4 @@
-"""Streaming inference: what is fixed when a session starts, and all state that its next samples depend on."""
+"""Streaming inference: sampling settings, session state, and the generator of motion."""
 
 from __future__ import annotations
 
@@ -29,48 +29,48 @@ from meshtalk.resample import WAITS_FRAMES as RESAMPLER_FRAMES
 from meshtalk.resample import Resampler, ResamplerState, Smoother
 
 CHUNK_S = 10
-"""Seconds of audio of a recording that go through the networks at a time, so that memory does not grow with it."""
+"""Seconds of audio per chunk, so that memory does not grow with the recording."""
 
 
 class Options(TypedDict, total=False):
-    """How a line is performed; all of it can be left out."""
+    """Options of `Animator.animate`; all have defaults."""
 
     template: str | Path | np.ndarray | None
     """Mesh file or (V,3) metres of the model's topology; or"""
     person: str | int | None
     """name ("p00"…) or seed of one of the packaged head's people."""
     expression: str | Path | Clip | np.ndarray | None
-    """A clip of the same topology whose upper face and emotion are mixed in (eqs. 1-3); or its (N,n_motion) signal, of a recipe."""
+    """Clip of the same topology that provides the expression signal (eqs. 1-3); or the (N,n_motion) signal of a recipe."""
     strength: float | Mapping[str, float]
-    """Factor on the expression, of all of it or region by region: 0 none of it, 1 as it is, 2 at most."""
+    """Factor of the expression, for the whole face or by region, 0 to 2."""
     temperature: float
-    """Of the sampling; below 1 is calmer."""
+    """Sampling temperature; below 1 is calmer."""
     top_p: float
-    """Draw among the likeliest classes that hold this share of the probability."""
+    """Nucleus sampling: sample among the most likely classes with this total probability."""
     argmax: bool
     """The most likely codes instead of a sample."""
     fps: Fraction | float | int | str | None
     """Frame rate of the result (default the model's own)."""
     direction: Direction | None
-    """Intensity, blinks, gaze, ways in and out: see `Direction`."""
+    """Intensity, smoothing, blinks, gaze, fades: see `Direction`."""
 
 
 @dataclass(frozen=True)
 class SamplingSpec:
-    """What does not change during a performance of N takes, all of one sound on one face."""
+    """Settings of an inference session of N takes, all of one recording on one face."""
 
     template: np.ndarray
     """(V,3) metres."""
     seeds: tuple[int, ...]
-    """Of the sampling, one for each take."""
+    """Random seeds of the sampling, one per take."""
     temperature: float
     top_p: float
     argmax: bool
     fps: Fraction
     expression: Tensor | None
-    """(N,n_motion) mm at the model's rate, played there and back; None lets the prior imagine the upper face."""
+    """(N,n_motion) mm at the model's rate, played ping-pong; None: the upper face is sampled from the prior."""
     director: Director | None = None
-    """What is asked beyond that, at the model's rate."""
+    """Direction at the model's rate."""
 
     @property
     def lead_out_samples(self) -> int:
@@ -78,19 +78,19 @@ class SamplingSpec:
         return 0 if self.director is None else self.director.direction.lead_out_samples
 
     def fade_out(self, motion: Tensor, first: int, total: int) -> Tensor:
-        """(t,N,n_motion) frames from `first` on of `total`, the last of them on their way to neutral if so asked."""
+        """(t,N,n_motion) frames from `first` on of `total`, with the lead-out's fade to neutral."""
         return motion if self.director is None else self.director.fade_out(motion, first, total, self.fps)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorState:
-    """All that the next frames depend on beside their sound."""
+    """State of a session behind the audio front end."""
 
     spec: SamplingSpec
     encoded: list[Tensor]
-    """(N,·) the decoder's view of the template, computed once."""
+    """(N,·) decoder input of the template, computed once."""
     frame: int = 0
-    """Frames made so far, at the model's rate."""
+    """Frames generated so far, at the model's rate."""
     prior: PriorState | SamplerState | None = None
     sampled_expression: LstmState | None = None
     expression: LstmState | None = None
@@ -105,68 +105,68 @@ State = TypeVar("State", bound=GeneratorState)
 
 @dataclass(frozen=True, kw_only=True)
 class AnimatorState(GeneratorState):
-    """All that the next samples depend on. `step` returns a new one and changes none: a state can be used twice."""
+    """State of an inference session. `step` returns a new one and changes none: a state can be used twice."""
 
     n_samples: int
     mel: MelState
     pending_mel: np.ndarray
-    """Mel frames that no layer has seen yet: too few for another frame."""
+    """Buffered mel frames, too few for another frame."""
     n_mel: int
     """Mel frames in all, with the silence before the first sample."""
     audio: AudioStreamState
 
 
 def ping_pong(start: int, count: int, length: int) -> np.ndarray:
-    """(count,) indices of an animation of `length` frames played forwards and backwards without a seam."""
+    """(count,) frame indices of an animation of `length` frames played ping-pong from `start` on."""
     period = max(2 * length - 2, 1)
     phase = np.arange(start, start + count) % period
     return np.where(phase < length, phase, period - phase)
 
 
 def frame_rate(fps: Fraction | float | int | str) -> Fraction:
-    """A frame rate in any usual spelling, see `exact_rate`.
+    """Parse a frame rate, see `exact_rate`.
 
     Raises:
-        InputError: it is none, or outside 1 to 240 frames a second.
+        InputError: it is not a number, or outside 1 to 240 frames per second.
     """
     try:
         rate = exact_rate(fps)
     except (ValueError, ZeroDivisionError, OverflowError):
-        raise InputError(f"{fps!r} is no frame rate : give a number such as 25, 30, 60 or 30000/1001") from None
+        raise InputError(f"fps must be a number, got {fps!r}. Try 25, 30, 60 or 30000/1001.") from None
     if not 1 <= rate <= 240:
-        raise InputError(f"{fps} frames a second came; 1 to 240 are allowed")
+        raise InputError(f"fps must be 1 to 240, got {fps}")
     return rate
 
 
 def check_sampling(temperature: float, top_p: float, seeds: tuple[int, ...]) -> None:
-    """Refuse what cannot be sampled with.
+    """Check sampling settings.
 
     Raises:
-        InputError: a temperature, top-p or seed that means nothing, or no seed at all.
+        InputError: temperature, top-p or a seed is out of range, or there is no seed.
     """
     if not (np.isfinite(temperature) and temperature > 0):
         raise InputError(
-            f"temperature {temperature} came; a positive number is needed (argmax for the likeliest codes)"
+            f"temperature must be positive, got {temperature}. Try 0.7 to 1, or argmax for the most likely codes."
         )
     if not 0 < top_p <= 1:
-        raise InputError(f"top-p {top_p} came; a share above 0 and up to 1 is needed")
+        raise InputError(f"top-p must be above 0 and at most 1, got {top_p}. Try 0.9.")
     if not seeds:
-        raise InputError("no take was asked for : ask for at least one")
+        raise InputError("n must be at least 1 take, got 0")
     for seed in seeds:
         if not 0 <= seed < 2**63:
-            raise InputError(f"seed {seed} came; a whole number from 0 to 2^63 is needed")
+            raise InputError(f"seed must be a whole number from 0 to 2^63, got {seed}")
 
 
 class MotionGenerator:
-    """The half of a network that comes after hearing: audio codes in, motion of N takes out."""
+    """The half of a network behind the audio encoder: audio codes in, motion of N takes out."""
 
     def __init__(self, network: MeshTalk | Regressor, config: ModelConfig, precision: Precision) -> None:
         self.network, self.config = network, config
         self.precision: Precision = precision
         if precision not in get_args(Precision):
-            raise InputError(f"precision {precision!r} came; one of {', '.join(get_args(Precision))} is allowed")
+            raise InputError(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")
         if precision == "bfloat16" and self._device.type != "cpu":
-            raise InputError(f"bfloat16 sampling came with device {self._device}; it is the CPU's : use float32")
+            raise InputError(f"bfloat16 sampling needs device cpu, got {self._device}. Use float32.")
 
     @torch.no_grad()
     def begin(self, spec: SamplingSpec) -> GeneratorState:
@@ -203,7 +203,7 @@ class MotionGenerator:
         return motion.transpose(0, 1), replace(state, frame=state.frame + count)
 
     def postprocess(self, native: Tensor, state: State) -> tuple[Tensor, State]:
-        """(T,N,n_motion) new frames at the model's rate → (those that became certain, smoothed, at the take's rate; new state)."""
+        """(T,N,n_motion) new frames at the model's rate → (the final ones, smoothed, at the output rate; new state)."""
         if state.spec.director is not None:
             native, directed = state.spec.director.process(native, state.director)
             state = replace(state, director=directed)
@@ -212,14 +212,14 @@ class MotionGenerator:
         return motion, replace(state, smoother=smoother, resampler=resampler)
 
     def postprocess_last(self, native: Tensor, state: GeneratorState, total: int) -> Tensor:
-        """The last frames at the model's rate → all that are still owed of `total` at the take's."""
+        """The last frames at the model's rate → the remaining ones of `total` at the output rate."""
         if state.spec.director is not None:
             native = state.spec.director.finish(native, state.director)
         smooth = Smoother(self.config.smoothing).finish(native, state.smoother)
         return Resampler(self.config.fps, state.spec.fps).finish(smooth, state.resampler, total)
 
     def _fuse(self, motion: Tensor, code: Tensor, state: State) -> tuple[Tensor, State]:
-        """Eq. 3: (N,T,n_motion) expression signal and (N,T,A) audio codes → (N,T,H) likeliest codes."""
+        """Eq. 3: (N,T,n_motion) expression signal and (N,T,A) audio codes → (N,T,H) most likely codes."""
         network = self.network
         assert isinstance(network, MeshTalk)
         normalised = network.geometry.normalise(motion)
@@ -241,7 +241,7 @@ class MotionGenerator:
         return network.geometry.denormalise(output), after
 
     def _is_short(self, frames: Tensor) -> bool:
-        """Whether (N,T,·) is so little that compiled networks are faster."""
+        """Whether (N,T,·) is so small that compiled networks are faster."""
         return frames.shape[0] * frames.shape[1] <= SHORT and frames.device.type == "cpu"
 
     @cached_property
@@ -265,7 +265,7 @@ class MotionGenerator:
 
     @cached_property
     def _sampler(self) -> Sampler | Prior:
-        """Where codes are drawn: packed weights and fused kernels on a CPU, the network itself elsewhere."""
+        """The sampler: packed weights and fused kernels on a CPU, the network itself elsewhere."""
         assert isinstance(self.network, MeshTalk)
         prior = self.network.prior
         return Sampler(prior, self.precision) if self._device.type == "cpu" else prior
@@ -276,7 +276,7 @@ class MotionGenerator:
 
 
 class StreamingGenerator(MotionGenerator):
-    """A network with its front end: samples in, motion of N takes out. It holds nothing of any performance."""
+    """A network with its front end: samples in, motion of N takes out. It is stateless."""
 
     def __init__(self, network: MeshTalk | Regressor, config: ModelConfig, precision: Precision) -> None:
         super().__init__(network, config, precision)
@@ -302,20 +302,20 @@ class StreamingGenerator(MotionGenerator):
 
     @torch.no_grad()
     def advance(self, samples: np.ndarray, state: AnimatorState) -> tuple[Tensor, AnimatorState]:
-        """(n,) new samples, n ≥ 0 → ((t,N,n_motion) frames that became certain, new state).
+        """(n,) new samples, n ≥ 0 → ((t,N,n_motion) final frames, new state).
 
         Raises:
             InputError: samples that are not finite.
         """
         if not np.isfinite(samples).all():
-            raise InputError("audio holds samples that are NaN or infinite : repair it")
+            raise InputError("audio holds samples that are NaN or infinite. Repair it.")
         mel, mel_state = self._frontend.process(samples, state.mel)
         state = replace(state, mel=mel_state, n_samples=state.n_samples + len(samples))
         return self.postprocess(*self._frames(mel, state, last_frame=None))
 
     @torch.no_grad()
     def finish(self, state: AnimatorState) -> Tensor:
-        """(t,N,n_motion) frames that were waiting for look-ahead, and those of the lead-out."""
+        """(t,N,n_motion) remaining frames, and those of the lead-out."""
         silence = np.zeros(state.spec.lead_out_samples, np.float32)
         before, state = self.advance(silence, state) if len(silence) else (None, state)
         mel = self._frontend.flush(state.mel, state.n_samples)
@@ -354,7 +354,7 @@ class StreamingGenerator(MotionGenerator):
         return self.generate(codes[0], codes[-1], state)
 
     def _audio_stream(self, spec: SamplingSpec) -> AudioStream:
-        """Ears of eq. 3, and of the prior if it has its own and is asked."""
+        """Audio encoder of eq. 3, with the prior's own if it has one and is used."""
         return self._separate_encoders if spec.expression is None else self._shared_encoder
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Which code head moves which part of the face: found by measurement, told in numbers, drawn as a map."""
+"""Influence of code heads on the face, measured and drawn as a map."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _COLUMNS, _FACE_PX, _CAPTION_PX = 4, 240, 44
 
 
 def influence_mm(animator: LatentAnimator, clips: Sequence[Clip]) -> np.ndarray:
-    """(H,V) mm: how far each vertex moves, root mean square, when one head alone says what it says at another time.
+    """(H,V) mm: root-mean-square displacement of each vertex when one head alone takes its codes of another time.
 
-    A head's codes are exchanged for its own from half a clip later, so that only codes that occur are compared.
+    A head's codes are exchanged for its own half a clip later, so that only codes that occur are compared.
 
     Raises:
-        InputError: no clip, one without two frames to exchange, or one that the model cannot encode.
+        InputError: no clip, one of fewer than two frames, or one that the model cannot encode.
     """
     if not clips or any(clip.n_frames < 2 for clip in clips):
-        raise InputError("heads are measured on clips of two frames and more : give at least one")
+        raise InputError("measuring heads needs clips of at least two frames. Give at least one.")
     energy, frames = np.zeros((animator.config.heads, animator.topology.n_vertices)), 0
     for clip in clips:
         codes = animator.codes(clip.validate())
@@ -48,7 +48,7 @@ def influence_mm(animator: LatentAnimator, clips: Sequence[Clip]) -> np.ndarray:
 
 
 def region_shares(influence: np.ndarray, animator: LatentAnimator) -> Mapping[str, np.ndarray]:
-    """Region → (H,) share of what a head moves (squared) that lies in it. Regions may overlap."""
+    """Region → (H,) share of a head's squared influence in it. Regions may overlap."""
     energy = influence**2
     total = energy.sum(1) + 1e-12
     topology = animator.topology
@@ -56,23 +56,23 @@ def region_shares(influence: np.ndarray, animator: LatentAnimator) -> Mapping[st
 
 
 def heads_of(influence: np.ndarray, animator: LatentAnimator, region: str) -> list[int]:
-    """The fewest heads that together make most of a region's movement (`MOST` of its squared influence), in order.
+    """The fewest heads that together account for `MOST` of a region's squared influence, in order.
 
-    They may move other regions too: heads are free to share the face as they like, and `region_shares` tells how they do.
+    They may move other regions too, see `region_shares`.
 
     Raises:
         InputError: the topology has no such region, or nothing moves it.
     """
     energy = influence**2 @ region_weights(animator.topology, region)
     if not energy.sum() > 0:
-        raise InputError(f"no head moves {region!r} in these clips : name heads or give clips in which it moves")
+        raise InputError(f"no head moves {region!r} in these clips. Name heads or give clips in which it moves.")
     order = np.argsort(-energy, kind="stable")
     held = np.cumsum(energy[order]) / energy.sum()
     return sorted(order[: int(np.searchsorted(held, MOST)) + 1].tolist())
 
 
 def table(influence: np.ndarray, animator: LatentAnimator) -> str:
-    """What each head moves, as text."""
+    """Influence of each head as a text table."""
     shares = region_shares(influence, animator)
     lines = ["head  mean mm  " + "  ".join(f"{name:>10}" for name in shares)]
     for head, moved in enumerate(influence):
@@ -82,7 +82,7 @@ def table(influence: np.ndarray, animator: LatentAnimator) -> str:
 
 
 def draw(influence: np.ndarray, animator: LatentAnimator, path: str | Path) -> Path:
-    """Write a PNG with a face for each head: dark where it moves nothing, bright where it moves most.
+    """Write a PNG with a face per head: dark where it moves nothing, bright where it moves most.
 
     Raises:
         InputError: see `check_picture`.

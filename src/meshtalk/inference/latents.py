@@ -1,4 +1,4 @@
-"""What measures ask of a MeshTalk model beyond animating: its codes, its reconstructions, its likelihoods."""
+"""Latent codes, reconstructions and likelihoods of a MeshTalk model."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class _Encoded:
 
 
 class LatentAnimator(Animator):
-    """An Animator that also answers questions about true clips at the model's own frame rate.
+    """An Animator that also encodes, reconstructs and scores ground-truth clips at the model's own frame rate.
 
     Raises:
-        InputError: the checkpoint is no MeshTalk model (a regressor has no codes).
+        InputError: the checkpoint is not a MeshTalk model (a regressor has no codes).
     """
 
     network: MeshTalk
@@ -43,17 +43,17 @@ class LatentAnimator(Animator):
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(checkpoint)
         if not isinstance(checkpoint.network, MeshTalk):
-            raise InputError("a regressor has no codes to measure : pass a MeshTalk model")
+            raise InputError("a regressor has no codes to measure. Pass a MeshTalk model.")
         self.network = checkpoint.network
 
     def reconstruct(self, clip: Clip) -> Clip:
-        """The clip's own codes, decoded: what the latents can carry."""
+        """Encode a clip and decode its codes."""
         return self.decoded(self.codes(clip), clip)
 
     @on_own_threads
     @torch.no_grad()
     def swap(self, audio_clip: Clip, expression_clip: Clip) -> Clip:
-        """The sound of one clip with the expression of another, on the first one's template; equal lengths."""
+        """Decode the audio of one clip with the expression of another, on the first one's template; equal lengths."""
         sound, expression = self._encode(audio_clip), self._encode(expression_clip)
         labels = self.network.labels(expression.motion, self._audio(self.network.audio, sound))
         return self.decoded(labels[0].cpu().numpy(), audio_clip)
@@ -61,7 +61,7 @@ class LatentAnimator(Animator):
     @on_own_threads
     @torch.no_grad()
     def codes(self, clip: Clip) -> np.ndarray:
-        """(T,H) labels of a true clip."""
+        """(T,H) codes of a ground-truth clip."""
         encoded = self._encode(clip)
         return self.network.labels(encoded.motion, self._audio(self.network.audio, encoded))[0].cpu().numpy()
 
@@ -83,7 +83,7 @@ class LatentAnimator(Animator):
     def _encode(self, clip: Clip) -> _Encoded:
         self.topology.require(clip.topology, "the clip")
         if clip.fps != self.config.fps:
-            raise InputError(f"the clip runs at {clip.fps} frames a second; the model's codes are at {self.config.fps}")
+            raise InputError(f"the clip must have the model's frame rate {self.config.fps}, got {clip.fps}")
         samples = to_mono(clip.audio, clip.sample_rate)
         if isinstance(self._generator, OfficialGenerator):
             features = torch.cat(list(self._generator.codes(samples, clip.n_frames)), 1)
@@ -106,7 +106,7 @@ class LatentAnimator(Animator):
     @on_own_threads
     @torch.no_grad()
     def decoded(self, labels: np.ndarray, clip: Clip) -> Clip:
-        """(T,H) codes on a clip's face, at the model's frame rate, with the clip's sound."""
+        """Decode (T,H) codes on a clip's face, at the model's frame rate, with the clip's sound."""
         template = np.asarray(clip.template, np.float32)
         face = self.geometry.template_input(torch.as_tensor(template).to(self._device)[None])
         codes = self.network.one_hot(torch.as_tensor(labels).to(self._device)[None])

@@ -1,4 +1,4 @@
-"""A performance of the authors' own weights: the whole recording in, because its mean loudness scales every sample."""
+"""Offline inference with the official weights, whose front end scales a recording by its mean loudness."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from meshtalk.model.networks import MeshTalk, Regressor
 from meshtalk.model.official_mel import WINDOW, OfficialMel
 
 MEAN_LEVEL = 0.01
-"""Mean absolute sample of a recording as the networks hear it."""
+"""Mean absolute sample to which a recording is normalised."""
 PADDING = (WINDOW - 533) // 2
 """Silent samples before the first; the window of frame 0 begins with them."""
 WINDOWS_AT_ONCE = 16
 """Their spectra fill 27 MB."""
 FRAMES_AT_ONCE = 256
-"""Frames that go through the networks together, so that memory does not grow with the recording."""
+"""Frames per batch, so that memory does not grow with the recording."""
 
 
 class OfficialGenerator(MotionGenerator):
-    """Networks of the authors' weights with their front end: a recording in, motion of N takes out.
+    """Networks of the official weights with their front end: a recording in, motion of N takes out.
 
-    Where the published description is silent, this is taken for granted: the sound is padded with zeros; the skip of a
+    Where the published description is silent, this is assumed: the sound is padded with zeros; the skip of a
     convolution is cropped in the middle; the convolutions over past frames see zeros before the first; leaky ReLUs follow every
     layer but the last of a network, the LSTMs and the prior's embedding; the expression code comes before the audio code.
     """
@@ -40,7 +40,7 @@ class OfficialGenerator(MotionGenerator):
     def __init__(self, network: MeshTalk | Regressor, config: ModelConfig, precision: Precision) -> None:
         super().__init__(network, config, precision)
         if not isinstance(network, MeshTalk) or network.official_mel is None:
-            raise InputError("the official front end belongs to the official weights : import them again")
+            raise InputError("the official front end belongs to the official weights. Import them again.")
         self.mel = network.official_mel
 
     def run(self, samples: np.ndarray, spec: SamplingSpec) -> Iterator[Tensor]:
@@ -56,7 +56,7 @@ class OfficialGenerator(MotionGenerator):
         yield spec.fade_out(self.postprocess_last(nothing, state, total), done, total)
 
     def codes(self, samples: np.ndarray, frames: int) -> Iterator[Tensor]:
-        """(1,t,A) audio codes of frames of a whole recording (S,), piece by piece; after it is silence."""
+        """(1,t,A) audio codes of frames of a whole recording (S,), chunk by chunk, followed by silence."""
         gain = gain_of(samples)
         for begin in range(0, frames, FRAMES_AT_ONCE):
             stop = min(begin + FRAMES_AT_ONCE, frames)

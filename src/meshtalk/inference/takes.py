@@ -1,4 +1,4 @@
-"""Several takes of one line: measured, ranked, and written into a folder with a sheet and a page to choose from."""
+"""Takes of one line: measured, ranked, and written with a contact sheet and a page to choose from."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ from meshtalk.measures import metrics, sync, tracks
 from meshtalk.mesh.topology import Topology, lip_opening_m
 
 ON_THE_PAGE = 4
-"""Best takes that the page shows side by side."""
+"""Number of takes that the page shows side by side."""
 
 
 @dataclass(frozen=True)
 class RankedClip:
-    """A take and what it is ranked by."""
+    """A take and the measures that rank it."""
 
     clip: Clip
     seed: int
     loudness_r: float
-    """Lip agreement with the sound: correlation of lip opening and loudness."""
+    """Lip sync: correlation of lip opening and loudness."""
     upper_motion_mm: float
-    """Liveliness: how much the upper face moves, root mean square about its mean."""
+    """Liveliness: root-mean-square motion of the upper face about its mean."""
     blinks_per_min: float | None
-    """None where lids cannot be measured."""
+    """None where eyelids cannot be measured."""
     jitter_mm: float
     """Of all vertices of mouth and upper face, mm per frame cubed."""
     place: float = 0.0
-    """Mean of its places by agreement, liveliness (more is better) and jitter (less is better); 1 is best."""
+    """Mean rank by lip sync, liveliness (more is better) and jitter (less is better); 1 is best."""
 
     def numbers(self) -> dict[str, Any]:
-        """All but the clip, for JSON."""
+        """All fields but the clip, for JSON."""
         told = {key: value for key, value in vars(self).items() if key != "clip"}
         return {key: round(value, 4) if isinstance(value, float) else value for key, value in told.items()}
 
 
 def check_takes(folder: Path, topology: Topology) -> None:
-    """Refuse, before the work of making takes, what `rank` and `write_takes` could not do with them.
+    """Check early that `rank` and `write_takes` can succeed.
 
     Raises:
-        InputError: the folder cannot be made, the topology does not name its regions and lips, or the `media` extra or the
+        InputError: the folder cannot be created, the topology lacks regions or inner lips, or the `media` extra or the
             player page is missing.
     """
     check_folder(folder)
@@ -60,16 +60,16 @@ def check_takes(folder: Path, topology: Topology) -> None:
     try:
         import_module("PIL")
     except ImportError:
-        raise InputError("a contact sheet needs Pillow (not installed) : pip install 'meshtalk[media]'") from None
+        raise InputError("a contact sheet needs Pillow (not installed). Run pip install 'meshtalk[media]'.") from None
     if not PAGE.is_file():
         raise InputError(
             "takes are chosen on the player page, which is not in this installation"
-            " : run `pip install` for meshtalk's folder again, with access to the npm registry"
+            ". Run `pip install` for meshtalk's folder again, with access to the npm registry."
         )
 
 
 def rank(clips: Sequence[Clip], seed: int) -> list[RankedClip]:
-    """Takes `seed`, `seed`+1, … of one line, the best first; equals stay in order."""
+    """Rank takes `seed`, `seed`+1, … of one line, the best first; ties stay in order."""
     if not clips:
         return []
     measured = [_measured(clip, seed + index) for index, clip in enumerate(clips)]
@@ -96,12 +96,12 @@ def _measured(clip: Clip, seed: int) -> RankedClip:
 
 
 def write_takes(folder: str | Path, takes: Sequence[RankedClip]) -> Path:
-    """Write ranked takes into a new folder: a clip each, `takes.json`, `contact_sheet.png` and `takes.html` of the best.
+    """Write ranked takes to a new folder: a clip per take, `takes.json`, `contact_sheet.png` and `takes.html` of the best.
 
-    Each clip tells how it was made: `meshtalk again` makes it once more.
+    Each clip records its settings: `meshtalk again` reproduces it.
 
     Raises:
-        InputError: the folder holds something, or cannot be made; no take, or one without frames.
+        InputError: the folder is not empty, or cannot be created; no take, or one without frames.
     """
     names = {take.seed: f"take_{place}_seed_{take.seed}.npz" for place, take in enumerate(takes, 1)}
     with atomic_folder(folder) as temporary:

@@ -17,7 +17,7 @@ MM = 1e3
 
 def _same_shape(predicted: np.ndarray, true: np.ndarray) -> None:
     if predicted.shape != true.shape or predicted.ndim != 3 or predicted.shape[2] != 3:
-        raise ValueError(f"positions are {predicted.shape} and {true.shape}; two equal (T, n, 3) are needed")
+        raise ValueError(f"positions must have equal shapes (T, n, 3), got {predicted.shape} and {true.shape}")
 
 
 def squared_norm(vectors: np.ndarray) -> np.ndarray:
@@ -175,7 +175,7 @@ def mean_of_n_lve_mm(samples: Sequence[np.ndarray], true_lips: np.ndarray) -> fl
 def diversity_mm(samples: Sequence[np.ndarray]) -> float:
     """Mean L2 distance of all pairs of samples, over frames and vertices. Input N ≥ 2 × (T,n,3) metres."""
     if len(samples) < 2:
-        raise ValueError(f"{len(samples)} sample has no pairs; at least two are needed")
+        raise ValueError(f"pairs need at least two samples, got {len(samples)}")
     pairs = [mve_mm(a, b) for i, a in enumerate(samples) for b in samples[i + 1 :]]
     return float(np.mean(pairs))
 
@@ -205,7 +205,7 @@ class CodeUse(NamedTuple):
     entropy_nats: np.ndarray
     """(H,) entropy of the class frequencies."""
     dead_heads: int
-    """Heads that say nothing: exp(entropy) below 1.1, one class nearly always."""
+    """Unused heads: exp(entropy) below 1.1, one class nearly always."""
     change_rate: float
     """Share of codes that differ from the frame before: near 0 frozen, near 1 noise."""
 

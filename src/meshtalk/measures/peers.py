@@ -1,4 +1,4 @@
-"""Measures as the papers after MeshTalk print them, of clips, in the coordinates of their data set."""
+"""LVE, FDD and MVE in the form of the papers after MeshTalk, in the coordinates of the data set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from meshtalk.measures import metrics, tracks
 
 
 class PeersForm(NamedTuple):
-    """Figures to put beside published ones; `unit` is the data set's own (FLAME's is the metre)."""
+    """Measures that compare with published ones; `unit` is the data set's own (FLAME's is the metre)."""
 
     lve: float
     """unit²: per frame the largest SQUARED L2 error of a lip vertex, mean over all frames of all sequences."""
@@ -29,15 +29,15 @@ def peers_form(pairs: Iterable[tuple[Clip, Clip]], metres_per_unit: float = 1.0)
     """LVE, FDD and MVE of a test set, as FaceFormer, CodeTalker and their successors define them.
 
     Args:
-        pairs: (predicted, true) clips, one pair a sequence; they may come one by one from a generator. Lips and upper
+        pairs: (predicted, true) clips, one pair per sequence; may be a generator. Lips and upper
             face are the topology's regions "lips" and "upper_face": published figures need the published masks.
-        metres_per_unit: what the data set's coordinates were multiplied by to become metres.
+        metres_per_unit: factor from the data set's coordinates to metres.
 
     Raises:
         InputError: no pairs, a scale that is not positive, or clips of another topology, rate or length.
     """
     if not (np.isfinite(metres_per_unit) and metres_per_unit > 0):
-        raise InputError(f"{metres_per_unit} metres per unit came; a positive number is needed")
+        raise InputError(f"metres_per_unit must be positive, got {metres_per_unit}. Try 1, or 0.001 for millimetres.")
     squared_sum_m2, error_sum_m, frames = 0.0, 0.0, 0
     dynamics_m2: list[float] = []
     for predicted, true in pairs:
@@ -55,7 +55,7 @@ def peers_form(pairs: Iterable[tuple[Clip, Clip]], metres_per_unit: float = 1.0)
         dynamics_m2.append(metrics.fdd_m2(ours["upper"], theirs["upper"], true.template[upper]))
         error_sum_m, frames = error_sum_m + of_clip_m, frames + n_frames
     if not frames:
-        raise InputError("there are no pairs of clips to compare : give one predicted and true clip at least")
+        raise InputError("pairs must have at least one predicted and true clip, got none")
     return PeersForm(
         lve=squared_sum_m2 / frames / metres_per_unit**2,
         fdd=float(np.mean(dynamics_m2)) / metres_per_unit**2,

@@ -37,11 +37,11 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 class Lag(NamedTuple):
-    """How late a curve is; negative when it comes early."""
+    """Lag of a curve; negative when it is early."""
 
     frames: int
     refined_frames: float
-    """With the peak's place between frames, from a parabola through its neighbours."""
+    """With the sub-frame position of the peak, from a parabola through its neighbours."""
     refined_ms: float
     correlation: float
     """At the best whole frame."""
@@ -149,7 +149,7 @@ def lip_to_teeth_mm(lower_lip: np.ndarray, upper_teeth: np.ndarray) -> np.ndarra
 
 
 def log_loudness(audio: np.ndarray, sample_rate: int, fps: float, n_frames: int) -> np.ndarray:
-    """(T,) natural log of the sound's RMS around each frame (one frame to either side), blind to the level.
+    """(T,) natural log of the sound's RMS around each frame (one frame to either side), independent of gain.
 
     RMS is relative to its own 95th percentile with a floor of 1 %, so that gain cancels and silence is not
     -inf.
@@ -207,6 +207,8 @@ def silence_speed_mm_s(mouth: np.ndarray, fps: float, phones: Sequence[PhoneTupl
 
 
 class Blink(NamedTuple):
+    """A blink: when the lids begin to close, and for how long they are closed."""
+
     start_s: float
     duration_s: float
 

@@ -1,4 +1,4 @@
-"""What the measures need of a clip, as small arrays: a few regions' positions, lip opening, eyelids."""
+"""Tracks of a clip that measures need: positions of regions, lip opening, eyelid closure."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def lip_to_teeth_mm(clip: Clip) -> np.ndarray | None:
 
 
 def eyelid_closure(clip: Clip) -> np.ndarray | None:
-    """(T,) how far the lids are down: 0 open as in the template, 1 as far as the blink blendshapes go.
+    """(T,) lid closure: 0 open as in the template, 1 at the blink blendshapes' full weight.
 
     The lids' displacement projected (least squares) on the topology's eyeBlink shapes; None without them.
     """
@@ -90,12 +90,10 @@ def aligned(predicted: Clip, true: Clip, name: str) -> tuple[Clip, Clip]:
     true.topology.require(predicted.topology, f"the motion of {name}")
     if predicted.fps != true.fps:
         raise InputError(
-            f"{name} gave {predicted.fps} frames a second, the truth has {true.fps} : animate at that rate"
+            f"{name} must have the truth's frame rate {true.fps}, got {predicted.fps}. Animate at that rate."
         )
     if abs(predicted.n_frames - true.n_frames) > 1:
-        raise InputError(
-            f"{name} gave {predicted.n_frames} frames for a clip of {true.n_frames}; one more or less is fine"
-        )
+        raise InputError(f"{name} must have {true.n_frames} frames, one more or less, got {predicted.n_frames}")
     n_frames = min(predicted.n_frames, true.n_frames)
     # a model keeps the regions it was trained with, which may have been redrawn since
     predicted = dataclasses.replace(predicted, topology=true.topology)

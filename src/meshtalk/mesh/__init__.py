@@ -1,1 +1,1 @@
-"""Meshes: topology, the packaged head, files, units, surfaces, landmarks."""
+"""Meshes: topology, the packaged head, files, units and axes, surfaces, landmarks."""

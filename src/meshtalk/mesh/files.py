@@ -47,17 +47,17 @@ def read_mesh(
     if not path.is_file():
         raise InputError(f"there is no mesh at {path}")
     if path.suffix.lower() not in suffixes:
-        raise InputError(f"{path.name} is no mesh that can be read : give one of {', '.join(suffixes)}")
+        raise InputError(f"a mesh must be one of {', '.join(suffixes)}, got {path.name}")
     size = path.stat().st_size
     if size == 0:
-        raise InputError(f"{path} has nothing in it : export the face again")
+        raise InputError(f"{path} is empty. Export the face again.")
     try:
         if size > MOST_BYTES:
             raise MemoryError
         mesh = Mesh(_read(path, shapes, looks))
         _check(mesh)
     except MemoryError:
-        raise InputError(f"{path} has too many vertices; at most {MOST:,} can be made to speak : decimate it") from None
+        raise InputError(f"{path} must have at most {MOST:,} vertices. Decimate it.") from None
     except InputError as error:
         raise InputError(f"{path} cannot be read as a mesh: {error}") from None
     except Exception as error:  # mesh readers fail in as many ways as files are damaged
@@ -79,9 +79,9 @@ def _check(mesh: Mesh) -> None:
 
 def _check_array(what: str, values: np.ndarray, width: int, faces: np.ndarray) -> None:
     if values.shape[1:] != (width,):
-        raise InputError(f"its {what} array has shape {values.shape}; (n, {width}) is needed")
+        raise InputError(f"its {what} array must have shape (n, {width}), got {values.shape}")
     if not (finite := np.isfinite(values).all(1)).all():
-        raise InputError(f"it holds NaN or infinite values, first in {what} {int(finite.argmin())} : repair the mesh")
+        raise InputError(f"it holds NaN or infinite values, first in {what} {int(finite.argmin())}. Repair the mesh.")
     if len(faces) and not 0 <= faces.min() <= faces.max() < len(values):
         raise InputError(f"a triangle names a {what} that is not among its {len(values):,}")
 
@@ -101,13 +101,13 @@ def read_face(
     vertices, used = mesh.vertices, np.unique(mesh.faces)
     if not len(used):
         raise InputError(
-            f"{path} has {len(vertices):,} points and no triangles : a surface is needed, export the face as a mesh"
+            f"{path} must be a surface, got {len(vertices):,} points and no triangles. Export the face as a mesh."
         )
     if len(used) < fewest:
-        raise InputError(f"{path} has {len(used)} vertices on its surface; a face has at least {fewest}")
+        raise InputError(f"{path} must have at least {fewest} vertices on its surface, got {len(used)}")
     size = np.ptp(vertices[used], axis=0)
     if not size.min() > 1e-6 * size.max():
-        raise InputError(f"{path} is flat or a point; a face has width, height and depth")
+        raise InputError(f"{path} must have width, height and depth, got a flat mesh or a point")
     return vertices, mesh.topology
 
 
@@ -130,10 +130,10 @@ def _read(path: Path, shapes: bool, looks: bool) -> tuple[Part, ...]:
 
 
 def obj_fan(numbers: list[str], count: int) -> list[list[int]]:
-    """Triangles, as a fan, of an OBJ polygon whose corners are counted from 1, or backwards from the last of `count` so far.
+    """Fan triangulation of an OBJ polygon; corners are indexed from 1, or backwards from the last of `count` so far.
 
     Raises:
-        ValueError, IndexError: no numbers.
+        ValueError, IndexError: the corners are not numbers.
     """
     corners = [number - 1 if number > 0 else count + number for number in map(int, numbers)]
     return [[corners[0], *pair] for pair in pairwise(corners[1:])]
@@ -200,7 +200,7 @@ def read_obj(lines: Iterable[str], folder: Path | None) -> Part:
 
 
 def _material_picture(path: Path) -> bytes | None:
-    """The first colour picture that an OBJ's material file names, if both are there."""
+    """The first colour texture of an OBJ's material file, if both exist."""
     try:
         named = re.search(r"^\s*map_Kd\s+(?:-\S+\s+\S+\s+)*(.+?)\s*$", path.read_text(errors="replace"), re.M)
         return (path.parent / named[1]).read_bytes() if named else None
@@ -215,8 +215,10 @@ def _read_trimesh(path: Path) -> Part:
     try:
         import trimesh
     except ImportError:
-        raise InputError('it needs trimesh : pip install "meshtalk[media]"') from None
-    loaded: Any = trimesh.load(path, process=False, force="mesh", maintain_order=True)  # pyright: ignore[reportUnknownMemberType]
+        raise InputError('it needs trimesh. Run pip install "meshtalk[media]".') from None
+    loaded: Any = trimesh.load(  # pyright: ignore[reportUnknownMemberType]
+        path, process=False, force="mesh", maintain_order=True
+    )
     vertices = np.asarray(loaded.vertices, np.float64)
     faces = np.asarray(getattr(loaded, "faces", np.zeros((0, 3))), np.int64).reshape(-1, 3)
     if path.suffix.lower() == ".stl":
@@ -235,7 +237,7 @@ def _read_trimesh(path: Path) -> Part:
 
 
 def _joined(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An STL has three vertices of its own for each triangle: places that are the same become one vertex, in file order."""
+    """Merge vertices at equal positions, in file order: an STL has three of its own for each triangle."""
     _, first, number = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int32)
     rank[np.argsort(first)] = np.arange(len(first))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -81,7 +81,7 @@ class _Glb:
         else:
             below = {child for node in nodes for child in node.get("children", ())}
             roots = [index for index in range(len(nodes)) if index not in below]
-        stack: list[tuple[int, np.ndarray]] = [(index, np.eye(4)) for index in roots]
+        stack = [(index, np.eye(4)) for index in roots]
         found: dict[int, np.ndarray] = {}
         while stack:
             index, above = stack.pop()
@@ -139,8 +139,8 @@ class _Glb:
 
     def _targets(self, mesh: Any, primitive: Any, count: int) -> dict[str, np.ndarray]:
         """Name → (V,3) of the named morph targets."""
-        extras: list[Any] = [held.get("extras") or {} for held in (mesh, primitive)]
-        names: Any = extras[0].get("targetNames") or extras[1].get("targetNames") or ()
+        extras: list[dict[str, Any]] = [held.get("extras") or {} for held in (mesh, primitive)]
+        names: Sequence[object] = extras[0].get("targetNames") or extras[1].get("targetNames") or ()
         targets = primitive.get("targets", [])
         if names and len(names) != len(targets):
             raise ValueError(f"mesh {mesh.get('name')!r} has {len(names)} names for {len(targets)} morph targets")
@@ -154,13 +154,13 @@ class _Glb:
     def _looks(self, primitive: Any, part: Part) -> dict[str, Any]:
         """Colours, texture coordinates, picture and plain colour: fields of `Part`."""
         attributes = primitive["attributes"]
-        material: Any = self._json["materials"][primitive["material"]] if "material" in primitive else {}
-        surface: Any = material.get("pbrMetallicRoughness", {})
+        material: dict[str, Any] = self._json["materials"][primitive["material"]] if "material" in primitive else {}
+        surface: dict[str, Any] = material.get("pbrMetallicRoughness", {})
         linear = np.clip(np.asarray(surface.get("baseColorFactor", (1, 1, 1))[:3], float), 0, 1)
         srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
         fields: dict[str, Any] = {"colour": tuple(srgb.tolist())}
-        info: Any = surface.get("baseColorTexture", {})
-        moved: Any = info.get("extensions", {}).get("KHR_texture_transform", {})
+        info: dict[str, Any] = surface.get("baseColorTexture", {})
+        moved: dict[str, Any] = info.get("extensions", {}).get("KHR_texture_transform", {})
         name = f"TEXCOORD_{moved.get('texCoord', info.get('texCoord', 0))}"
         if "COLOR_0" in attributes:
             fields["colours"] = self._values(attributes["COLOR_0"])[:, :3]
@@ -176,7 +176,7 @@ class _Glb:
             return None
         texture = self._json["textures"][info["index"]]
         source = texture.get("extensions", {}).get("EXT_texture_webp", texture).get("source")
-        image: Any = {} if source is None else self._json["images"][source]
+        image: dict[str, Any] = {} if source is None else self._json["images"][source]
         if "bufferView" in image:
             view = self._json["bufferViews"][image["bufferView"]]
             start = view.get("byteOffset", 0)
@@ -224,7 +224,7 @@ class _Glb:
 def _undecoded(names: Any) -> InputError:
     return InputError(
         f"it needs {', '.join(map(str, names)) or 'a glTF extension'}, which cannot be decoded here"
-        " : export it without compression"
+        ". Export it without compression."
     )
 
 

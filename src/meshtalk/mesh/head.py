@@ -1,4 +1,4 @@
-"""The package's own head: a talking topology with ARKit blendshapes, and as many different people as wanted.
+"""The packaged head: a topology with ARKit blendshapes, and a generator of different people.
 
 The asset is built by `assets_build/build_head.py` from MakeHuman's CC0 data (see docs/head.md).
 """
@@ -18,15 +18,15 @@ from meshtalk.errors import InputError
 from meshtalk.mesh.topology import Topology
 
 LIPS_APART_M = 6e-5
-"""Opening of the lips at rest, everywhere along the contact line: closed to the eye, not yet pressed."""
+"""Lip opening of the neutral face along the contact line: visibly closed, not pressed."""
 
 NAMED = {"clara": "p00", "amara": "p02", "kenji": "p05", "henrik": "p07"}
-"""Four of the people, who differ in sex, age and origin, by names that are easier to remember."""
+"""Aliases of four of the people, who differ in sex, age and origin."""
 
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """One face: where its vertices are at rest, and how strongly each blendshape acts on it."""
+    """An identity: neutral vertices, and a gain for each blendshape."""
 
     name: str
     template: np.ndarray
@@ -93,7 +93,7 @@ class Head:
         return tuple(self.person(name) for name in self.recipes if name != "default")
 
     def person(self, name_or_seed: str | int) -> Person:
-        """A named person (see NAMED, or p00, p01, ...), or one drawn from a seed; the same argument gives the same person.
+        """A named person (see NAMED, or p00, p01, ...), or one sampled from a seed; the same argument gives the same person.
 
         Raises:
             InputError: there is no person of that name, or the seed is negative.
@@ -101,11 +101,11 @@ class Head:
         if isinstance(name_or_seed, str):
             if NAMED.get(name_or_seed, name_or_seed) not in self.recipes:
                 known = ", ".join([*NAMED, *self.recipes])
-                raise InputError(f"there is no person {name_or_seed!r} : choose one of {known}, or give an integer")
+                raise InputError(f"person must be one of {known} or an integer, got {name_or_seed!r}")
             recipe = self.recipes[NAMED.get(name_or_seed, name_or_seed)]
             return self._make(name_or_seed, recipe["targets"], tuple(recipe["tint"]))
         if name_or_seed < 0:
-            raise InputError(f"{name_or_seed} is no seed of a person : give an integer from 0 on")
+            raise InputError(f"the seed of a person must be an integer from 0 on, got {name_or_seed}")
         rng = np.random.default_rng([name_or_seed, 0x4EAD])
         names = [name for name in self.recipes if name != "default"]
         chosen = rng.choice(len(names), 3, replace=False)
@@ -142,7 +142,7 @@ class Head:
 
 @cache
 def load_head() -> Head:
-    """The head asset of the package, read once."""
+    """The packaged head (cached)."""
     with (files("meshtalk") / "assets" / "head.npz").open("rb") as stream, np.load(stream) as archive:
         arrays = {name: archive[name] for name in archive.files}
     topology = Topology.from_arrays({k[9:]: v for k, v in arrays.items() if k.startswith("topology/")})

@@ -1,6 +1,6 @@
-"""Named points of a face: where they are on the packaged head, and how a file tells them for another mesh.
+"""Facial landmarks: on the packaged head, and in files for other meshes.
 
-"left" is the person's own left. Finding them on a mesh that nobody has marked is `meshtalk.retarget.detect`.
+"left" is the person's own left. `meshtalk.retarget.detect` detects them on an unmarked mesh.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ DESCRIPTIONS: Mapping[str, str] = {
     "brow_outer_right": "outer end of the right brow's arch",
     "forehead": "middle of the forehead",
 }
-"""Every landmark's name, and where it is."""
+"""Name → position of every landmark."""
 
 REQUIRED = ("eye_outer_left", "eye_outer_right", "nose_tip", "mouth_left", "mouth_right")
-"""What a file has to name at least: they tell the face's place, size and turn."""
+"""Landmarks that a file must have: they determine the face's position, size and rotation."""
 
 _HEAD = {
     "nose_tip": 354, "nose_base": 373, "nose_bridge": 148, "nose_wing_left": 2500, "nose_wing_right": 311,
@@ -72,39 +72,39 @@ def read_landmarks(path: str | Path, vertices: np.ndarray) -> dict[str, np.ndarr
         name → (3,) float64 in the mesh's units and axes, in the order of DESCRIPTIONS.
 
     Raises:
-        InputError: no such file, no JSON object, an unknown or missing name, or a value that is neither.
+        InputError: no such file, not a JSON object, an unknown or missing name, or a value that is neither.
     """
     path = Path(path)
     try:
-        told: Json = json.loads(path.read_text(encoding="utf-8"))
+        named: Json = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
-        raise InputError(f"no landmarks at {path}") from None
+        raise InputError(f"there are no landmarks at {path}") from None
     except ValueError as error:
-        raise InputError(f"{path} is no JSON ({error}) : write names with vertex numbers or points") from None
-    if not isinstance(told, dict):
-        raise InputError(f'{path} holds a {type(told).__name__}; an object is needed, such as {{"nose_tip": 331}}')
-    if unknown := sorted(set(told) - set(DESCRIPTIONS)):
-        raise InputError(f"{path} names {', '.join(unknown[:3])} : the landmarks are {', '.join(DESCRIPTIONS)}")
-    if missing := [name for name in REQUIRED if name not in told]:
-        raise InputError(f"{path} does not name {', '.join(missing)} : at least {', '.join(REQUIRED)} are needed")
-    found = {name: _point(told[name], vertices, f"{path}: {name}") for name in DESCRIPTIONS if name in told}
+        raise InputError(f"{path} is not valid JSON ({error}). Write names with vertex indices or points.") from None
+    if not isinstance(named, dict):
+        raise InputError(f'{path} must hold a JSON object, got {type(named).__name__}. Try {{"nose_tip": 331}}.')
+    if unknown := sorted(set(named) - set(DESCRIPTIONS)):
+        raise InputError(f"{path} has unknown landmarks {', '.join(unknown[:3])}. Use {', '.join(DESCRIPTIONS)}.")
+    if missing := [name for name in REQUIRED if name not in named]:
+        raise InputError(f"{path} lacks {', '.join(missing)}. Mark at least {', '.join(REQUIRED)}.")
+    found = {name: _point(named[name], vertices, f"{path}: {name}") for name in DESCRIPTIONS if name in named}
     spread = np.linalg.norm(found["eye_outer_left"] - found["eye_outer_right"])
     if not spread > 1e-3 * np.linalg.norm(np.ptp(vertices, axis=0)):
-        raise InputError(f"{path} puts both eyes at one place : mark them apart, left being the person's own left")
+        raise InputError(f"{path} has both eyes at one position. Mark them apart, left being the person's own left.")
     return found
 
 
 def _point(value: Json, vertices: np.ndarray, what: str) -> np.ndarray:
     if isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value < len(vertices):
-            raise InputError(f"{what} is vertex {value}; the mesh has vertices 0 to {len(vertices) - 1}")
+            raise InputError(f"{what} must be a vertex from 0 to {len(vertices) - 1}, got {value}")
         return np.asarray(vertices[value], np.float64)
     numbers = value if isinstance(value, list) else ()
     if len(numbers) == 3 and all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in numbers):
         point = np.array(numbers, np.float64)
         if np.isfinite(point).all():
             return point
-    raise InputError(f"{what} is {value!r}; a vertex number or a point [x, y, z] is needed")
+    raise InputError(f"{what} must be a vertex index or a point [x, y, z], got {value!r}")
 
 
 def write_landmarks(path: str | Path, landmarks: Mapping[str, int | np.ndarray]) -> None:

@@ -6,7 +6,6 @@ import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ MOST_PIXELS = 2048
 
 def too_many(count: int) -> InputError:
     """What is said of a mesh with so many vertices."""
-    return InputError(f"it has {count:,} vertices; at most {MOST:,} can be made to speak : decimate it")
+    return InputError(f"it must have at most {MOST:,} vertices, got {count:,}. Decimate it.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,9 +112,9 @@ def _sharing_a_picture(parts: tuple[Part, ...]) -> list[Part]:
     try:
         from PIL import Image
     except ImportError:
-        raise InputError('a mesh of several materials needs pillow : pip install "meshtalk[media]"') from None
-    keys: list[Any] = [part.colour if part.picture is None or part.uvs is None else part.picture for part in parts]
-    tiles: dict[Any, Any] = {}
+        raise InputError('a mesh of several materials needs pillow. Run pip install "meshtalk[media]".') from None
+    keys = [part.colour if part.picture is None or part.uvs is None else part.picture for part in parts]
+    tiles: dict[bytes | tuple[float, float, float], Image.Image] = {}
     for key in dict.fromkeys(keys):
         try:
             if isinstance(key, bytes):
@@ -126,7 +125,7 @@ def _sharing_a_picture(parts: tuple[Part, ...]) -> list[Part]:
         tiles.setdefault(key, Image.new("RGB", (8, 8), colour)).thumbnail((MOST_PIXELS, MOST_PIXELS))
     width, height = sum(tile.width for tile in tiles.values()), max(tile.height for tile in tiles.values())
     sheet, left = Image.new("RGB", (width, height)), 0
-    lefts: dict[Any, int] = {}
+    lefts: dict[bytes | tuple[float, float, float], int] = {}
     for key, tile in tiles.items():
         sheet.paste(tile, (left, 0))
         lefts[key], left = left, left + tile.width

@@ -1,4 +1,4 @@
-"""Topology: what all clips of one kind of mesh share."""
+"""Topology: connectivity, regions, landmarks and blendshapes that all clips of one mesh share."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from meshtalk.errors import InputError
 from meshtalk.files import atomic
 
 REGIONS = ("mouth", "upper_face", "eyelids", "lips")
-"""Regions every talking topology names. The first two weigh eq. 4, the third eq. 5; "lips" is for measures."""
+"""Regions that training and measures need. The first two weigh eq. 4, the third eq. 5; "lips" is for measures."""
 INNER_LIPS = ("lip_inner_upper", "lip_inner_lower")
 """Landmarks that pair up where the lips meet."""
-ADVICE = "make them with `meshtalk regions` (docs/regions.md)"
-"""How a mesh gets regions and inner lips."""
+ADVICE = "Make them with `meshtalk regions` (docs/regions.md)"
+"""Advice where regions or inner lips are missing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Topology:
     """Connectivity, named regions and (optionally) blendshapes of a mesh with V vertices.
 
     Two topologies are the same when `hash` is: vertex count and faces. Regions may be redrawn without
-    making clips incompatible, so they have a hash of their own, which every report states.
+    making clips incompatible, so they have a hash of their own, which every report records.
     """
 
     faces: np.ndarray
@@ -46,7 +46,7 @@ class Topology:
     uv_faces: np.ndarray | None = None
     """(F,3) int32 into `uvs`, corner by corner like `faces`."""
     shape_names: tuple[str, ...] = ()
-    """Names of the blendshapes (ARKit's where they are ARKit's)."""
+    """Names of the S blendshapes (ARKit's where they are ARKit's)."""
     shapes: np.ndarray | None = None
     """(S,V,3) float32 metres: displacement of each blendshape at weight 1."""
     texture_png: bytes | None = None
@@ -55,17 +55,17 @@ class Topology:
     def __post_init__(self) -> None:
         faces = np.asarray(self.faces)
         if faces.ndim != 2 or faces.shape[1] != 3:
-            raise InputError(f"faces have shape {faces.shape}; triangles (F,3) are needed")
+            raise InputError(f"faces must be triangles of shape (F, 3), got {faces.shape}")
         if len(faces) and (faces.min() < 0 or faces.max() >= self.n_vertices):
-            raise InputError(f"faces index vertex {faces.max()} of a mesh with {self.n_vertices} vertices")
+            raise InputError(f"faces must index vertices 0 to {self.n_vertices - 1}, got {faces.max()}")
         for name, weights in self.regions.items():
             if weights.shape != (self.n_vertices,):
                 raise InputError(
-                    f"region {name!r} has shape {weights.shape}; one weight for each of {self.n_vertices} vertices is needed"
+                    f"region {name!r} must have shape ({self.n_vertices},), a weight per vertex, got {weights.shape}"
                 )
         if self.shapes is not None and self.shapes.shape != (len(self.shape_names), self.n_vertices, 3):
             raise InputError(
-                f"blendshapes have shape {self.shapes.shape}; {(len(self.shape_names), self.n_vertices, 3)} is needed"
+                f"blendshapes must have shape {(len(self.shape_names), self.n_vertices, 3)}, got {self.shapes.shape}"
             )
 
     @cached_property
@@ -88,23 +88,23 @@ class Topology:
         """(V,) weights of a region.
 
         Raises:
-            InputError: the topology does not name it, or it is empty.
+            InputError: the topology lacks it, or it is empty.
         """
         weights = self.regions.get(name)
         if weights is None or not np.any(weights > 0):
             raise InputError(
                 f"region {name!r} is empty or missing for topology {self.hash}; it has: {', '.join(self.regions) or 'none'}"
-                f" : {ADVICE}"
+                f". {ADVICE}."
             )
         return weights
 
     def lacks(self, names: Iterable[str] = REGIONS) -> list[str]:
-        """Those of the regions that it does not name, or only as empty."""
+        """Those of the given regions that are missing or empty."""
         return [name for name in names if not np.any(self.regions.get(name, 0))]
 
     @property
     def names_inner_lips(self) -> bool:
-        """Whether there are pairs of vertices whose distance is the lip opening."""
+        """Whether the topology has the landmarks of the lip opening."""
         return all(len(self.landmarks.get(name, ())) for name in INNER_LIPS)
 
     def indices(self, region: str) -> np.ndarray:
@@ -112,11 +112,11 @@ class Topology:
         return np.flatnonzero(self.region(region) > 0.5)
 
     def require(self, other: Topology, what: str) -> None:
-        """Raise InputError unless `other` is the same topology; `what` names the thing that brought it."""
+        """Raise InputError unless `other` is the same topology; `what` names its owner in the message."""
         if other.hash != self.hash:
             raise InputError(
-                f"{what} has topology {other.hash} ({other.n_vertices} vertices); {self.hash} ({self.n_vertices} vertices)"
-                " is needed : use a mesh of the model's own topology"
+                f"{what} must have topology {self.hash} ({self.n_vertices} vertices), got {other.hash}"
+                f" ({other.n_vertices} vertices). Use a mesh of the model's own topology."
             )
 
     def save(self, path: str | Path) -> None:
@@ -179,13 +179,13 @@ class Topology:
         """Read what `save` wrote.
 
         Raises:
-            InputError: the file is missing or is no topology.
+            InputError: the file is missing or is not a topology.
         """
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return cls.from_arrays({k: arrays[k] for k in arrays.files})
         except FileNotFoundError:
-            raise InputError(f"no topology at {path}") from None
+            raise InputError(f"there is no topology at {path}") from None
         except InputError:
             raise
         except Exception as error:  # a damaged archive fails in many ways, and all of them mean one thing here
@@ -204,10 +204,10 @@ def lip_opening_m(
         (...) metres, mean over the landmark pairs; a scalar for one mesh.
 
     Raises:
-        InputError: the topology does not name its inner lips.
+        InputError: the topology has no inner lips.
     """
     if not topology.names_inner_lips:
-        raise InputError(f"topology {topology.hash} does not say where its lips meet : {ADVICE}")
+        raise InputError(f"topology {topology.hash} has no inner lips. {ADVICE}.")
     upper = vertices[..., topology.landmarks["lip_inner_upper"], 1]
     lower = vertices[..., topology.landmarks["lip_inner_lower"], 1]
     return (upper - lower).mean(-1)
@@ -224,15 +224,15 @@ def vertex_normals(vertices: Float[np.ndarray, "vertices 3"], faces: np.ndarray)
 
 
 def check_size(template: np.ndarray, topology: Topology) -> None:
-    """InputError unless (V,3) metres have the size of a head; of a mesh that names its eyes' corners, the size of a face."""
+    """Raise InputError unless (V,3) metres have the size of a head, or of a face where the corners of the eyes are marked."""
     eyes = [topology.landmarks.get(f"eye_outer_{side}") for side in ("left", "right")]
     if eyes[0] is not None and eyes[1] is not None:
         apart_m = float(np.linalg.norm(template[eyes[0][0]] - template[eyes[1][0]]))
         if not 0.04 <= apart_m <= 0.25:
             raise InputError(
-                f"the eyes are {apart_m:.4g} m wide; a face's are 0.04-0.25 m : convert its units to metres"
+                f"the outer corners of the eyes must be 0.04 to 0.25 m apart, got {apart_m:.4g} m. Convert the mesh to metres."
             )
         return
     height_m = float(np.ptp(template[:, 1]))
     if not 0.15 <= height_m <= 0.40:
-        raise InputError(f"the template is {height_m:.4g} m tall; a head is 0.15-0.40 m : convert its units to metres")
+        raise InputError(f"the template must be 0.15 to 0.40 m tall, got {height_m:.4g} m. Convert it to metres.")

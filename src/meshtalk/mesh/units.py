@@ -1,4 +1,4 @@
-"""From a data set's units and axes to metres, +Y up, +Z out of the face; and the mesh that its files leave unsaid."""
+"""Conversion of units and axes to metres, +Y up, +Z out of the face; and plausibility checks of both."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,18 +21,18 @@ _HEAD = f"a head is {HEIGHT_M[0]:.2f}-{HEIGHT_M[1]:.2f} m tall"
 
 @dataclass(frozen=True)
 class Space:
-    """How a data set's coordinates become ours."""
+    """Coordinate system of a data set: unit and axes."""
 
     metres: float
-    """In one of its units."""
+    """Metres per unit."""
     axes: str = "x,y,z"
     """Its axes that become +X (the face's own left), +Y (up) and +Z (out of the face)."""
 
     def apply(self, vertices: np.ndarray) -> np.ndarray:
-        """(…,V,3) float32 metres.
+        """Convert to (…,V,3) float32 metres.
 
         Raises:
-            InputError: `axes` is no right-handed choice of x, y and z.
+            InputError: `axes` is not a right-handed permutation of x, y and z.
         """
         columns, signs = parse_axes(self.axes)
         moved = np.asarray(vertices, np.float32)
@@ -51,13 +50,13 @@ def parse_axes(text: str) -> tuple[list[int], np.ndarray]:
     words = [word.strip() for word in text.split(",")]
     columns = ["xyz".find(word.removeprefix("-") or "?") for word in words]
     if sorted(columns) != [0, 1, 2]:
-        raise InputError(
-            f"axes {text!r} came; x, y and z are needed, each once, such as x,z,-y for a mesh whose up is z"
-        )
+        raise InputError(f"axes must be x, y and z, each once, got {text!r}. Try x,z,-y for a mesh whose up is z.")
     signs = np.array([-1.0 if word.startswith("-") else 1.0 for word in words])
     turned = np.eye(3)[columns] * signs[:, None]
     if np.linalg.det(turned) < 0:
-        raise InputError(f"axes {text!r} would mirror the face : give a turn, such as x,z,-y for a mesh whose up is z")
+        raise InputError(
+            f"axes must be a rotation, got {text!r}, which mirrors the face. Try x,z,-y for a mesh whose up is z."
+        )
     return columns, signs
 
 
@@ -71,35 +70,35 @@ TURNS = tuple(
 
 
 def find_space(neutral: np.ndarray, unit: str | None, axes: str | None, *, default: str | None, kind: str) -> Space:
-    """Units and axes of a data set, checked by the size of a head.
+    """The coordinate system of a data set, checked by the size of a head.
 
     Args:
-        neutral: (V,3) a neutral face of the data set, as its files have it.
-        unit: what the user says: a name of UNITS_M or metres in a unit.
-        default: the unit in which this kind of data comes; None tries those of UNITS_M.
+        neutral: (V,3) a neutral face of the data set, in its coordinates.
+        unit: given by the user: a name of UNITS_M or metres per unit.
+        default: usual unit of this kind of data; None tries those of UNITS_M.
 
     Raises:
-        InputError: no such unit or axes, or no head of plausible size.
+        InputError: unknown unit or axes, or an implausible size of the head.
     """
     axes = axes or "x,y,z"
     if not np.isfinite(neutral).all():
-        raise InputError(f"{kind}: the neutral face holds NaN or infinite vertices : repair it")
+        raise InputError(f"{kind}: the neutral face holds NaN or infinite vertices. Repair it.")
     height = float(np.ptp(Space(1.0, axes).apply(neutral)[:, 1]))
     fitting = [name for name, metres in UNITS_M.items() if HEIGHT_M[0] <= height * metres <= HEIGHT_M[1]]
     if unit is None and default is None:
         if not fitting:
             raise InputError(
-                f"{kind}: the neutral face is {height:.4g} units tall; {_HEAD} : give --unit, metres in a unit"
+                f"{kind}: the neutral face is {height:.4g} units tall; {_HEAD}. Give --unit, metres per unit."
             )
         return Space(UNITS_M[fitting[0]], axes)
     name = unit or default or ""
     metres = UNITS_M.get(name) or _number(name)
     if not (math.isfinite(metres) and metres > 0):
-        raise InputError(f"unit {name!r} came; {', '.join(UNITS_M)} or a number of metres is needed")
+        raise InputError(f"unit must be {', '.join(UNITS_M)} or metres per unit, got {name!r}")
     if not HEIGHT_M[0] <= height * metres <= HEIGHT_M[1]:
-        advice = f"give --unit {fitting[0]}" if fitting else "give --unit, metres in a unit, or --axes"
+        advice = f"Give --unit {fitting[0]}" if fitting else "Give --unit, metres per unit, or --axes"
         raise InputError(
-            f"{kind}: in units of {name} the neutral face is {height * metres:.4g} m tall; {_HEAD} : {advice}"
+            f"{kind}: in units of {name} the neutral face is {height * metres:.4g} m tall; {_HEAD}. {advice}."
         )
     return Space(metres, axes)
 
@@ -114,21 +113,26 @@ def find_like(vertices: np.ndarray, reference: np.ndarray, *, numbered: bool) ->
     """
     rows = np.linspace(0, len(reference) - 1, min(len(reference), 300)).astype(int)
     wanted = np.asarray(reference[rows], np.float64)
-    tree: Any = None
-    own = vertices[rows] - vertices[rows].mean(0)
     if numbered:
+        own = vertices[rows] - vertices[rows].mean(0)
         wanted = wanted - wanted.mean(0)
+
+        def distances(points: np.ndarray) -> np.ndarray:
+            return np.linalg.norm(points - own, axis=1)
     else:
         from scipy.spatial import KDTree  # pyright: ignore[reportMissingTypeStubs]
 
         tree = KDTree(vertices)
+
+        def distances(points: np.ndarray) -> np.ndarray:
+            return np.asarray(tree.query(points)[0])  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+
     far_m: dict[Space, float] = {}
     for metres, axes in itertools.product(UNITS_M.values(), TURNS):
         columns, signs = parse_axes(axes)
         back = np.empty_like(wanted)  # where the reference lies in the file's space
         back[:, columns] = wanted * signs / metres
-        away = np.linalg.norm(back - own, axis=1) if numbered else tree.query(back)[0]
-        far_m[Space(metres, axes)] = metres * float(np.median(away))
+        far_m[Space(metres, axes)] = metres * float(np.median(distances(back)))
     best = min(far_m, key=far_m.__getitem__)
     return best if far_m[best] < 0.5 * far_m[Space(1.0)] else Space(1.0)
 
@@ -141,10 +145,10 @@ def _number(text: str) -> float:
 
 
 def check_axes(neutral: np.ndarray, topology: Topology) -> None:
-    """Where the topology names its regions: the mouth is below the upper face and in front of the head's middle.
+    """Check that the mouth is below the upper face and in front of the head's centre, if the topology has regions.
 
     Raises:
-        InputError: it is not, so the axes are others.
+        InputError: it is not, so the axes are wrong.
     """
     if not {"mouth", "upper_face"} <= set(topology.regions):
         return
@@ -152,7 +156,7 @@ def check_axes(neutral: np.ndarray, topology: Topology) -> None:
     middle = neutral.mean(0)
     if mouth[1] >= upper[1] or mouth[2] <= middle[2]:
         where = "above the upper face" if mouth[1] >= upper[1] else "behind the middle of the head"
-        raise InputError(f"with these axes the mouth is {where} : give --axes, such as x,z,-y for a mesh whose up is z")
+        raise InputError(f"with these axes the mouth is {where}. Give --axes, such as x,z,-y for a mesh whose up is z.")
 
 
 def read_template(path: str | Path, topology: Topology, like: np.ndarray | None = None) -> np.ndarray:
@@ -185,31 +189,33 @@ def check_template(vertices: np.ndarray, topology: Topology, name: str) -> np.nd
     if vertices.shape != (topology.n_vertices, 3):
         count = vertices.shape[0] if vertices.ndim else 0
         raise InputError(
-            f"{name} has {count} vertices; the model's topology has {topology.n_vertices}"
-            " : export the model's own head, or train a model on that mesh"
+            f"{name} must have the {topology.n_vertices} vertices of the model's topology, got {count}"
+            ". Export the model's own head, or train a model on that mesh."
         )
     if not np.isfinite(vertices).all():
-        raise InputError(f"{name} holds NaN or infinite vertices : repair the mesh")
+        raise InputError(f"{name} holds NaN or infinite vertices. Repair the mesh.")
     height_m = float(np.ptp(vertices[:, 1]))
     if not HEIGHT_M[0] <= height_m <= HEIGHT_M[1]:
-        raise InputError(f"{name} is {height_m:.4g} units tall; {_HEAD} : scale it to metres, +Y up")
+        raise InputError(
+            f"{name} must be {HEIGHT_M[0]:.2f} to {HEIGHT_M[1]:.2f} m tall, got {height_m:.4g}. Scale it, +Y up."
+        )
     return vertices
 
 
 def find_topology(template: Path | None, topology: Path | None, kind: str) -> tuple[Topology, np.ndarray | None]:
-    """(triangles and regions, vertices of the template as its file has them if there is one).
+    """(topology, vertices of the template in file coordinates if there is one).
 
     Args:
-        template: mesh with the data's vertices in their order.
-        topology: `.npz` of `Topology.save`, whose regions and triangles go before the template's.
+        template: mesh in the data's vertex order.
+        topology: `.npz` of `Topology.save`, whose regions and triangles take precedence over the template's.
 
     Raises:
-        InputError: neither came, they disagree, or the template has no triangles.
+        InputError: neither is given, they disagree, or the template has no triangles.
     """
     if template is None and topology is None:
         raise InputError(
-            f"{kind} files carry no triangles : give --template FACE.ply, a mesh with the data's vertices in their order,"
-            " or --topology FACE.npz"
+            f"{kind} files carry no triangles. Give --template FACE.ply, a mesh in the data's vertex order,"
+            " or --topology FACE.npz."
         )
     mesh = None if template is None else read_mesh(template)
     vertices = None if mesh is None else mesh.vertices
@@ -217,12 +223,12 @@ def find_topology(template: Path | None, topology: Path | None, kind: str) -> tu
         found = Topology.load(topology)
         if vertices is not None and len(vertices) != found.n_vertices:
             raise InputError(
-                f"{template} has {len(vertices)} vertices, {topology} {found.n_vertices} : give those of one mesh"
+                f"{template} has {len(vertices)} vertices, {topology} has {found.n_vertices}. Give files of one mesh."
             )
         return found, vertices
     assert mesh is not None
     if not len(mesh.faces):
-        raise InputError(f"{template} carries no triangles : give a .ply or .obj mesh")
+        raise InputError(f"{template} has no triangles. Give a .ply or .obj mesh.")
     return Topology(mesh.faces, len(mesh.vertices)), vertices
 
 
@@ -248,7 +254,7 @@ def unit_of(size: float, low_m: float, high_m: float) -> str | None:
 
 
 def wrong_size(neutral: np.ndarray) -> str:
-    """What is wrong with the size of a neutral face (V,3), a guess added; empty if it is that of a head in metres."""
+    """Description of an implausible size of a neutral face (V,3), with a guess; empty if it fits a head in metres."""
     sides = np.ptp(neutral, axis=0)
     if HEIGHT_M[0] <= sides[1] <= HEIGHT_M[1]:
         return ""
@@ -258,7 +264,7 @@ def wrong_size(neutral: np.ndarray) -> str:
 
 
 def wrong_axes(neutral: np.ndarray, topology: Topology, moving: np.ndarray) -> str:
-    """What is wrong with the axes of a neutral face (V,3), with the ones it may have; empty if nothing is.
+    """Description of implausible axes of a neutral face (V,3), with a guess; empty if they are plausible.
 
     With regions, the mouth has to be below the upper face and look out of the face; without them what moves stands for the
     mouth. Where the mouth is not clearly on one side of the head's middle, because the mesh is a mask, the side to which
@@ -284,7 +290,7 @@ def wrong_axes(neutral: np.ndarray, topology: Topology, moving: np.ndarray) -> s
         front = looks
         up = up if what == "the mouth" else _across(up, looks)
     elif what == "what moves":
-        # a closed head says only that its mouth is low and in front: which is which, its longer side tells
+        # a closed head says only that its mouth is low and in front: which is which, its longer side decides
         if front[1] < 0 and front[2] > -CLEAR * size and abs(front[0]) < CLEAR * size:
             return ""
         sides = np.ptp(neutral, axis=0)
@@ -325,7 +331,7 @@ def guess_axes(up: np.ndarray, front: np.ndarray) -> str:
 
 
 def wrong_motion(far_m: float, neutral: np.ndarray) -> str:
-    """What is wrong with the size of a motion, with a guess; empty if it is that of a speaking face in metres.
+    """Description of an implausible size of motion, with a guess; empty if it fits a speaking face in metres.
 
     Args:
         far_m: distance of the furthest vertex from the neutral face, in the median frame.

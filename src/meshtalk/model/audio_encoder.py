@@ -1,4 +1,4 @@
-"""Audio encoder: log-mel or phonetic features → one code per video frame (the audio half of eq. 3)."""
+"""Audio encoder of eq. 3: log-mel or phonetic features to one code per video frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from meshtalk.model.fast_stack import CompiledStack, Pieces, Step
 from meshtalk.model.phonetic_trunk import HOPS, N_FEATURES
 
 N_INPUTS = {"logmel": 80, "phonetic": N_FEATURES}
-"""Size of a feature frame that each front end hands over."""
+"""Feature size of each front end."""
 
 
 def leaky(x: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ class AudioEncoder(nn.Module):
     """Features at 100 Hz → dilated convolutions → a code at given times.
 
     A dense stack computes every convolution output once, whatever the video frame rate. `reach` hops of mel before a
-    target time and `lookahead` hops after it are seen in all, the front end's own span included.
+    target time and `lookahead` hops after it form the receptive field, the front end's own span included.
     """
 
     feature_mean: Tensor
@@ -72,8 +72,8 @@ class AudioEncoder(nn.Module):
             crops.append(span - ahead)
         if left != 0:
             raise InputError(
-                f"a look-ahead of {config.lookahead_hops} hops cannot be spent by dilations {config.dilations} after an "
-                f"input layer of {config.input_kernel} taps : choose 2 + a sum of multiples of them"
+                f"lookahead_hops {config.lookahead_hops} cannot be reached by dilations {config.dilations} after an "
+                f"input layer of {config.input_kernel} taps. Choose 2 + a sum of multiples of them."
             )
         return crops
 
@@ -166,12 +166,12 @@ class AudioEncoder(nn.Module):
         low = low.to(known.device)
         return self.code(known[:, low] * (1 - share) + known[:, low + 1] * share)
 
-    # --- piece by piece -------------------------------------------------------------------------------------
+    # --- streaming -------------------------------------------------------------------------------------
 
     def stream(
         self, features: Float[Tensor, "1 length {self.n_features}"], tails: streaming.Tails
     ) -> tuple[Float[Tensor, "1 outputs _"], streaming.Tails]:
-        """New feature frames (1,L,n_features) → what `codes` reads of them, each convolution's output computed once."""
+        """New feature frames (1,L,n_features) → the input of `codes`, each convolution's output computed once."""
         known = (features - self.feature_mean) / self.feature_std
         if self.config.stack == "window":
             return known, tails

@@ -1,4 +1,4 @@
-"""What a performance hears: mel frames in, codes of one or two audio encoders out, piece by piece."""
+"""Streaming audio encoding: mel frames in, codes of one or two audio encoders out."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from meshtalk.model.streaming import Tails
 
 @dataclass(frozen=True)
 class AudioStreamState:
-    """What the next codes depend on; owned by the caller, never changed in place."""
+    """State of an `AudioStream`; owned by the caller, never changed in place."""
 
     extractor: Tails | np.ndarray
     encoders: tuple[Tails | np.ndarray, ...]
     known: tuple[Tensor, ...]
-    """Per encoder (1,L,·): what it made of the sound, as far as next frames still need it."""
+    """Per encoder (1,L,·): its recent outputs, as far as later frames need them."""
     first_hop: int
     """Hop of the first of these: of its time (dense stack), or `past_hops` after it (window)."""
 
 
 class AudioStream:
-    """Feature extractor and audio encoders of one configuration. It packs their weights: make a new one when they change."""
+    """Feature extractor and audio encoders of one configuration. It packs their weights: build a new one when they change."""
 
     def __init__(self, extractor: FeatureExtractor, encoders: Sequence[AudioEncoder]) -> None:
         self.encoders = tuple(encoders)
@@ -46,13 +46,13 @@ class AudioStream:
         return AudioStreamState((), ((),) * len(nothing), tuple(nothing), 0)
 
     def push(self, mel: Float[Tensor, "1 length n_mels"], state: AudioStreamState) -> AudioStreamState:
-        """Take new mel frames (1,L,M)."""
+        """Process new mel frames (1,L,M)."""
         features, extractor = self._extractor.run(mel, state.extractor)
         tails, known = [], []
-        for pieces, before, heard in zip(self._pieces, state.encoders, state.known, strict=True):
+        for pieces, before, outputs in zip(self._pieces, state.encoders, state.known, strict=True):
             new, after = pieces.run(features, before)
             tails.append(after)
-            known.append(torch.cat([heard, new], 1))
+            known.append(torch.cat([outputs, new], 1))
         return AudioStreamState(extractor, tuple(tails), tuple(known), state.first_hop)
 
     def read(
@@ -62,7 +62,7 @@ class AudioStream:
 
         Args:
             hops: (T,) times in hops (10 ms), float64.
-            next_hop: no later time will be before this hop: what lies before it is forgotten.
+            next_hop: no later time will be before this hop: earlier outputs are discarded.
 
         Returns:
             ((1,T,code) of each encoder, new state)

@@ -1,4 +1,4 @@
-"""A model as a folder that can build itself: config.json, model.safetensors and, for meshes of one's own, topology.npz."""
+"""Model folders: config.json, model.safetensors and, for other meshes than the packaged head, topology.npz."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from meshtalk.model.networks import MeshTalk, Regressor
 
 FORMAT = "meshtalk-model-1"
 PACKAGED_HEAD = "packaged head"
-"""Stands in config.json for the topology that ships with the package."""
+"""Name of the packaged topology in config.json."""
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A model with all that inference needs beside its networks."""
+    """A network with its configuration, topology and default template: everything that inference needs."""
 
     network: MeshTalk | Regressor
     config: ModelConfig
     topology: Topology
     template: np.ndarray
-    """(V,3) float32 metres: the face that moves when none is given."""
+    """(V,3) float32 metres: the default neutral face."""
     mix: np.ndarray | None
     """(K,S) float32: the geometry's basis in terms of the topology's blendshapes, if it has one."""
     hash: str = ""
@@ -42,16 +42,16 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
-    """Write a model folder; weights in half precision (geometry, and the authors' own weights, in single).
+    """Write a model folder; weights in half precision (geometry, and official weights, in single).
 
     Raises:
-        InputError: the folder cannot be made.
+        InputError: the folder cannot be created.
     """
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot make the model folder {folder}: {error.strerror} : choose another output") from None
+        raise InputError(f"cannot create the model folder {folder}: {error.strerror}. Choose another output.") from None
     network, geometry = checkpoint.network, checkpoint.network.geometry
     # weights that others trained are kept as they are
     precision = np.float32 if checkpoint.config.audio.frontend == "official" else np.float16
@@ -60,7 +60,7 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
         if not name.startswith("geometry."):
             arrays[f"network.{name}"] = value.detach().cpu().numpy().astype(precision)
     arrays |= {f"geometry.{name}": value for name, value in geometry_arrays(geometry).items()}
-    if checkpoint.mix is not None:  # which tells the basis in less
+    if checkpoint.mix is not None:  # which describes the basis in less
         arrays["geometry.mix"] = checkpoint.mix.astype(np.float32)
         del arrays["geometry.basis"]
     packaged = _is_packaged_head(checkpoint.topology)
@@ -94,14 +94,14 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         arrays = load_file(folder / "model.safetensors")
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"{folder} is not a model folder : it must hold config.json and model.safetensors, as `meshtalk train` writes"
+            f"{folder} is not a model folder. It must hold config.json and model.safetensors, as `meshtalk train` writes."
         ) from None
     except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"the model in {folder} cannot be read ({error}) : copy or train it again") from None
+        raise InputError(f"the model in {folder} cannot be read ({error}). Copy or train it again.") from None
     if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise InputError(f"{folder}/config.json is not of format {FORMAT!r} : use a model of this version of meshtalk")
+        raise InputError(f"{folder}/config.json is not of format {FORMAT!r}. Use a model of this version of meshtalk.")
     if missing := {"config", "topology", "topology_hash", "network"} - set(description):
-        raise InputError(f"{folder}/config.json lacks {', '.join(sorted(missing))} : copy or train the model again")
+        raise InputError(f"{folder}/config.json lacks {', '.join(sorted(missing))}. Copy or train the model again.")
     config: ModelConfig = from_json(ModelConfig, description["config"])
     packaged = description["topology"] == PACKAGED_HEAD
     topology = load_head().topology if packaged else Topology.load(folder / "topology.npz")
@@ -110,7 +110,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
             f"the model in {folder} was made for topology {description['topology_hash']}, not {topology.hash}"
         )
     if bad := [name for name, value in arrays.items() if not np.isfinite(value).all()]:
-        raise InputError(f"the weights {bad[0]} in {folder} hold NaN or infinite values : train the model again")
+        raise InputError(f"the weights {bad[0]} in {folder} hold NaN or infinite values. Train the model again.")
     try:
         mix = arrays.get("geometry.mix")
         part = {k[9:]: v for k, v in arrays.items() if k.startswith("geometry.")}
@@ -138,7 +138,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
 
 
 def geometry_arrays(geometry: BasisGeometry | DenseGeometry) -> dict[str, np.ndarray]:
-    """What `build_geometry` builds the same geometry of."""
+    """Arrays from which `build_geometry` builds the same geometry."""
     arrays = {name: value.detach().cpu().numpy() for name, value in geometry.state_dict().items()}
     if isinstance(geometry, BasisGeometry):
         arrays["basis"] = geometry.basis.cpu().numpy()
@@ -149,10 +149,10 @@ def geometry_arrays(geometry: BasisGeometry | DenseGeometry) -> dict[str, np.nda
 def build_geometry(
     config: ModelConfig, arrays: dict[str, np.ndarray], topology: Topology
 ) -> BasisGeometry | DenseGeometry:
-    """A geometry of its arrays and of the topology's regions and inner lips.
+    """Build a geometry from its arrays and the topology's regions and inner lips.
 
     Raises:
-        KeyError, ValueError: the arrays are not all there, or do not fit.
+        KeyError, ValueError: arrays are missing or have wrong shapes.
     """
     dense = config.geometry.kind == "dense"
     # whole meshes can move without anybody having named their regions; only training and measures ask for them
@@ -163,7 +163,7 @@ def build_geometry(
         return DenseGeometry(arrays["mean"].reshape(shape), arrays["std"].reshape(shape), regions, opening)
     basis = arrays["basis"].reshape(len(arrays["basis"]), -1, 3)
     if not 0 <= arrays["identity_index"].min() <= arrays["identity_index"].max() < topology.n_vertices:
-        raise ValueError("identity_index names vertices that are not there")
+        raise ValueError("identity_index has vertices that do not exist")
     identity = Identity(*(arrays[f"identity_{name}"] for name in Identity._fields))
     return BasisGeometry(basis, arrays["scale"], identity, regions, opening)
 

@@ -1,7 +1,7 @@
-"""Encoder and decoder for a frame or two, compiled; see compiled_stack.py for why.
+"""Compiled encoder and decoder for a few frames; see fast_stack.py for why.
 
-The same functions as `ExpressionEncoder` with `Fusion` (eq. 3) and `Decoder` (eq. 1), which stay the reference and the path of long
-pieces and of other devices.
+The same functions as `ExpressionEncoder` with `Fusion` (eq. 3) and `Decoder` (eq. 1), which are the reference and are used for
+long inputs and on other devices.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SHORT = 4
 
 
 class CompiledEncoder:
-    """Eq. 3. Weights are copied: make a new one when they change."""
+    """Eq. 3. Weights are copied: build a new one when they change."""
 
     def __init__(self, expression: ExpressionEncoder, fusion: Fusion) -> None:
         linears = [layer for layer in fusion.mlp if isinstance(layer, nn.Linear)]
@@ -36,7 +36,7 @@ class CompiledEncoder:
         code: Float[Tensor, "takes frames audio"],
         state: LstmState | None,
     ) -> tuple[Int[Tensor, "takes frames {self.heads}"], LstmState]:
-        """(N,T,n) normalised motion and (N,T,A) audio codes → ((N,T,H) likeliest codes, new state)."""
+        """(N,T,n) normalised motion and (N,T,A) audio codes → ((N,T,H) most likely codes, new state)."""
         hidden, cell = _state(state, 1, len(motion), self._size)
         labels = np.empty((*motion.shape[:2], self.heads), np.int64)
         encode(*self._layers, motion.numpy(), code.numpy(), hidden[0], cell[0], self.classes, labels)
@@ -44,7 +44,7 @@ class CompiledEncoder:
 
 
 class CompiledDecoder:
-    """Eq. 1. Weights are copied: make a new one when they change."""
+    """Eq. 1. Weights are copied: build a new one when they change."""
 
     def __init__(self, decoder: Decoder) -> None:
         size = decoder.temporal.hidden_size

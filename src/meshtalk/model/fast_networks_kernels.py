@@ -1,4 +1,4 @@
-"""The inner loops of the networks for a few new frames, compiled by numba: stacks of convolutions, encoder, decoder."""
+"""Compiled kernels of the networks for a few new frames: convolution stacks, encoder, decoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PLAIN, LEAKY, CLAMPED, STEM = 0, 1, 2, 3
 
 @compiled(fastmath=FAST)
 def run_stack(program, weights, tails, x, frames):
-    """All steps over `frames` new frames: x flat (frames,bands,channels); `tails` are brought up to date in place."""
+    """All steps over `frames` new frames: x flat (frames,bands,channels); `tails` are updated in place."""
     at = 0
     for index in range(len(program)):
         is_convolution, over_time, over_bands, dilation, span, bands, channels, outputs = program[index, :8]
@@ -95,7 +95,7 @@ def _halve(x, channels):
 
 @compiled()
 def _outputs(layer, inputs):
-    """How many numbers a linear layer makes of so many."""
+    """Output size of a linear layer."""
     return len(layer) // (inputs + 1)
 
 
@@ -119,7 +119,7 @@ def _sigmoid(x):
 
 @compiled(fastmath=FAST)
 def _lstm(layer, x, hidden, cell):
-    """One step of an LSTM layer: hidden (n,) and cell (n,) are brought up to date."""
+    """One step of an LSTM layer: hidden (n,) and cell (n,) are updated in place."""
     n = len(hidden)
     gates = np.empty(4 * n, np.float32)
     _linear(layer, np.concatenate((x, hidden)), gates, False)

@@ -1,12 +1,12 @@
-"""Sampling the prior (eq. 6) on a CPU: fused kernels whose work per frame does not depend on the frames before.
+"""Fast CPU sampler of the prior (eq. 6): fused kernels with constant work per frame.
 
-The same function as `Prior.step`, which stays the reference and the path of other devices. What makes it fast:
+The same function as `Prior.step`, which is the reference and is used on other devices. What makes it fast:
 
 - a layer's past enters through two taps, t−1 and t−1−d. The far tap of frames t..t+d is known at t, so that its weights
   are read once in d+1 frames, for all of them;
 - only the visible half of masked weights is read, and a label is a row of the embedding, not a one-hot product;
-- heads are drawn in groups: one thread can draw only one head after the other, but what the heads of earlier groups give
-  to the next is most of the weights, and known before it begins;
+- heads are sampled in groups: one thread can sample only one head after the other, but the contribution of earlier groups to
+  the next is most of the weights, and known before it begins;
 - audio enters all layers of all frames through one product before the loop;
 - with many takes, weights are read once for all of them; with bfloat16, half as many bytes are.
 
@@ -36,18 +36,18 @@ Precision = Literal["float32", "bfloat16"]
 PARALLEL_WEIGHTS = 4_000_000
 """Smaller layers are done before a second thread has woken up."""
 GROUP = 8
-"""Heads of a large prior that are drawn before threads together add up what these give to all the next ones."""
+"""Heads of a large prior that are sampled before threads jointly add their contribution to all later ones."""
 
 
 @dataclass(frozen=True)
 class SamplerState:
-    """What the next frame depends on; owned by the caller, never changed in place."""
+    """State of the sampler; owned by the caller, never changed in place."""
 
     frame: int
     past: np.ndarray
     """(L,D,N,R) inputs of each layer in the last D frames, a ring: frame t lies at t mod D."""
     ahead: np.ndarray
-    """(L,D,N,R) what the far tap gives to the frames of the present block of each layer."""
+    """(L,D,N,R) contribution of the far tap to the frames of the current block of each layer."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class _Group:
 
 
 class Sampler:
-    """Draws codes from a prior; its weights are packed once and never change: one serves any number of states.
+    """Samples codes from a prior; weights are packed once, and it is stateless: one serves any number of sessions.
 
     Args:
         prior: on the CPU.

@@ -1,6 +1,6 @@
 """The sampler's inner loops, compiled by numba. Shapes: L layers, N takes, D frames of past, R = heads · channels rows.
 
-Weights are float32, or bfloat16 as uint16 bits. No kernel allocates with the number of frames or keeps anything.
+Weights are float32, or bfloat16 as uint16 bits. Memory does not grow with the number of frames, and kernels are stateless.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def tile(weights, at, rows, x, n):
 
 @compiled(fastmath=FAST)
 def recall(near, far, dilations, past, ahead, frame, history, first, stop):
-    """history[l,n,r] for rows first..stop: what the past gives to every layer of a frame.
+    """history[l,n,r] for rows first..stop: contribution of past frames to every layer of a frame.
 
     Args:
         near, far: (L·R·R,) weights of the taps t−1 and t−1−d.
@@ -93,9 +93,9 @@ def recall(near, far, dilations, past, ahead, frame, history, first, stop):
 
 @compiled(fastmath=FAST)
 def reach(within, at, begin, end, base, history, top, past, slot, first, stop):
-    """What a frame's earlier groups of heads give to units begin..end, the next group's, added to `history` and `base`.
+    """Add the contribution of a frame's earlier groups of heads to units begin..end of the next group to `history` and `base`.
 
-    It is known before the group's first label is drawn, so that threads may share it: `first`..`stop` counts the rows of
+    It is known before the group's first label is sampled, so that threads can share the work: `first`..`stop` counts the rows of
     the group's layers, one after the other, and its logits.
 
     Args:
@@ -125,18 +125,18 @@ def reach(within, at, begin, end, base, history, top, past, slot, first, stop):
 def choose(
     within, at, first, stop, embedding, own, strict, base, history, noise, temperature, top_p, top, memory, past, slot, labels
 ):  # fmt: skip
-    """Heads first..stop of one frame, one by one: their labels (N,H) are drawn, and the frame's inputs become past.
+    """Sample labels (N,H) of heads first..stop of one frame, one by one, and store the frame's inputs as past.
 
     Args:
         within: masked weights of layers and logits, in the order in which they are used, the visible ones alone.
         at: where in `within` those of these heads begin: what they see of each other; the rest is in `history` and `base`.
         embedding: (H·C,R), a row for each label.
-        own: (H,C,channels) what later frames see of a head's own label, or empty.
+        own: (H,C,channels) embedding of a head's own label for later frames, or empty.
         base: (N,R+L·R+H·C) audio and biases of embedding, layers and logits; used up.
         history: (L,N,R) of `recall`.
-        noise: (N,H,C) Gumbel noise; empty for the likeliest.
+        noise: (N,H,C) Gumbel noise; empty for the most likely class.
         top: (N,R) output of the last layer.
-        memory: (N,R) what later frames see in place of past[0], where `own` is there.
+        memory: (N,R) replaces past[0] for later frames, where `own` is given.
         past, slot: (L,D,N,R) and where in this ring the frame lies.
     """
     layers, takes, width = history.shape

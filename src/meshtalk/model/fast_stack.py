@@ -1,7 +1,7 @@
-"""Stacks of convolutions over a few new frames, compiled: what a live stream asks for thirty times a second.
+"""Compiled convolution stacks for a few new frames, as in live streaming.
 
-For a piece of three frames torch spends its time on calls, not on sums. Here a whole stack is one call. The same function as
-`streaming.run` over the stack's own layers, which stays the reference and the path of long pieces and of other devices.
+For three frames torch spends its time on calls, not on arithmetic. Here a whole stack is one call. The same function as
+`streaming.run` over the stack's own layers, which is the reference and is used for long inputs and on other devices.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Step:
 
 
 class CompiledStack:
-    """A stack packed for the kernel. Weights are copied: make a new one when they change.
+    """A stack packed for the kernel. Weights are copied: build a new one when they change.
 
     Args:
         steps: in order; to each belongs one tail of `streaming.run`.
@@ -107,7 +107,7 @@ SHORT = 16
 
 
 class Pieces:
-    """A stack that takes pieces of any length: short ones through the kernel, if it has one, others through torch.
+    """A stack for chunks of any length: short ones use the kernel, if there is one, others torch.
 
     Args:
         layers: (1,L,·) new frames and tails → (1,L',·) outputs and new tails, by torch.
@@ -120,7 +120,7 @@ class Pieces:
         self._layers, self._short = layers, short
 
     def run(self, x: Tensor, tails: Tails | np.ndarray) -> tuple[Tensor, Tails | np.ndarray]:
-        """(1,L,·) new frames → ((1,L',·) outputs that became certain, new tails). Both ways' tails are taken."""
+        """(1,L,·) new frames → ((1,L',·) final outputs, new tails). It accepts tails of both paths."""
         if self._short is not None and x.shape[1] <= SHORT:
             packed = tails if isinstance(tails, np.ndarray) else self._short.pack(tails)
             if packed is not None:

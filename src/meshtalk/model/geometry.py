@@ -1,6 +1,6 @@
-"""How meshes enter and leave the networks, and the masked vertex errors of eqs. 4 and 5.
+"""Motion representations of the networks (dense or basis), and the masked vertex errors of eqs. 4 and 5.
 
-"Motion" is what the networks see of a frame: all vertex coordinates (dense) or coefficients of the displacement in an
+"Motion" is the networks' representation of a frame: all vertex coordinates (dense) or coefficients of the displacement in an
 orthonormal basis (basis). Both measure errors in millimetres over the same vertices: for an orthonormal or any other
 linear basis B, Σ_v M_v ‖(e·B)_v‖² = e·G·eᵀ with the Gram matrix G = Σ_v M_v B_v B_vᵀ, exactly.
 """
@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from meshtalk.errors import InputError
+from meshtalk.mesh.surface import nearest_rotation
 from meshtalk.mesh.topology import Topology
 
 MM = 1000.0
@@ -28,16 +29,16 @@ SILENCE = 0.1
 
 
 IDENTITY_REACH = 2.0
-"""Length of the largest identity that a network is told, in standard deviations of the largest component: the packaged people lie
-within 1.94. A decoder guesses beyond the faces it learned, and the motion drifts as far as the face does (docs/retarget.md)."""
+"""Largest norm of a network's identity input, in standard deviations of the largest component: the packaged people lie within
+1.94. A decoder extrapolates badly beyond its training identities, and motion drifts with the face (docs/retarget.md)."""
 
 
 FAR = 2.0
-"""Root mean square of a template's normalised coordinates from which it does not stand where the training's heads do."""
+"""Root mean square of a template's normalised coordinates from which its pose differs from the training heads'."""
 
 
 class Geometry(nn.Module):
-    """What both geometries share: regions and the pairs of vertices that make the lip opening."""
+    """Base of both geometries: regions and the vertex pairs of the lip opening."""
 
     kind: str
     n_motion: int
@@ -49,7 +50,7 @@ class Geometry(nn.Module):
         self.has_opening = opening is not None and len(opening[0]) > 0
         for name, weights in regions.items():
             if not weights.sum() > 0:
-                raise InputError(f"region {name!r} is empty : give the topology weights for it")
+                raise InputError(f"region {name!r} is empty. Give the topology weights for it.")
 
     def normalise(self, motion: Float[Tensor, "*batch {self.n_motion}"]) -> Float[Tensor, "*batch {self.n_motion}"]:
         """Motion (B,T,n) in mm → network input."""
@@ -72,7 +73,7 @@ class Identity(NamedTuple):
     """Principal components of templates at a few vertices."""
 
     index: np.ndarray
-    """(n,) vertices that tell faces apart."""
+    """(n,) vertices that distinguish identities."""
     mean: np.ndarray
     """(n,3) mm, centred."""
     basis: np.ndarray
@@ -87,7 +88,7 @@ class BasisGeometry(Geometry):
     Args:
         basis: (K,V,3) orthonormal over V·3.
         scale: (K,) standard deviation of each component in training, mm: the unit of network input and output.
-        identity: how to tell whose face it is.
+        identity: principal components of the identity.
         regions: name → (V,) weights.
         opening: index arrays of the upper and the lower inner lip.
     """
@@ -149,10 +150,10 @@ class BasisGeometry(Geometry):
     ) -> Float[Tensor, "batch {self.n_template}"]:
         """(B,V,3) metres → (B,m) identity components, no longer than IDENTITY_REACH."""
         local = template[:, self.identity_index] * MM
-        # faces are told apart by shape, wherever a mesh lies in space
+        # identity is shape, independent of a mesh's position
         local = local - local.mean(1, keepdim=True)
         identity = (local - self.identity_mean).flatten(1) @ self.identity_basis.T / self.identity_scale
-        # exactly 1 within reach: what is told of the people of training does not change
+        # exactly 1 within reach: identities of the training people do not change
         return identity * (IDENTITY_REACH / identity.norm(dim=1, keepdim=True).clamp(min=IDENTITY_REACH))
 
     def normalise(self, motion: Float[Tensor, "*batch {self.n_motion}"]) -> Float[Tensor, "*batch {self.n_motion}"]:
@@ -166,11 +167,11 @@ class BasisGeometry(Geometry):
         self, error: Float[Tensor, "batch frames {self.n_motion}"], region: str, norm: str = "squared"
     ) -> Float[Tensor, "batch frames"]:
         if norm != "squared":
-            raise InputError("plain norms need dense geometry : a Gram matrix holds squared ones only")
+            raise InputError("plain norms need dense geometry. Use squared norms with a basis.")
         return ((error @ self.get_buffer(f"gram_{region}")) * error).sum(-1)
 
     def silence_mouth(self, motion: Float[Tensor, "*frames motion"]) -> Float[Tensor, "*frames motion"]:
-        """The motion whose upper face is the same and whose mouth rests: weighted least squares over the vertices.
+        """The motion with the same upper face and a resting mouth: weighted least squares over the vertices.
 
         argmin_y Σ_v M_v^upper ‖(y−x)_v‖² + SILENCE Σ_v M_v^mouth ‖y_v‖², in closed form through the Gram matrices.
         """
@@ -191,19 +192,17 @@ class Pose(NamedTuple):
 
     @classmethod
     def between(cls, points: Float[Tensor, "n 3"], wanted: Float[Tensor, "n 3"], weights: Float[Tensor, " n"]) -> Pose:
-        """The one that lays points on others with the least sum of weighted squared distances (Kabsch 1976)."""
+        """The least-squares alignment of weighted points to others (Kabsch 1976)."""
         shares = weights[:, None] / weights.sum()
         centres = (shares * points).sum(0), (shares * wanted).sum(0)
         # nine numbers, for which not every device has the decomposition
         covariance = ((shares * (wanted - centres[1])).T @ (points - centres[0])).cpu().double()
-        u, _, vt = torch.linalg.svd(covariance)
-        u[:, 2] *= torch.linalg.det(u @ vt).sign()
-        rotation = (u @ vt).to(points)
+        rotation = torch.from_numpy(nearest_rotation(covariance.numpy())[0]).to(points)
         return cls(rotation, centres[1] - rotation @ centres[0])
 
     @property
     def angle_deg(self) -> float:
-        """By how much it turns, 0 to 180."""
+        """Angle of the rotation, 0 to 180."""
         cosine = (float(self.rotation.trace()) - 1) / 2
         return math.degrees(math.acos(min(max(cosine, -1), 1)))
 
@@ -219,7 +218,7 @@ class Pose(NamedTuple):
 class DenseGeometry(Geometry):
     """Every vertex coordinate, (x − mean)/std, exactly as the paper.
 
-    A head that stands or looks elsewhere than the training's is laid on their mean first, and its motion is turned back.
+    A head in another pose than the training heads' is aligned to their mean first, and its motion is transformed back.
 
     Args:
         mean: (V,3) mm, std: (V,3) mm of the training meshes.
@@ -273,11 +272,11 @@ class DenseGeometry(Geometry):
         return self.normalise(torch.cat([self.to_motion(torch.zeros_like(one)[None], one) for one in template]))
 
     def _pose(self, template: Float[Tensor, "{self.n_vertices} 3"]) -> Pose | None:
-        """How a template has to be laid on the mean head; None where it stands as the training's heads do."""
+        """Alignment of a template to the mean head; None if its pose is that of the training heads."""
         there = template * MM
         if self.normalise(there.flatten()).square().mean() <= FAR**2:
             return None
-        # where the training's faces differ little tells how they were laid on each other; but never a handful of vertices alone
+        # where the training's faces differ little shows how they were aligned; but never a handful of vertices alone
         variance = self.std.view(-1, 3).square().mean(1)
         weights = variance.clamp(min=float(variance.median()) / 16) ** -2
         return Pose.between(there, self.mean.view(-1, 3), weights)
@@ -312,7 +311,7 @@ LOSS_REGIONS = ("mouth", "upper_face", "eyelids")
 
 
 LIP_EMPHASIS = 2.0
-"""How much more a lip vertex weighs in M^mouth than its neighbours: small, and watched by everybody."""
+"""Weight of a lip vertex in M^mouth relative to its neighbours: lips are small, and viewers watch them."""
 
 
 def region_arrays(topology: Topology) -> dict[str, np.ndarray]:

@@ -99,10 +99,10 @@ def gumbel_softmax(
 
 
 def gumbel_noise(seeds: Sequence[int], first: int, shape: tuple[int, int, int]) -> Float[Tensor, "takes _ _ _"]:
-    """Standard Gumbel noise for frames first.. of N takes, drawn on the CPU so that a seed means the same on every device.
+    """Standard Gumbel noise for frames first.. of N takes, generated on the CPU so that a seed gives the same on every device.
 
-    A counter-based generator (Philox; Salmon et al. 2011) makes a frame's noise a function of seed and frame number: it
-    does not matter which frames were drawn before, or in what portions.
+    A counter-based generator (Philox; Salmon et al. 2011) makes a frame's noise a function of seed and frame number: independent
+    of the frames generated before, and of the chunking.
 
     Args:
         seeds: one for each take.
@@ -238,7 +238,7 @@ class MeshTalk(nn.Module):
         motion: Float[Tensor, "batch frames {self.geometry.n_motion}"],
         audio_code: Float[Tensor, "batch frames {self.config.audio.code}"],
     ) -> Int[Tensor, "batch frames {self.config.heads}"]:
-        """(B,T,H) most likely codes of a true motion with its audio: what the prior learns to predict."""
+        """(B,T,H) most likely codes of a ground-truth motion with its audio: the targets of the prior."""
         return self.encode(motion, audio_code).argmax(-1)
 
     def one_hot(
@@ -264,7 +264,7 @@ class MeshTalk(nn.Module):
 class Regressor(nn.Module):
     """Audio code and template → 256 → motion, frame by frame, without latents.
 
-    It warms up the audio encoder, and it is the baseline to be beaten (the idea of VOCA).
+    It warms up the audio encoder, and it is a baseline (the idea of VOCA).
     """
 
     def __init__(self, config: AudioConfig, geometry: BasisGeometry | DenseGeometry) -> None:

@@ -1,4 +1,4 @@
-"""The log-mel of the authors' own weights: every video frame analyses a window of sound of its own."""
+"""Log-mel front end of the official weights: every video frame analyses its own window of sound."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from meshtalk.config import HOP_RATE, SAMPLE_RATE, OfficialSound
 
 WINDOW = SAMPLE_RATE
-"""Samples that a frame hears: one second, and nothing beyond."""
+"""Samples of a frame's window: one second."""
 HOP = SAMPLE_RATE // HOP_RATE
 
 

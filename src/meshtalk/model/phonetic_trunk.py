@@ -1,4 +1,4 @@
-"""The pretrained phonetic trunk: general speech features that hold for voices never trained on.
+"""Pretrained phonetic trunk: speech features that generalise to unseen speakers.
 
 First layers of Google's speech embedding (arXiv 2002.01322, Apache-2.0; see assets/PHONETIC_TRUNK_NOTICE.txt).
 The original pools time to one output every 40 ms; here every pooling becomes a dilation instead, so that the
@@ -23,7 +23,7 @@ from meshtalk.model.fast_stack import CompiledStack, Pieces, Step
 WEIGHTS = Path(__file__).parent.parent / "assets/phonetic_trunk.safetensors"
 N_LAYERS = 14
 HOPS = 40
-"""Mel frames that one output sees (415 ms)."""
+"""Receptive field of an output in mel frames (415 ms)."""
 N_MELS = 32
 N_FEATURES = 384
 _TIME_POOL = (1, 9)
@@ -66,7 +66,7 @@ class PhoneticTrunk(nn.Module):
     def stream(
         self, mel: Float[Tensor, "batch length 32"], tails: streaming.Tails = ()
     ) -> tuple[Float[Tensor, "batch outputs 384"], streaming.Tails]:
-        """`forward` piece by piece: (B,L,32) new mel frames → ((B,L',384) features that became certain, new tails)."""
+        """Streaming `forward`: (B,L,32) new mel frames → ((B,L',384) features that are final, new tails)."""
         x, tails = streaming.run(self._layers(), mel[:, None], tails)
         features = mel.new_zeros(len(mel), 0, N_FEATURES) if x is None else x.permute(0, 2, 1, 3).flatten(2)
         return features, tails
@@ -111,7 +111,7 @@ def _pool_time(dilation: int, x: Tensor) -> Tensor:
 
 
 class FeatureExtractor(nn.Module):
-    """The part of a network's audio path that is never trained: log-mel as it is, or the trunk over it."""
+    """Frozen features of a network's audio path: log-mel itself, or the trunk over it."""
 
     def __init__(self, frontend: str) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class FeatureExtractor(nn.Module):
         return self.trunk(mel) if self.trunk is not None else mel
 
     def pieces(self) -> Pieces:
-        """`forward` piece by piece: new mel frames → the features that became certain."""
+        """Streaming `forward`: new mel frames → the features that are final."""
         if self.trunk is None:
             return Pieces(lambda mel, tails: (mel, tails))
         short = CompiledStack(self.trunk.steps(), N_MELS, 1) if self.trunk.norm_gain.device.type == "cpu" else None

@@ -42,7 +42,7 @@ class HeadLayer(nn.Module):
         audio: Float[Tensor, "batch frames audio"],
         memory: Float[Tensor, "batch frames {self.heads*self.inputs}"] | None = None,
     ) -> Float[Tensor, "batch frames {self.heads*self.outputs}"]:
-        """Args: x (B,T,H·inputs), audio (B,T,A), memory like x: what later frames see of it. Returns: (B,T,H·outputs)."""
+        """Args: x (B,T,H·inputs), audio (B,T,A), memory like x: used by later frames instead of x. Returns: (B,T,H·outputs)."""
         y = F.linear(x, self.masked_linear.weight * self.mask, self.masked_linear.bias)
         if self.audio is not None:
             y = y + self.audio(audio)
@@ -55,7 +55,7 @@ class HeadLayer(nn.Module):
     def now(
         self, audio: Float[Tensor, "batch audio"], past: list[Tensor]
     ) -> Float[Tensor, "batch {self.heads*self.outputs}"]:
-        """What a frame gets from audio, bias and past before its own heads are known: (B,H·outputs)."""
+        """Contribution of audio, bias and past frames to a frame: (B,H·outputs)."""
         y = self.masked_linear.bias.expand(len(audio), -1)
         if self.audio is not None:
             y = y + self.audio(audio)
@@ -118,7 +118,7 @@ class Prior(nn.Module):
         return self.logits(x, audio).unflatten(-1, (self.heads, self.classes)).log_softmax(-1)
 
     def start(self, batch: int) -> PriorState:
-        """State before the first frame: nothing has been said."""
+        """State before the first frame."""
         width = self.heads * self.config.channels
         zero = self.embedding.masked_linear.weight.new_zeros(batch, width)
         return PriorState([[zero] * (d + 1) for d in self.config.dilations])
@@ -157,7 +157,7 @@ class Prior(nn.Module):
             audio: (B,A) audio code of the frame.
             noise: (B,H,C) standard Gumbel noise, or None for the most likely class.
             temperature: of the sampling; near 0 is argmax.
-            top_p: draw among the likeliest classes that hold this share of the probability (Holtzman et al. 2020).
+            top_p: nucleus sampling (Holtzman et al. 2020): sample among the most likely classes with this total probability.
 
         Returns:
             ((B,H) long labels, new state)
@@ -200,7 +200,7 @@ def nucleus(scores: Float[Tensor, "batch classes"], top_p: float) -> Float[Tenso
         return scores
     ranked, order = scores.sort(-1, descending=True)
     shares = ranked.softmax(-1)
-    held = shares.cumsum(-1) - shares  # by the likelier classes
+    held = shares.cumsum(-1) - shares  # of the more likely classes
     return torch.full_like(scores, -torch.inf).scatter(-1, order, ranked.where(held < top_p, -torch.inf))
 
 

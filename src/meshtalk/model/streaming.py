@@ -1,4 +1,4 @@
-"""Stacks of unpadded layers over time, run piece by piece: every output is computed once, whatever the pieces."""
+"""Streaming execution of stacks of unpadded layers over time: every output is computed once, for any chunking."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 Layer = tuple[int, Callable[[Tensor], Tensor]]
-"""How many inputs before an output's last one a layer needs, and the layer: (B,C,L,…) → (B,C',L−span,…)."""
+"""(span, layer): the layer maps (B,C,L,…) → (B,C',L−span,…)."""
 Tails = tuple[Tensor, ...]
-"""For each layer the inputs that later outputs still need; empty before the first piece."""
+"""Per layer, the inputs that later outputs depend on; empty before the first chunk."""
 
 
 def run(layers: Sequence[Layer], x: Tensor, tails: Tails = ()) -> tuple[Tensor | None, Tails]:
@@ -18,10 +18,10 @@ def run(layers: Sequence[Layer], x: Tensor, tails: Tails = ()) -> tuple[Tensor |
 
     Args:
         x: (B,C,L,…) new inputs, time on the third axis.
-        tails: as the run before returned them; () at the start.
+        tails: of the previous run; () at the start.
 
     Returns:
-        ((B,C',L',…) outputs that became certain or None if none did, new tails). One run over everything gives the same
+        ((B,C',L',…) final outputs or None if there are none, new tails). One run over everything gives the same
         outputs as any sequence of runs, up to the rounding of the layers themselves.
     """
     kept = list(tails)

@@ -1,4 +1,4 @@
-"""From the release's three files and a face to a model folder: `meshtalk import-official`."""
+"""Import of the official weights to a model folder: `meshtalk import-official`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FAR_MM = 50.0
 
 @dataclass(frozen=True)
 class Imported:
-    """What was made, and how the template was read."""
+    """Result of an import."""
 
     folder: Path
     sizes: Sizes
@@ -36,7 +36,7 @@ class Imported:
     regions: tuple[str, ...]
 
     def __str__(self) -> str:
-        measures = "" if self.regions else "; no regions are named, so it cannot be evaluated"
+        measures = "" if self.regions else "; it has no regions, so it cannot be evaluated"
         return f"{self.folder}: {self.sizes}; the template was read as {self.template_unit}{measures}"
 
 
@@ -47,11 +47,11 @@ def import_official(
 
     Args:
         folder: with encoder.pkl, vertex_unet.pkl and context_model.pkl.
-        output: model folder to make; it appears whole or not at all.
-        template: mesh file of the face that moves when none is given, with the weights' vertices in their order, +Y up, in
+        output: model folder to create, written atomically.
+        template: mesh file of the default face in the weights' vertex order, +Y up, in
             millimetres or metres: a head is 0.15-0.40 m tall.
         topology: `.npz` of `Topology.save` with the faces, and with the regions that evaluation needs. Without it faces
-            are the template's, and no regions are named.
+            are the template's, and there are no regions.
 
     Raises:
         InputError: anything that cannot be read, is not what it should be, or contradicts the rest.
@@ -77,7 +77,7 @@ def to_checkpoint(weights: OfficialWeights, template: np.ndarray, topology: Topo
     off_mm = float(np.linalg.norm(template * MM - mean, axis=1).mean())
     if off_mm > FAR_MM:
         warnings.warn(
-            f"the template's vertices lie {off_mm:.0f} mm from the weights' mean face : are they in its order and place?",
+            f"the template's vertices lie {off_mm:.0f} mm from the weights' mean face. Check their order and position.",
             stacklevel=3,
         )
     regions = region_arrays(topology) if topology.regions else {}
@@ -179,16 +179,16 @@ def _read_face(path: Path, topology: Topology | None, sizes: Sizes) -> tuple[np.
     for name, count in ((path, len(vertices)), *([] if topology is None else [("the topology", topology.n_vertices)])):
         if count != sizes.vertices:
             raise InputError(
-                f"{name} has {count} vertices; the weights move {sizes.vertices} : give a mesh of their topology"
+                f"{name} must have the weights' {sizes.vertices} vertices, got {count}. Give a mesh of their topology."
             )
     if topology is None and len(faces) == 0:
-        raise InputError(f"{path.name} holds no triangles : give an .obj, .ply or .glb, or a topology beside it")
+        raise InputError(f"{path.name} holds no triangles. Give an .obj, .ply or .glb, or a topology beside it.")
     height, (low, high) = float(np.ptp(vertices[:, 1])), HEIGHT_M
     unit = "m" if low <= height <= high else "mm" if low <= height / MM <= high else None
     if unit is None:
         raise InputError(
             f"{path} is {height:.4g} units tall; a head is {low:.2f}-{high:.2f} m or {low * MM:.0f}-{high * MM:.0f} mm"
-            " : scale it, +Y up"
+            ". Scale it, +Y up."
         )
     shape = Topology(faces, n_vertices=len(vertices)) if topology is None else topology
     return vertices / (MM if unit == "mm" else 1), shape, unit

@@ -1,4 +1,4 @@
-"""The three state dicts of the official release, read without running anything in them, and checked to the last number."""
+"""Safe reader of the official release's three state dicts, with checks of all shapes and values."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def read_weights(folder: str | Path) -> OfficialWeights:
     folder = Path(folder)
     if missing := [name for name in FILES if not (folder / name).is_file()]:
         raise InputError(
-            f"{folder} lacks {', '.join(missing)} : download the official release's three .pkl files into it"
+            f"{folder} lacks {', '.join(missing)}. Download the official release's three .pkl files into it."
         )
     encoder, decoder, prior = (read_state_dict(folder / name) for name in FILES)
     masks = {f"{layer}.mask" for layer in _prior_layers()}
@@ -91,7 +91,7 @@ def read_state_dict(path: Path) -> Arrays:
     Raises:
         InputError: it cannot be read, or holds anything but finite dense tensors of numbers.
     """
-    damaged = f"{path} is damaged, or holds more than tensors, which is never run : download it again"
+    damaged = f"{path} is damaged, or holds more than tensors, which is never run. Download it again."
     try:
         with path.open("rb") as file:
             limit = file.seek(0, 2)
@@ -104,12 +104,12 @@ def read_state_dict(path: Path) -> Arrays:
     if isinstance(loaded, Mapping) and len(loaded) == 1 and (name := next(iter(loaded))) in WRAPPINGS:
         loaded = loaded[name]
     if not isinstance(loaded, Mapping) or not loaded:
-        raise InputError(f"{path} holds {type(loaded).__name__}, not a state dict : give the release's own file")
+        raise InputError(f"{path} holds {type(loaded).__name__}, not a state dict. Give the release's own file.")
     arrays: dict[str, np.ndarray] = {}
     for name, value in loaded.items():
         if not isinstance(name, str) or not isinstance(value, Tensor) or value.layout != torch.strided:
             raise InputError(
-                f"{path}: {name} is {type(value).__name__}, not a dense tensor : give the release's own file"
+                f"{path}: {name} is {type(value).__name__}, not a dense tensor. Give the release's own file."
             )
         limit -= value.numel() * value.element_size()
         # a tensor may repeat one number without end, or lie nowhere
@@ -117,7 +117,7 @@ def read_state_dict(path: Path) -> Arrays:
             raise InputError(damaged)
         arrays[name] = value.detach().float().numpy()
         if not np.isfinite(arrays[name]).all():
-            raise InputError(f"{path}: {name} holds NaN or infinite values : download it again")
+            raise InputError(f"{path}: {name} holds NaN or infinite values. Download it again.")
     if all(name.startswith("module.") for name in arrays):
         arrays = {name[7:]: value for name, value in arrays.items()}
     return arrays
@@ -141,11 +141,11 @@ def _check_names(path: str, found: Arrays, expected: set[str]) -> None:
     for what, names in (("lacks", missing), ("holds unknown", unknown)):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise InputError(f"{path} {what} {', '.join(names[:3])}{more} : give the release's own file")
+            raise InputError(f"{path} {what} {', '.join(names[:3])}{more}. Give the release's own file.")
 
 
 def _sizes(folder: Path, encoder: Arrays, decoder: Arrays, prior: Arrays) -> Sizes:
-    """The sizes that single tensors tell. `_shapes` says afterwards whether all others agree."""
+    """The sizes that single tensors determine; `_shapes` then checks the others."""
 
     def size(name: str, arrays: Arrays, key: str, axis: int, rank: int) -> int:
         shape = arrays[key].shape
@@ -171,7 +171,7 @@ def _sizes(folder: Path, encoder: Arrays, decoder: Arrays, prior: Arrays) -> Siz
     heads, together = (width // channels if channels else 0), codes["logits.masked_linear.weight"]
     if heads == 0 or width % channels or together % heads or together // heads < 2:
         raise InputError(
-            f"{folder / in_prior}: {key} does not cut {width} channels and {together} classes into heads : download it again"
+            f"{folder / in_prior}: {key} does not cut {width} channels and {together} classes into heads. Download it again."
         )
     mel = "audio_encoder.melspec"
     return Sizes(
@@ -235,7 +235,7 @@ def _shapes(s: Sizes) -> tuple[dict[str, Shape], dict[str, Shape], dict[str, Sha
 
 
 def _check_numbers(folder: Path, sizes: Sizes, encoder: Arrays, decoder: Arrays, prior: Arrays) -> None:
-    """What shapes do not tell: nothing is divided by zero, and every mask is the strict one of all layers."""
+    """Checks of values: no division by zero, and every mask is the strict one."""
     for name, arrays, key in (
         (FILES[0], encoder, "expression_encoder.stddev"),
         (FILES[1], decoder, "stddev"),

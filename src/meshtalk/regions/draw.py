@@ -1,4 +1,4 @@
-"""A picture to check regions by: every region painted on the mesh from the front and the side, the inner lips close up."""
+"""Pictures of regions: every region on the mesh from the front and the side, the inner lips close up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mesh at rest with what is known about it, from anything that holds one."""
+"""A neutral mesh with its topology, from meshes, clips, models and corpora."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def read_face(path: Path, mesh: Path | None = None, axes: str | None = None) -> 
     if path.is_dir():
         return _of_folder(path)
     if not path.is_file():
-        raise InputError(f"no topology, clip, model or corpus at {path}")
+        raise InputError(f"there is no topology, clip, model or corpus at {path}")
     if _holds_template(path):
         from meshtalk.clip import Clip
 
@@ -63,12 +63,12 @@ def read_face(path: Path, mesh: Path | None = None, axes: str | None = None) -> 
         vertices = read_mesh_face(mesh, axes).vertices
         if len(vertices) != topology.n_vertices:
             raise InputError(
-                f"{mesh} has {len(vertices)} vertices, {path} {topology.n_vertices} : give the mesh it was made for"
+                f"{mesh} must have the {topology.n_vertices} vertices of {path}, got {len(vertices)}. Give its own mesh."
             )
         return Face(topology, vertices)
     head = load_head()
     if topology.hash != head.topology.hash:
-        raise InputError(f"{path} says which vertices, but not where they are : give --mesh FACE.ply, its mesh at rest")
+        raise InputError(f"{path} holds no vertex positions. Give --mesh FACE.ply, its neutral mesh.")
     return Face(topology, np.asarray(head.neutral, np.float64))
 
 
@@ -85,7 +85,7 @@ def _of_folder(path: Path) -> Face:
         if not corpus.subjects:
             raise InputError(f"the corpus {path} has no people, so no face to draw on")
         return Face(corpus.topology, np.stack([corpus.template(name) for name in corpus.subjects]).mean(0, np.float64))
-    raise InputError(f"{path} is neither a model nor a corpus : it must hold config.json or manifest.json")
+    raise InputError(f"{path} is neither a model nor a corpus. It must hold config.json or manifest.json.")
 
 
 def _holds_template(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""From a corpus's own motion: the slit that opens in speech is the mouth, the two that a blink shuts are the eyes."""
+"""Regions from a corpus's motion: the slit that opens in speech is the mouth, the two that a blink shuts are the eyes."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from meshtalk.clip import CHUNK, Clip
 from meshtalk.corpus.store import Corpus
 from meshtalk.errors import InputError
+from meshtalk.mesh.surface import Surface, components
 from meshtalk.regions.face import Face, read_face
-from meshtalk.regions.graph import KDTree, edges_of, pieces, separations
 from meshtalk.regions.warp import regions_from_landmarks
 
 POSES = 300
-"""Frames, spread over the corpus, that tell where the mouth is."""
+"""Frames, spread over the corpus, from which the mouth is located."""
 MODES = 8
 """Principal components of those frames: what they leave is no opening of a mouth."""
 SEARCHED = 20_000
@@ -34,7 +35,7 @@ TOUCH_M = 0.0005
 """Gaps that are wider by no more than this are the same contact."""
 LEAST_OPENING_M, LEAST_BLINK_M = 0.0005, 0.002
 """Openings (root mean square) and falls of lids below these are noise."""
-ADVICE = "name landmarks or paint instead (docs/regions.md)"
+ADVICE = "Name landmarks or paint the regions instead (docs/regions.md)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +94,7 @@ def find_landmarks(corpus: Corpus, vertices: np.ndarray) -> dict[str, np.ndarray
     for name, side, inner in (("right", vertices[:, 0] < centre[0], -1), ("left", vertices[:, 0] > centre[0], 0)):
         eye = mesh.slit(vertices + fall, fall[None], -fall, above & side)
         if eye is None:
-            raise InputError(f"what falls above the mouth of {corpus.root} are no lids that meet : {ADVICE}")
+            raise InputError(f"the blinks of {corpus.root} are not of lids that meet. {ADVICE}.")
         found |= {
             f"eye_inner_{name}": eye.corner(vertices, inner),
             f"eye_outer_{name}": eye.corner(vertices, -1 - inner),
@@ -103,7 +104,7 @@ def find_landmarks(corpus: Corpus, vertices: np.ndarray) -> dict[str, np.ndarray
     nose = mesh.front & (np.abs(vertices[:, 0] - centre[0]) < width / 4)
     nose &= (vertices[:, 1] > centre[1] + 0.2 * (eyes_y - centre[1])) & (vertices[:, 1] < eyes_y)
     if not nose.any():
-        raise InputError(f"there is no nose between mouth and eyes of {corpus.root} : {ADVICE}")
+        raise InputError(f"no nose was found between mouth and eyes of {corpus.root}. {ADVICE}.")
     return found | {"nose_tip": vertices[np.argmax(np.where(nose, vertices[:, 2], -np.inf))]}
 
 
@@ -111,11 +112,10 @@ class _Mesh:
     """A mesh at rest with what the search for slits needs."""
 
     def __init__(self, vertices: np.ndarray, faces: np.ndarray) -> None:
-        self.vertices = vertices
-        self.edges = edges_of(faces)
-        self.piece = pieces(len(vertices), self.edges)
-        lengths = np.linalg.norm(vertices[self.edges[:, 0]] - vertices[self.edges[:, 1]], axis=1)
-        self.across_m = max(ACROSS_M, float(np.median(lengths)))
+        self.vertices, self.faces = vertices, faces
+        surface = Surface(vertices, faces)
+        self.piece = surface.pieces
+        self.across_m = max(ACROSS_M, float(np.median(surface.graph.data)))
         beside = KDTree(vertices[:, :2]).query_pairs(BESIDE_M, output_type="ndarray")
         foremost = vertices[:, 2].copy()
         for a, b in (beside.T, beside.T[::-1]):
@@ -126,12 +126,12 @@ class _Mesh:
         """The slit round the place where what is near at rest moves apart most."""
         most = self.slit(self.vertices, modes, opening, self.front, 0.5)
         if most is None:
-            raise InputError(f"nothing in this corpus opens like a mouth : {ADVICE}")
+            raise InputError(f"no mouth opening was found in this corpus. {ADVICE}.")
         middle = np.median(self.vertices[np.concatenate([most.upper, most.lower])], axis=0)
         off = np.abs(self.vertices - middle)
         found = self.slit(self.vertices, modes, opening, self.front & (off < [0.06, 0.025, 0.06]).all(1))
         if found is None:
-            raise InputError(f"what opens in this corpus is no slit between two lips : {ADVICE}")
+            raise InputError(f"the opening in this corpus is not a slit between two lips. {ADVICE}.")
         return found
 
     def slit(
@@ -148,13 +148,13 @@ class _Mesh:
         pairs, apart = pairs[kept], apart[kept]
         straight_m = np.linalg.norm(shut[pairs[:, 0]] - shut[pairs[:, 1]], axis=1)
         near_m = DETOUR * straight_m + DETOUR_M
-        far = separations(shut, self.edges, pairs, DETOUR * self.across_m + DETOUR_M) > near_m
+        far = Surface(shut, self.faces).separations(pairs, DETOUR * self.across_m + DETOUR_M) > near_m
         pairs, straight_m, apart = pairs[far], straight_m[far], apart[far]
         if len(pairs) < 3:
             return None
         # nostrils and ears are slits, too: what hangs together with the place that opens most
         links = KDTree(shut[pairs].mean(1)).query_pairs(self.across_m, output_type="ndarray")
-        run = pieces(len(pairs), links)
+        run = components(len(pairs), links)
         order = np.flatnonzero(run == run[np.argmax(apart)])
         order = order[np.argsort(self.vertices[pairs[order], 0].sum(1), kind="stable")]
         pairs, straight_m = pairs[order], straight_m[order]
@@ -223,7 +223,7 @@ def _blink(corpus: Corpus, sides: list[np.ndarray]) -> np.ndarray:
     strongest = float(np.median([strength for strength, _, _ in peaks[:5]])) if peaks else 0.0
     if strongest < LEAST_BLINK_M:
         raise InputError(
-            f"nothing in {corpus.root} falls like lids in a blink (at most {strongest * 1e3:.1f} mm) : {ADVICE}"
+            f"no blink was found in {corpus.root} (largest lid motion {strongest * 1e3:.1f} mm). {ADVICE}."
         )
     fields = []
     for strength, clip, k in peaks:

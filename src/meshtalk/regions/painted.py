@@ -1,4 +1,4 @@
-"""From paint: vertex colours of a mesh, or for each region a painted mesh or a list of vertices or weights.
+"""Regions from paint: vertex colours of a mesh, or for each region a painted mesh or a list of vertices or weights.
 
 Grey in a colour, from black to white, says nothing; what is left of it says: red is the mouth, red with blue (magenta) the
 lips, green the upper face, green with blue (cyan) the eyelids, red with green (yellow) where mouth and upper face overlap.
@@ -14,10 +14,10 @@ import numpy as np
 
 from meshtalk.errors import InputError
 from meshtalk.mesh.files import SCENES, read_mesh
+from meshtalk.mesh.surface import Surface
 from meshtalk.mesh.topology import REGIONS
 from meshtalk.regions.face import Face
-from meshtalk.regions.graph import edges_of
-from meshtalk.regions.inner_lips import inner_lips
+from meshtalk.retarget.annotate import inner_lips
 
 MESHES, LISTS = (".ply", ".obj", *SCENES), (".npy", ".txt", ".csv")
 LEAST = 0.02
@@ -42,15 +42,15 @@ def regions_from_paint(face: Face, path: Path, files: Mapping[str, Path]) -> Fac
         found = {name: weights for name, weights in by_colour(colours_of(path, count)).items() if weights.any()}
         if not found:
             raise InputError(
-                f"nothing is painted on {path}: all colours are grey : paint red for the mouth, magenta for the lips, green for"
-                " the upper face, cyan for the eyelids"
+                f"nothing is painted on {path}: all colours are grey. Paint red for the mouth, magenta for the lips, green for"
+                " the upper face, cyan for the eyelids."
             )
     for name, weights in found.items():
         if np.all(weights > 0.5):
-            raise InputError(f"{name} is painted on every vertex : leave what is not {name} grey")
+            raise InputError(f"{name} is painted on every vertex. Leave what is not {name} grey.")
     topology = replace(face.topology, regions={name: w.astype(np.float32) for name, w in found.items()}, landmarks={})
     if "lips" in found:
-        upper, lower = inner_lips(face.vertices, edges_of(topology.faces), found["lips"])
+        upper, lower = inner_lips(Surface(face.vertices, topology.faces), found["lips"])
         if len(upper):
             topology = replace(topology, landmarks={"lip_inner_upper": upper, "lip_inner_lower": lower})
     return Face(topology, face.vertices)
@@ -77,13 +77,13 @@ def colours_of(path: Path, count: int) -> np.ndarray:
     colours = read_mesh(path, MESHES, looks=True).colours
     if colours is None:
         raise InputError(
-            f"{path} has no vertex colours : export them (a .ply does by default), or give lists of vertices"
+            f"{path} has no vertex colours. Export them (a .ply does by default), or give lists of vertices."
         )
     coloured = int(np.isfinite(colours).all(1).sum())
     if len(colours) != count or coloured != count:
-        raise InputError(f"{path} has {coloured} coloured vertices of {count} : paint the mesh that you give")
+        raise InputError(f"{path} has {coloured} coloured vertices of {count}. Paint the mesh that you give.")
     if colours.min() < 0 or colours.max() > 1:
-        raise InputError(f"{path} has colours outside 0 to 1 (0 to 255 in whole numbers of a .ply) : export them again")
+        raise InputError(f"{path} has colours outside 0 to 1 (0 to 255 in whole numbers of a .ply). Export them again.")
     return colours
 
 
@@ -97,11 +97,9 @@ def _of_file(name: str, path: Path, count: int) -> np.ndarray:
     elif suffix in LISTS:
         weights = parse_list(_numbers(path), count, str(path))
     else:
-        raise InputError(
-            f"{path} is no {name} : give a painted mesh ({', '.join(MESHES)}) or a list ({', '.join(LISTS)})"
-        )
+        raise InputError(f"{name} must be a painted mesh or a list, got {path}. Give {', '.join((*MESHES, *LISTS))}.")
     if not weights.any():
-        raise InputError(f"{path} paints nothing : give {name} at least one vertex, in any colour that is not grey")
+        raise InputError(f"{path} paints nothing. Give {name} at least one vertex, in any colour that is not grey.")
     return weights
 
 
@@ -114,9 +112,9 @@ def _numbers(path: Path) -> np.ndarray:
         words = [line.partition("#")[0] for line in text.splitlines()]
         return np.array([float(word) for line in words for word in line.split()])
     except FileNotFoundError:
-        raise InputError(f"no list of vertices at {path}") from None
+        raise InputError(f"there is no list of vertices at {path}") from None
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is no list of numbers ({error})") from None
+        raise InputError(f"{path} must be a list of numbers ({error})") from None
 
 
 def parse_list(numbers: np.ndarray, count: int, name: str) -> np.ndarray:
@@ -127,14 +125,14 @@ def parse_list(numbers: np.ndarray, count: int, name: str) -> np.ndarray:
     """
     flat = np.asarray(numbers).reshape(-1)
     if flat.dtype.kind not in "biuf" or not np.isfinite(flat).all():
-        raise InputError(f"{name} holds no plain numbers : give vertex numbers, or {count} weights from 0 to 1")
+        raise InputError(f"{name} must hold plain numbers. Give vertex indices, or {count} weights from 0 to 1.")
     if len(flat) == count and (count > 2) and flat.min() >= 0 and flat.max() <= 1:
         return flat.astype(np.float64)
     if not np.array_equal(flat, np.round(flat)):
-        raise InputError(f"{name} holds {len(flat)} numbers with fractions; weights are {count} of them, from 0 to 1")
+        raise InputError(f"{name} must hold {count} weights from 0 to 1, got {len(flat)} numbers")
     if len(flat) and (flat.min() < 0 or flat.max() >= count):
         worst = int(flat.min()) if flat.min() < 0 else int(flat.max())
-        raise InputError(f"{name} names vertex {worst}; the mesh has vertices 0 to {count - 1}")
+        raise InputError(f"{name} must name vertices 0 to {count - 1}, got {worst}")
     weights = np.zeros(count)
     weights[flat.astype(np.int64)] = 1.0
     return weights

@@ -1,4 +1,4 @@
-"""What every way ends in: the topology with its regions as a file, a picture beside it, and a report of both."""
+"""Output of all methods: the topology with its regions as a file, a picture beside it, and a report."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from meshtalk.regions.face import Face
 
 
 def check_output(path: str | Path) -> Path:
-    """Refuse early an output that could not be written; returns its path.
+    """Check early that an output can be written; returns its path.
 
     Raises:
         InputError: another suffix than .npz, or it or the picture of its name cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() != ".npz":
-        raise InputError(f"cannot write {path}: regions are kept with their mesh : use a name that ends in .npz")
+        raise InputError(f"regions must be written to .npz, got {path}")
     check_writable(path)
     check_picture(path.with_suffix(".png"))
     return path
@@ -38,11 +38,11 @@ def save_regions(face: Face, path: str | Path) -> str:
     path = check_output(path)
     picture = draw_regions(face, path.with_suffix(".png"))
     face.topology.save(path)
-    return f"{report(face)}\n{path}\n{picture}: look at it before you train"
+    return f"{report(face)}\n{path}\n{picture}: review it before training"
 
 
 def apply(root: str | Path, path: str | Path) -> Corpus:
-    """Give the corpus in folder `root` the regions and landmarks of a topology file; its clips stay as they are.
+    """Set the regions and landmarks of the corpus in folder `root` from a topology file; clips do not change.
 
     Raises:
         InputError: no corpus or file, a file of another mesh, or one without regions.
@@ -50,7 +50,7 @@ def apply(root: str | Path, path: str | Path) -> Corpus:
     corpus, given = Corpus.open(root), Topology.load(path)
     corpus.topology.require(given, str(path))
     if not given.regions:
-        raise InputError(f"{path} names no regions : {ADVICE}")
+        raise InputError(f"{path} has no regions. {ADVICE}.")
     topology = replace(corpus.topology, regions=given.regions, landmarks=given.landmarks)
     return CorpusWriter(corpus.root, topology, corpus.fps, corpus.licences).finish(corpus.clips)
 

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from meshtalk.errors import InputError
+from meshtalk.mesh.surface import edges_of
 from meshtalk.mesh.topology import Topology
 from meshtalk.render import dress, hair, scene
 from meshtalk.render.look import CAMERAS, HAIR, LIGHTS, SHELL, Lighting, Look, View
@@ -57,9 +58,11 @@ class Renderer:
         try:
             from meshtalk.render import kernels, mouth, occlusion, shading
         except ImportError as error:
-            raise InputError(f"drawing needs {error.name} (not installed) : pip install 'meshtalk[media]'") from None
+            raise InputError(
+                f"drawing needs {error.name} (not installed). Run pip install 'meshtalk[media]'."
+            ) from None
         if width < 16 or height < 16:
-            raise InputError(f"a picture of {width}x{height} pixels is too small; at least 16x16 is needed")
+            raise InputError(f"a picture must have at least 16x16 pixels, got {width}x{height}")
         look = look or Look()
         lighting = look.lighting
         self._kernels, self._shading, self._mouth = kernels, shading, mouth
@@ -81,7 +84,7 @@ class Renderer:
         self._prepare(template, tint, subject)
 
     def _prepare(self, template: np.ndarray, tint: tuple[float, float, float], subject: str) -> None:
-        """What is drawn: the mesh cut finer, with all that belongs to its vertices and faces."""
+        """The mesh that is drawn, subdivided, with its vertex and face attributes."""
         topology = self.topology
         self._coarse = np.ascontiguousarray(topology.faces, np.uint32)
         normals = np.empty(template.shape)
@@ -107,7 +110,8 @@ class Renderer:
         surface = self.surface
         surface[:, :3] *= self._mouth.unpainted(topology, template)
         surface[inside, 3:5] = 1.0
-        edges, sides = scene.edges_of(topology.faces)
+        edges, sides = edges_of(topology.faces)
+        edges = edges.astype(np.uint32)
         refined = np.empty((len(template) + len(edges), 3))
         self._kernels.refine(template, normals, edges, refined)
         bulge_px = px_per_m * np.linalg.norm(refined[len(template) :] - template[edges].mean(1), axis=1)
@@ -282,7 +286,7 @@ class Renderer:
         vertices = np.ascontiguousarray(vertices, np.float32)
         needed = (self.topology.n_vertices, 3)
         if vertices.shape != needed:
-            raise InputError(f"vertices have shape {vertices.shape}; the topology needs {needed}")
+            raise InputError(f"vertices must have shape {needed}, as the topology, got {vertices.shape}")
         if not np.isfinite(vertices).all():
-            raise InputError("vertices hold NaN or infinite values and cannot be drawn : repair or drop that frame")
+            raise InputError("vertices hold NaN or infinite values and cannot be drawn. Repair or drop that frame.")
         return vertices

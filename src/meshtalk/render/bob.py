@@ -1,4 +1,4 @@
-"""Hair to the chin: strands that leave a parting, lie on the head down to the ears, and hang from there.
+"""Chin-length hair: strands that leave a parting, lie on the head down to the ears, and hang from there.
 
 As in `hair`, everything is drawn from fixed random numbers.
 """

@@ -1,4 +1,4 @@
-"""What the packaged head's people wear in pictures: cut and colour of their hair, colour of their eyes."""
+"""Hair styles, hair colours and eye colours of the packaged people in pictures."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ CURLY = (2, 3, 8, 12, 13, 23, 24)
 LENGTHS = ((0.0, 1.0), (0.026, 0.85), (-0.016, 1.2))
 """By twos of them: how much lower long hair ends, in metres, and how much fuller hair stands."""
 SEED = 0x4EAD
-"""Beside a person's own seed, as in `corpus.head`."""
+"""Beside a person's own seed, as in `mesh.head`."""
 NAMED = {"clara": "p00", "amara": "p02", "kenji": "p05", "henrik": "p07"}
-"""The same as `corpus.head.NAMED`, which a renderer may not know."""
+"""The same as `mesh.head.NAMED`, which a renderer may not know."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Dress:
 
 
 def dress_of(subject: str) -> Dress:
-    """A person's, by name; whoever is not known has short dark hair and brown eyes.
+    """The style of a person, by name; unknown people have short dark hair and brown eyes.
 
-    Whoever is drawn from a seed wears what the person wears whom they take after most: see `corpus.head.Head.person`.
+    A person sampled from a seed has the style of the packaged person they resemble most: see `mesh.head.Head.person`.
     """
     subject = NAMED.get(subject, subject)
     if subject[:4] == "seed" and subject[4:].isdigit():

@@ -1,4 +1,4 @@
-"""Hair that only pictures have: brows and lashes, and on the scalp locks of hair, as ribbons that the skin carries along.
+"""Hair in pictures: brows, lashes and locks on the scalp, as ribbons attached to the skin.
 
 No mesh, clip or export knows of it. Everything is drawn from fixed random numbers: the same face has the same hair.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from meshtalk.mesh.surface import edges_of
 from meshtalk.mesh.topology import Topology
 
 UP, AHEAD = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
@@ -120,9 +121,7 @@ def lid_edges(topology: Topology) -> np.ndarray:
     skin = np.all(names[topology.faces] == "skin", axis=1)
 
     def edges(which: np.ndarray) -> set[tuple[int, int]]:
-        a, b, c = topology.faces[which].T
-        pairs = np.sort(np.concatenate([np.stack(p, 1) for p in ((a, b), (b, c), (c, a))]), axis=1)
-        return set(map(tuple, pairs.tolist()))
+        return set(map(tuple, edges_of(topology.faces[which])[0].tolist()))
 
     return np.array(sorted(edges(socket) & edges(skin)), np.int64).reshape(-1, 2)
 

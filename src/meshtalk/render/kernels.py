@@ -1,4 +1,4 @@
-"""The inner loops of the software renderer that find what each pixel sees, compiled by numba.
+"""Compiled rasterisation kernels: visibility of triangles in each pixel.
 
 Imported late: it needs the `media` extra.
 

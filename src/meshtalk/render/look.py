@@ -1,4 +1,4 @@
-"""How a picture is taken: cameras and lights by name."""
+"""Cameras and lights of pictures, by name."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Look:
     def __post_init__(self) -> None:
         for what, given, known in (("camera", self.camera, CAMERAS), ("light", self.light, LIGHTS)):
             if isinstance(given, str) and given not in known:
-                raise InputError(f"there is no {what} {given!r} : choose one of {', '.join(known)}")
+                raise InputError(f"{what} must be one of {', '.join(known)}, got {given!r}")
 
     @property
     def view(self) -> View:
@@ -110,5 +110,5 @@ class Look:
 
 
 SHELL, HOLLOW, EYE, TOOTH, TONGUE, HAIR = range(6)
-"""Skin and whatever is not known better; the walls of the mouth and of the eye sockets; what lies in them; ribbons of hair, which
+"""Skin and everything unclassified; the walls of the mouth and of the eye sockets; what lies in them; ribbons of hair, which
 have no texture and are seen from both sides."""

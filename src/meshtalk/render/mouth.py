@@ -1,4 +1,4 @@
-"""The inside of an open mouth: how much light the lips let in, and colours without painted shadows.
+"""Lighting of the inside of the mouth: light between the lips, and colours without painted shadows.
 
 Imported late: it needs the `media` extra. As in `kernels`, no fast-math, no transcendental function, no threads.
 """

@@ -1,4 +1,4 @@
-"""Where a neutral face's own shape keeps the light away, seen from many sides once."""
+"""Ambient occlusion and shadows of a neutral face, precomputed from many directions."""
 
 from __future__ import annotations
 

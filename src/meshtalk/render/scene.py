@@ -1,4 +1,4 @@
-"""What stands around the mesh: camera, surface properties, texture pyramid, backdrop. numpy only."""
+"""Scene around the mesh: camera, surface properties, texture pyramid, backdrop. numpy only."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from meshtalk.errors import InputError
+from meshtalk.mesh.surface import edges_of, sphere
 from meshtalk.mesh.topology import Topology
 from meshtalk.render.look import EYE, HOLLOW, SHELL, TONGUE, TOOTH, Lighting, View
 
@@ -43,7 +44,7 @@ CORNEA_DEG = (25.0, 31.0)
 FIELD_OF_VIEW = 0.30
 """Height of the picture divided by the distance to the face: a portrait lens."""
 NEAREST = 0.6
-"""Of a head's height: whoever looks at less of it than this takes a longer lens, and does not step nearer."""
+"""Share of a head's height: closer views use a longer lens instead of a nearer camera."""
 
 
 def to_linear(srgb: np.ndarray) -> np.ndarray:
@@ -192,25 +193,12 @@ def corneas(topology: Topology, template: np.ndarray) -> np.ndarray:
         if "eye_left" in name.lower() or "eye_right" in name.lower():
             if len(mine) < 4:
                 continue
-            # the sphere through the vertices: |p|² = 2 c·p + (r² − |c|²)
             points = template[mine].astype(np.float64)
-            system = np.column_stack([2 * points, np.ones(len(points))])
-            centre = np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0][:3]
-            away = points - centre
+            away = points - sphere(points)[0]
             cosine = away[:, 2] / np.maximum(np.linalg.norm(away, axis=1), 1e-9)
             near, far = np.cos(np.deg2rad(CORNEA_DEG))
             weight[mine] = np.clip((cosine - far) / (near - far), 0, 1) * (-1 if "right" in name.lower() else 1)
     return weight
-
-
-def edges_of(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(E,2) edges, lower vertex first, and (F,3) which of them are the sides ab, bc, ca of each face."""
-    ends = np.asarray(faces, np.int64)
-    other = np.roll(ends, -1, axis=1)
-    lower, upper = np.minimum(ends, other), np.maximum(ends, other)
-    size = int(upper.max(initial=0)) + 1
-    edges, index = np.unique(lower * size + upper, return_inverse=True)  # one number is sorted faster than two
-    return np.stack(np.divmod(edges, size), 1).astype(np.uint32), index.reshape(-1, 3)
 
 
 def finer(faces: np.ndarray, n_vertices: int, split: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -247,7 +235,7 @@ def finer(faces: np.ndarray, n_vertices: int, split: np.ndarray) -> tuple[np.nda
     parent = np.concatenate(whose)
     # in the order of the faces they come from, which lie side by side in memory
     order = np.argsort(parent, kind="stable")
-    return edges[cut], np.ascontiguousarray(np.concatenate(pieces)[order], np.uint32), parent[order]
+    return edges[cut].astype(np.uint32), np.ascontiguousarray(np.concatenate(pieces)[order], np.uint32), parent[order]
 
 
 def texture_pyramid(

@@ -1,4 +1,4 @@
-"""The inner loops of the software renderer that light and colour what each pixel sees, compiled by numba.
+"""Compiled shading kernels: light and colour of each pixel.
 
 Imported late: it needs the `media` extra. As in `kernels`, no fast-math, no transcendental function, no threads.
 """

@@ -1,1 +1,1 @@
-"""Any face mesh made to speak: the packaged head laid over it once, and motion carried across, frame by frame."""
+"""Retargeting to any face mesh: the packaged head is fitted to it once, and motion is transferred frame by frame."""

@@ -1,4 +1,4 @@
-"""Making a map: find the face, lay the packaged head over it, find its slits and parts, and say what moves with what."""
+"""Making a map: find the face and its slits and parts, and say what moves with what."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from meshtalk.mesh.topology import Topology
 from meshtalk.retarget import pieces as kinds
 from meshtalk.retarget.annotate import described
 from meshtalk.retarget.correspond import Places, find_places
-from meshtalk.retarget.detect import Pose, find_poses
-from meshtalk.retarget.fit import Fit, lay, pose_of, settle
+from meshtalk.retarget.detect import Pose
+from meshtalk.retarget.find import Found, find_face, say_nothing
+from meshtalk.retarget.fit import Fit, settle
 from meshtalk.retarget.lip_and_lid_slits import Slit, find_slit
 from meshtalk.retarget.map import Map
-from meshtalk.retarget.pieces import Pieces, find_pieces
+from meshtalk.retarget.pieces import Pieces
 from meshtalk.retarget.source_head import SLITS, Model, load_model
 from meshtalk.retarget.transfer import Contacts, Part
 from meshtalk.retarget.unroll import unrolled
@@ -37,45 +38,6 @@ PARTED_M = 1e-3
 TILT_DEG, HUMAN = 15.0, 1.3
 """A face is left in its file's axes if it is turned by no more, and in its file's unit if its size is human to this factor."""
 ORDERS = tuple(permutations(range(3)))
-SCORE, FOUND = 0.65, 0.6
-"""Least likeness of a face that is looked for, and least share of its front that has to be found on the mesh."""
-
-
-def say_nothing(_: str) -> None:
-    pass
-
-
-def fit_face(
-    mesh: Surface, landmarks: Mapping[str, np.ndarray] | None, name: str, say: Callable[[str], None] = say_nothing
-) -> Fit:
-    """The packaged head laid over a mesh.
-
-    Raises:
-        InputError: no face was found on it.
-    """
-    if landmarks:
-        poses = [pose_of(landmarks)]
-    else:
-        say("looking for the face")
-        poses = [pose for pose in find_poses(mesh) if pose.score >= SCORE]
-    say("laying the head over it")
-    best: Fit | None = None
-    for pose in poses:
-        fit = lay(mesh, pose, landmarks)
-        if best is None or fit.found > best.found:
-            best = fit
-        if fit.found > 0.9:
-            break
-    if best is None or best.found < FOUND:
-        if landmarks:
-            raise InputError(
-                f"the landmarks of {name} do not lie on a face : check them, left being the person's own left"
-            )
-        raise InputError(
-            f"no face was found on {name} : mark it (meshtalk landmarks {name} -o marks.html, then --landmarks), or turn it"
-            " so that it looks along an axis"
-        )
-    return best
 
 
 def make_map(
@@ -99,43 +61,30 @@ def make_map(
         InputError: no face was found.
     """
     vertices = np.asarray(vertices, np.float64)
-    model = load_model()
-    raw = Surface(vertices, topology.faces)
-    fit = fit_face(raw, landmarks, name, say)
-    pose = fit.pose
-    points = pose.apply(raw.points)
-    mesh = Surface(points, raw.weld[raw.faces], welded=True)
-    file_hash = topology.hash
-    if _looks_inwards(model, fit, mesh):
-        mesh = Surface(points, mesh.faces[:, ::-1], welded=True)
+    model, file_hash = load_model(), topology.hash
+    found = find_face(vertices, topology.faces, landmarks, name=name, say=say)
+    mesh, pose = found.mesh, found.fit.pose
+    if found.inwards:
         uv_faces = None if topology.uv_faces is None else topology.uv_faces[:, ::-1]
         topology = replace(topology, faces=topology.faces[:, ::-1], uv_faces=uv_faces)
-    say("looking for lips, lids, eyes and teeth")
-    found = find_pieces(model, fit.skin, mesh)
-    flexible = found.kind == kinds.SKIN
-    near = flexible & (np.linalg.norm(points - [0, 0, 0.05], axis=1) < NEAR_M)
-    slits = {slit: find_slit(model, fit.skin, mesh, near, slit) for slit in SLITS}
-    fit = settle(model, mesh, fit, slits, {mark: pose.apply(place) for mark, place in (landmarks or {}).items()})
+    flexible = found.pieces.kind == kinds.SKIN
+    near = flexible & (np.linalg.norm(mesh.vertices - [0, 0, 0.05], axis=1) < NEAR_M)
+    slits = {slit: find_slit(model, found.fit.skin, mesh, near, slit) for slit in SLITS}
+    marks = {mark: pose.apply(place) for mark, place in (landmarks or {}).items()}
+    fit = settle(model, mesh, found.fit, slits, marks)
     say("finding what moves with what")
     places = find_places(model, fit.skin, mesh, flexible, slits)
-    places = _on_skin(mesh, found, untangled(mesh, places, poses(model, fit.skin)))
-    made = _assemble(model, fit, mesh, raw, topology, found, slits, places)
+    places = _on_skin(mesh, found.pieces, untangled(mesh, places, poses(model, fit.skin)))
+    made = _assemble(model, fit, found, vertices, described(topology, found), slits, places)
     say("keeping rims from rolling over")
-    return unrolled(sealed(replace(made, mesh=file_hash)), raw.weld)
-
-
-def _looks_inwards(model: Model, fit: Fit, mesh: Surface) -> bool:
-    """Whether the mesh's triangles are wound the other way round."""
-    nearest = KDTree(mesh.points).query(fit.skin[model.front])[1]
-    cosine = (mesh.point_normals[nearest] * model.normals(fit.skin)[model.front]).sum(1)
-    return float(cosine @ model.trust[model.front]) < 0
+    return unrolled(sealed(replace(made, mesh=file_hash)), found.weld)
 
 
 def _on_skin(mesh: Surface, found: Pieces, places: Places) -> Places:
     """Brows and lashes take the place of the skin next to them."""
     worn, skin = np.flatnonzero(found.kind == kinds.ON_SKIN), np.flatnonzero(found.kind == kinds.SKIN)
     if len(worn):
-        under = skin[KDTree(mesh.points[skin]).query(mesh.points[worn])[1]]
+        under = skin[KDTree(mesh.vertices[skin]).query(mesh.vertices[worn])[1]]
         for values in (places.rows, places.shares):
             values[worn] = values[under]
     return places
@@ -160,31 +109,27 @@ def space_of(pose: Pose) -> tuple[np.ndarray, float]:
 def _assemble(
     model: Model,
     fit: Fit,
-    mesh: Surface,
-    raw: Surface,
+    found: Found,
+    vertices: np.ndarray,
     topology: Topology,
-    found: Pieces,
     slits: Mapping[str, Slit],
     places: Places,
 ) -> Map:
     rotation, metres = space_of(fit.pose)
-    weld, first = raw.weld, np.unique(raw.weld, return_index=True)[1]
-    source, shares = model.rows[places.rows], places.shares
-    moving = (shares * model.loose[places.rows])[weld]
+    weld, kind = found.weld, found.pieces.kind[found.weld]
+    moving = (places.shares * model.loose[places.rows])[weld]
     rows = np.flatnonzero(moving.sum(1) > 1e-3)
-    contacts = _contacts(slits, first)
-    kind = found.kind[weld]
     return Map(
         mesh=topology.hash,
-        topology=described(topology, model, fit, mesh, first, slits, kind, source[weld], shares[weld]),
-        template=(metres * raw.vertices @ rotation.T).astype(np.float32),
+        topology=topology,
+        template=(metres * vertices @ rotation.T).astype(np.float32),
         fit=fit.skin.astype(np.float32),
         turn=metres / fit.pose.metres * rotation @ fit.pose.rotation.T,
         rows=rows.astype(np.int32),
-        source=source[weld[rows]].astype(np.int32),
+        source=model.rows[places.rows][weld[rows]].astype(np.int32),
         shares=moving[rows].astype(np.float32),
-        contacts=contacts,
-        parts=_parts(mesh.points[weld], kind, found.eyes),
+        contacts=_contacts(slits, found.first),
+        parts=_parts(found.mesh.vertices[weld], kind, found.pieces.eyes),
         notes=_notes(slits, kind, metres, rotation),
     )
 
@@ -226,7 +171,7 @@ def _notes(slits: Mapping[str, Slit], kind: np.ndarray, metres: float, rotation:
     )
     told = [f"one unit is {metres:.4g} m; its axes left, up and forward are {axes}"]
     if not slits["lips"].open:
-        told.append("its lips are one surface: the mouth stretches and cannot open : cut it along the lips")
+        told.append("its lips are one surface: the mouth stretches and cannot open. Cut it along the lips.")
     if not (slits["lids_left"].open and slits["lids_right"].open):
         told.append("its lids are one surface: the eyes cannot close")
     parts = [
@@ -264,10 +209,10 @@ def find_map(mesh: Path | None, kept: Path | None, landmarks: Path | None) -> Ma
     if kept is not None and kept.exists():
         made = load_map(kept)
         if mesh is not None and read_face(mesh)[1].hash != made.mesh:
-            raise InputError(f"{kept} is a map to another mesh than {mesh} : name another file, and it is made")
+            raise InputError(f"{kept} must be a map to {mesh}, got another mesh. Give another file for a new map.")
         if landmarks is not None:
             raise InputError(
-                f"{kept} is there already, so that --landmarks has no say : name another file, or leave one out"
+                f"{kept} exists, so that --landmarks would be ignored. Give another file, or leave one out."
             )
         return made
     if mesh is None:

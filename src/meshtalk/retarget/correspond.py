@@ -1,4 +1,4 @@
-"""Which place of the packaged head each point of a mesh moves with, once the head lies on it."""
+"""Correspondence of a mesh's points to the fitted packaged head."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 from scipy.sparse import coo_matrix, diags
 from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
+from trimesh.triangles import closest_point, points_to_barycentric
 
-from meshtalk.mesh.surface import Surface, barycentric, crosses
+from meshtalk.mesh.surface import Surface, crosses
 from meshtalk.retarget.lip_and_lid_slits import Slit
 from meshtalk.retarget.source_head import Model
 
@@ -47,22 +48,20 @@ def find_places(
     Args:
         model: the packaged head.
         skin: (n,3) metres: its flexible vertices, laid over the mesh.
-        mesh: welded, in the head's space, facing outwards.
+        mesh: in the head's space, facing outwards.
         flexible: (P,) bool.
         slits: of the mesh; across them nothing corresponds.
     """
-    count = len(mesh.points)
+    count = len(mesh.vertices)
     away = np.full(count, np.inf)
     asked = np.flatnonzero(flexible)
-    away[asked] = KDTree(skin).query(mesh.points[asked], distance_upper_bound=1.5 * STILL_M)[0]
+    away[asked] = KDTree(skin).query(mesh.vertices[asked], distance_upper_bound=1.5 * STILL_M)[0]
     rows = np.flatnonzero(away < 1.5 * STILL_M)
-    face, shares, distance, cosine = _nearest(
-        model, skin, mesh, slits, rows, mesh.points[rows], mesh.point_normals[rows]
-    )
+    face, shares, distance, cosine = nearest(model, skin, slits, rows, mesh.vertices[rows], mesh.normals[rows])
     rest = np.einsum("pk,pkc->pc", shares, model.surface.vertices[model.surface.faces[face]])
     trust = np.exp(-((distance / SURE_M) ** 2)) * np.clip(cosine, 0.02, 1)
     rest = smoothed(mesh, rows, rest, trust)
-    face, shares, _, _ = _nearest(model, model.surface.vertices, mesh, slits, rows, rest, None)
+    face, shares, _, _ = nearest(model, model.surface.vertices, slits, rows, rest, None)
     fade = np.clip((STILL_M - away[rows]) / (STILL_M - FULL_M), 0, 1)
     source, shares = _spread(mesh, rows, model.surface.faces[face], shares)
     places = Places(np.zeros((count, SOURCES), int), np.zeros((count, SOURCES)))
@@ -79,11 +78,7 @@ def smoothed(mesh: Surface, rows: np.ndarray, values: np.ndarray, trust: np.ndar
 
 def _joined(mesh: Surface, rows: np.ndarray) -> tuple[Any, np.ndarray]:
     """((r,r) 1 where rows of points are neighbours, (r,) how many each has, at least 1)."""
-    number = np.full(len(mesh.points), -1)
-    number[rows] = np.arange(len(rows))
-    pairs = number[mesh.edges]
-    a, b = pairs[(pairs >= 0).all(1)].T
-    joined: Any = coo_matrix((np.ones(2 * len(a)), (np.r_[a, b], np.r_[b, a])), (len(rows),) * 2).tocsr()
+    joined = mesh.neighbours[rows][:, rows]
     return joined, np.maximum(np.asarray(joined.sum(1)).ravel(), 1)
 
 
@@ -94,7 +89,7 @@ def _spread(mesh: Surface, rows: np.ndarray, source: np.ndarray, shares: np.ndar
     step = 0.5 * (diags(np.ones(len(rows))) + diags(1 / degree) @ joined)
     weights: Any = coo_matrix((shares.ravel(), (np.repeat(np.arange(len(rows)), 3), source.ravel()))).tocsr()
     near = mesh.edges[np.isin(mesh.edges, rows).all(1)]
-    length = np.median(np.linalg.norm(mesh.points[near[:, 0]] - mesh.points[near[:, 1]], axis=1))
+    length = np.median(np.linalg.norm(mesh.vertices[near[:, 0]] - mesh.vertices[near[:, 1]], axis=1))
     for _ in range(int(np.clip(2 * (CREASE_M / length) ** 2, 1, MOST_ROUNDS))):
         weights = step @ weights
     return largest(weights.tocsr(), np.ones(len(rows)))
@@ -114,10 +109,9 @@ def largest(weights: Any, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return best, most * (sums / np.where(total > 0, total, 1))[:, None]
 
 
-def _nearest(
+def nearest(
     model: Model,
     skin: np.ndarray,
-    mesh: Surface,
     slits: Mapping[str, Slit],
     rows: np.ndarray,
     points: np.ndarray,
@@ -143,14 +137,15 @@ def _nearest(
         mine, usable = np.flatnonzero(group == number), np.flatnonzero(choice)
         if not len(mine):
             continue
-        near = KDTree(corners[usable].mean(1)).query(points[mine], k=24)[1]
+        near = np.asarray(KDTree(corners[usable].mean(1)).query(points[mine], k=24)[1])
         candidates = usable[near]
-        a, b, c = corners[candidates].transpose(2, 0, 1, 3)
-        weights = barycentric(points[mine, None], a, b, c)
-        apart = np.linalg.norm(np.einsum("nkc,nkcd->nkd", weights, corners[candidates]) - points[mine, None], axis=2)
+        asked, triangles = np.repeat(points[mine], near.shape[1], axis=0), corners[candidates.ravel()]
+        place = closest_point(triangles, asked)
+        apart = np.linalg.norm(place - asked, axis=1).reshape(near.shape)
         turn = np.ones_like(apart) if normals is None else (facing[candidates] * normals[mine, None]).sum(2)
         best = (apart + TURNED_M * np.maximum(0.3 - turn, 0)).argmin(1)
         every = np.arange(len(mine))
-        face[mine], shares[mine] = candidates[every, best], weights[every, best]
-        distance[mine], cosine[mine] = apart[every, best], turn[every, best]
+        face[mine], distance[mine], cosine[mine] = candidates[every, best], apart[every, best], turn[every, best]
+        place = place.reshape(*near.shape, 3)[every, best]
+        shares[mine] = points_to_barycentric(corners[face[mine]], place)
     return face, shares, distance, cosine

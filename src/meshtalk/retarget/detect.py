@@ -1,4 +1,4 @@
-"""Finding a face on a mesh that nobody has marked: which way it looks, where it is, how large it is.
+"""Face detection on unmarked meshes: orientation, position and size.
 
 The mesh is looked at from six sides, and the relief of what is seen (surface normals without their slow part) is
 compared with that of the packaged head's face in four turns and many sizes. The winding of triangles does not matter.
@@ -60,7 +60,7 @@ def turns() -> list[np.ndarray]:
 
 
 def find_poses(mesh: Surface, count: int = 4) -> list[Pose]:
-    """The likeliest poses of a face on a mesh, best first; no two of them nearly the same."""
+    """The most likely poses of a face on a mesh, best first; no two of them nearly the same."""
     points, normals = mesh.samples(SAMPLES)
     if not len(points):
         return []

@@ -1,4 +1,4 @@
-"""The packaged head laid over a mesh: a similarity and the shape of a person first, then a smooth bend of its skin."""
+"""Fitting of the packaged head to a mesh: similarity and identity first, then a smooth non-rigid deformation."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from scipy.sparse import coo_matrix, diags
 from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 
+from meshtalk.errors import InputError
 from meshtalk.mesh.head import load_head
 from meshtalk.mesh.landmarks import head_landmarks
-from meshtalk.mesh.surface import Surface, laplacian
+from meshtalk.mesh.surface import Surface, laplacian, nearest_rotation, similarity
 from meshtalk.retarget.detect import Pose
 from meshtalk.retarget.lip_and_lid_slits import Slit, own_slit
 from meshtalk.retarget.source_head import Model, load_model
@@ -79,7 +80,7 @@ class SidedTarget:
                 with np.errstate(invalid="ignore"):
                     mine = sign * model.sides[name][front] > 0
                 mine &= np.abs(model.sides[name][front]) < SIDED_M[name]
-                target = Target(mesh, here, (slit.side[mesh.weld[mesh.faces]] == sign).all(1), SAMPLES // 4)
+                target = Target(mesh, here, (slit.side[mesh.faces] == sign).all(1), SAMPLES // 4)
                 if target.tree is not None:
                     self.groups.append((np.flatnonzero(mine), target))
                     free &= ~mine
@@ -105,7 +106,7 @@ def settle(
         if not slit.open:
             continue
         own = own_slit(name)
-        for edge, half in zip(slit.edges(mesh.points), (slice(2), slice(2, 4)), strict=True):
+        for edge, half in zip(slit.edges(mesh.vertices), (slice(2), slice(2, 4)), strict=True):
             for k in np.flatnonzero(slit.there & own.there):
                 ties.add(own.points[k, half], own.shares[k, half], edge[k])
         for end, own_end in zip(slit.ends, own.ends, strict=True):
@@ -133,20 +134,25 @@ class Ties:
         return coo_matrix((self.shares, (self.number, self.rows)), (len(self.places), n)).tocsr()
 
 
-def similarity(here: np.ndarray, there: np.ndarray) -> Pose:
-    """The similarity that brings (n,3) points nearest to (n,3) others (Umeyama, 1991)."""
-    a, b = here - here.mean(0), there - there.mean(0)
-    u, size, v = np.linalg.svd(b.T @ a)
-    sign = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ v))])
-    rotation = u @ sign @ v
-    metres = float((size * np.diag(sign)).sum() / max((a**2).sum(), 1e-30))
-    return Pose(rotation, metres, there.mean(0) - metres * rotation @ here.mean(0))
-
-
 def pose_of(landmarks: Mapping[str, np.ndarray]) -> Pose:
-    """The pose in which a mesh's landmarks lie nearest to the packaged head's."""
+    """The pose in which a mesh's landmarks lie nearest to the packaged head's.
+
+    Raises:
+        InputError: they lie in one line or at one place, or fit only mirrored.
+    """
     neutral, vertex = load_head().neutral.astype(np.float64), head_landmarks()
-    return similarity(np.stack(list(landmarks.values())), np.stack([neutral[vertex[name]] for name in landmarks]))
+    here = np.stack(list(landmarks.values()))
+    there = np.stack([neutral[vertex[name]] for name in landmarks])
+    spread = np.linalg.svd(here - here.mean(0), compute_uv=False)
+    if not spread[1] > 0.02 * spread[0] or not spread[0] > 0:
+        raise InputError("the landmarks lie in one line or at one place. Mark them on the face again.")
+    size = nearest_rotation((there - there.mean(0)).T @ (here - here.mean(0)))[1]
+    if size[2] < -0.02 * size[0] and spread[2] >= 0.02 * spread[0]:  # a flat face fits mirrored as well
+        raise InputError(
+            "the landmarks fit a face only mirrored. Exchange left and right, left being the person's own left, or"
+            " un-mirror the mesh."
+        )
+    return Pose(*similarity(here, there))
 
 
 def lay(mesh: Surface, pose: Pose, landmarks: Mapping[str, np.ndarray] | None = None) -> Fit:
@@ -170,7 +176,7 @@ def lay(mesh: Surface, pose: Pose, landmarks: Mapping[str, np.ndarray] | None = 
 
 
 def _person(model: Model, target: Target, pose: Pose, marks: Mapping[int, np.ndarray]) -> tuple[Pose, np.ndarray]:
-    """(Pose, (n,3) skin) of the likeliest person: Gauss-Newton on distances along the normals of the nearest samples."""
+    """(Pose, (n,3) skin) of the most likely person: Gauss-Newton on distances along the normals of the nearest samples."""
     rows = np.flatnonzero(model.trust > 0)
     rows = rows[:: max(1, len(rows) // 900)]
     kinds = np.zeros(len(model.kinds))

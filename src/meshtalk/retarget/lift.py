@@ -44,15 +44,15 @@ def lifted(mesh: Surface, free: np.ndarray, poses: Poses, held: Any, scale: floa
     """(P,3,J) metres that keep the triangles of a mesh from turning over: a pose adds levers times them.
 
     Args:
-        mesh: welded, P points at rest.
+        mesh: P points at rest.
         free: (P,) bool: what may move.
         poses: of the mesh.
         held: (h,3P) sparse: what of the moves has to stay 0.
         scale: size of the mesh, that of a human being 1.
     """
     faces = mesh.faces[free[mesh.faces].any(1)]
-    faces = faces[np.linalg.norm(crosses(mesh.points[faces]), axis=1) > NEEDLE_M2 * scale**2]
-    moves = np.zeros((len(mesh.points), 3, poses.levers.shape[1]))
+    faces = faces[np.linalg.norm(crosses(mesh.vertices[faces]), axis=1) > NEEDLE_M2 * scale**2]
+    moves = np.zeros((len(mesh.vertices), 3, poses.levers.shape[1]))
     seen = _below(mesh, faces, poses, moves, WATCHED)
     low = faces[_below(mesh, faces, poses, moves, FACING)[:, 0]]
     if not len(low):
@@ -69,11 +69,11 @@ def lifted(mesh: Surface, free: np.ndarray, poses: Poses, held: Any, scale: floa
 
 def _below(mesh: Surface, faces: np.ndarray, poses: Poses, moves: np.ndarray, least: float) -> np.ndarray:
     """(n,2) triangles and poses in which they project less than `least`."""
-    rest = crosses(mesh.points[faces])
+    rest = crosses(mesh.vertices[faces])
     size = (rest**2).sum(1)
     found = []
     for pose, lever in enumerate(poses.levers):
-        posed = mesh.points + poses.moves[pose] + moves @ lever
+        posed = mesh.vertices + poses.moves[pose] + moves @ lever
         face = np.flatnonzero((crosses(posed[faces]) * rest).sum(1) < least * size)
         found.append(np.stack([face, np.full(len(face), pose)], 1))
     return np.concatenate(found)
@@ -81,7 +81,7 @@ def _below(mesh: Surface, faces: np.ndarray, poses: Poses, moves: np.ndarray, le
 
 def _around(mesh: Surface, rows: np.ndarray, near_m: float) -> np.ndarray:
     """(P,) bool: what is near some points, or a neighbour of their neighbours."""
-    inside = KDTree(mesh.points[rows]).query(mesh.points, distance_upper_bound=near_m)[0] < np.inf
+    inside = KDTree(mesh.vertices[rows]).query(mesh.vertices, distance_upper_bound=near_m)[0] < np.inf
     for _ in range(2):
         inside[mesh.edges[inside[mesh.edges].any(1)]] = True
     return inside
@@ -104,21 +104,21 @@ class _Problem:
         held: Any,
         scale: float,
     ) -> None:
-        number = np.full(len(mesh.points), -1)
+        number = np.full(len(mesh.vertices), -1)
         number[free] = np.arange(len(free))
         corners = faces[seen[:, 0]]
         self._lost_m = LOST_M * scale
-        self._posed = mesh.points[corners] + poses.moves[seen[:, 1, None], corners]
+        self._posed = mesh.vertices[corners] + poses.moves[seen[:, 1, None], corners]
         self._levers = poses.levers[seen[:, 1]]
-        rest = crosses(mesh.points[corners])
+        rest = crosses(mesh.vertices[corners])
         twice = np.linalg.norm(rest, axis=1)
         self._rest = rest / (twice**2)[:, None]
-        sides = mesh.points[corners] - mesh.points[np.roll(corners, 1, axis=1)]
+        sides = mesh.vertices[corners] - mesh.vertices[np.roll(corners, 1, axis=1)]
         self._height = twice / np.linalg.norm(sides, axis=2).max(1)
         self._corner, self._moves = np.maximum(number[corners], 0), (number[corners] >= 0)[..., None]
         kinds = poses.levers.shape[1]
         self._size = len(free) * 3 * kinds
-        smooth = _unlike_neighbours(mesh, free, number)
+        smooth = _unlike_neighbours(mesh, free)
         still = kron(SMOOTH * smooth.T @ smooth + SMALL * eye(len(free)), eye(3))
         held = held[:, (3 * free[:, None] + np.arange(3)).ravel()]
         self._one: Any = (still + HELD * held.T @ held).tocsc()
@@ -184,10 +184,8 @@ class _Problem:
         return cost, slope, jacobian
 
 
-def _unlike_neighbours(mesh: Surface, free: np.ndarray, number: np.ndarray) -> Any:
+def _unlike_neighbours(mesh: Surface, free: np.ndarray) -> Any:
     """(n,n) sparse: each free point's value less the mean of its neighbours'; what is not free has 0."""
-    a, b = number[mesh.edges].T
-    inside = (a >= 0) & (b >= 0)
-    a, b, degree = a[inside], b[inside], np.bincount(np.r_[a[a >= 0], b[b >= 0]], minlength=len(free))
-    joined: Any = coo_matrix((np.ones(2 * len(a)), (np.r_[a, b], np.r_[b, a])), (len(free),) * 2).tocsr()
-    return diags(np.ones(len(free))) - diags(1 / np.maximum(degree, 1)) @ joined
+    around = mesh.neighbours[free]
+    degree = np.maximum(np.asarray(around.sum(1)).ravel(), 1)
+    return eye(len(free)) - diags(1 / degree) @ around[:, free]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import KDTree
 
 from meshtalk.mesh.surface import Surface
@@ -32,7 +31,7 @@ CROSSED_M = 1.5e-3
 
 @dataclass(frozen=True, eq=False)
 class Slit:
-    """One slit of a mesh with P welded points."""
+    """One slit of a mesh with P points."""
 
     side: np.ndarray
     """(P,) int8: 1 above, -1 below, 0 far away."""
@@ -67,7 +66,7 @@ def find_slit(model: Model, skin: np.ndarray, mesh: Surface, near: np.ndarray, n
     Args:
         model: the packaged head.
         skin: (n,3) metres: its flexible vertices, laid over the mesh.
-        mesh: welded, in the head's space, its triangles facing outwards.
+        mesh: in the head's space, its triangles facing outwards.
         near: (P,) bool, points that may belong to the face.
         name: of the slit, one of `SLITS`.
     """
@@ -79,7 +78,7 @@ def find_slit(model: Model, skin: np.ndarray, mesh: Surface, near: np.ndarray, n
     if name != "lips":  # the corner of an eye may go on as a fold that never opens
         fine = np.linspace(0, 1, PROFILE)
         slit = looked.at(ends, fine)
-        gap = np.where(slit.there, slit.opening(mesh.points), 0.0)
+        gap = np.where(slit.there, slit.opening(mesh.vertices), 0.0)
         wide = np.flatnonzero(gap > CANTHUS * gap.max(initial=0))
         if len(wide) > PROFILE // 2:
             ends = ends[0] + fine[wide[[0, -1]], None] * (ends[1] - ends[0])
@@ -105,19 +104,19 @@ class _Looked:
             found = []
             for sign, expected in self._expected.items():
                 place = np.array([np.interp(along[k], self._along, expected[:, c]) for c in range(3)])
-                found.append(_edge(mesh.points, self._pairs[sign], axis, column, place, sign, self._reach_m))
+                found.append(_edge(mesh.vertices, self._pairs[sign], axis, column, place, sign, self._reach_m))
             if found[0] is not None and found[1] is not None:
                 (points[k, :2], shares[k, :2]), (points[k, 2:], shares[k, 2:]) = found
                 there[k] = True
         slit = Slit(self._side, points, shares, there, ends)
-        there &= slit.opening(mesh.points) > -CROSSED_M
+        there &= slit.opening(mesh.vertices) > -CROSSED_M
         return slit
 
 
 def _sides(model: Model, skin: np.ndarray, mesh: Surface, near: np.ndarray, name: str) -> np.ndarray:
     low, high = SEEDS_M[name]
     index = np.flatnonzero(near)
-    tree = KDTree(mesh.points[index])
+    tree = KDTree(mesh.vertices[index])
     facing = model.normals(skin)
     apart = []
     for sign in (1, -1):
@@ -125,10 +124,10 @@ def _sides(model: Model, skin: np.ndarray, mesh: Surface, near: np.ndarray, name
         rows = np.flatnonzero(model.skin & (away > low) & (away < high))
         distance, nearest = tree.query(skin[rows], k=4, distance_upper_bound=0.01)
         nearest = np.minimum(nearest, len(index) - 1)
-        good = np.isfinite(distance) & ((mesh.point_normals[index[nearest]] * facing[rows][:, None]).sum(2) > 0.3)
+        good = np.isfinite(distance) & ((mesh.normals[index[nearest]] * facing[rows][:, None]).sum(2) > 0.3)
         seeds = np.unique(index[nearest[good.any(1), good.argmax(1)[good.any(1)]]])
-        reach = dijkstra(mesh.graph, indices=seeds, min_only=True, limit=REACH_M[name]) if len(seeds) else np.inf
-        apart.append(np.broadcast_to(reach, len(mesh.points)))
+        reach = mesh.ways(seeds, REACH_M[name]) if len(seeds) else np.inf
+        apart.append(np.broadcast_to(reach, len(mesh.vertices)))
     side = np.where(apart[0] <= apart[1], 1, -1).astype(np.int8)
     side[~near | (np.isinf(apart[0]) & np.isinf(apart[1]))] = 0
     return side
@@ -146,7 +145,7 @@ def own_slit(name: str) -> Slit:
     """A slit of the packaged head itself, found as another mesh's would be; its points are `Model` rows."""
     model = load_model()
     rest, every = model.surface.vertices, np.ones(len(model.rows), bool)
-    own = Surface(rest, model.surface.faces, welded=True)
+    own = Surface(rest, model.surface.faces)
     side = _sides(model, rest, own, every, name)
     ends = _ends(model, rest, own, side, name)
     looked = _Looked(own, side, *model.edges(name, rest), _along(model, ends, name), LOOK_M[name])
@@ -162,10 +161,10 @@ def _along(model: Model, ends: np.ndarray, name: str) -> np.ndarray:
 def _corner(mesh: Surface, side: np.ndarray, inner: np.ndarray, expected: np.ndarray, facing: np.ndarray) -> np.ndarray:
     """(3,) where the slit ends: of the places on the outside where both sides join, the one nearest to the slit."""
     crossing = mesh.edges[side[mesh.edges].prod(1) == -1]
-    places = mesh.points[crossing].mean(1)
+    places = mesh.vertices[crossing].mean(1)
     outwards = (expected - inner) / np.linalg.norm(expected - inner)
     apart = np.linalg.norm(places - expected, axis=1)
-    good = (apart < 0.012) & (mesh.point_normals[crossing].mean(1) @ facing > 0)
+    good = (apart < 0.012) & (mesh.normals[crossing].mean(1) @ facing > 0)
     if not good.any():
         return expected
     return places[good][((places @ outwards) + apart)[good].argmin()]

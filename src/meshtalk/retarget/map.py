@@ -1,9 +1,8 @@
-"""The map from the packaged head to one mesh: made once, kept in a small file, applied in milliseconds a frame."""
+"""Retarget map from the packaged head to one mesh: computed once, saved in a small file, applied in milliseconds per frame."""
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,42 +14,25 @@ from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.mesh.head import load_head
 from meshtalk.mesh.topology import Topology
-from meshtalk.retarget.transfer import NO_UNROLL, Contacts, Part, Transfer, Unroll
+from meshtalk.retarget.transfer import Binding, Contacts, Part, Transfer, Unroll
 
 FORMAT = "meshtalk-map-2"
 
 
-@dataclass(frozen=True, eq=False)
-class Map:
-    """Everything that carrying motion to a mesh of W vertices needs. Metres, +Y up, +Z out of the face."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Map(Binding):
+    """Everything that carrying motion to a mesh of W vertices needs."""
 
     mesh: str
     """Hash of the topology that the mesh's file has."""
     topology: Topology
     """Of the mesh, its triangles wound to look outwards, with regions, landmarks, parts and its texture."""
-    template: np.ndarray
-    """(W,3) float32 metres: the mesh at rest, lips closed."""
-    fit: np.ndarray
-    """(n,3) float32 metres: the packaged head's flexible vertices laid over the mesh, in the head's space."""
-    turn: np.ndarray
-    """(3,3) from the head's space to the mesh's: a rotation and a size."""
-    rows: np.ndarray
-    """(a,) int32 vertices that move with the skin."""
-    source: np.ndarray
-    """(a,k) int32: the head's vertices they move with."""
-    shares: np.ndarray
-    """(a,k) float32: how much with each."""
-    contacts: Contacts
-    parts: Mapping[str, Part]
-    """Eyes and what hangs on the jaw."""
-    unroll: Unroll = NO_UNROLL
     notes: tuple[str, ...] = ()
     """What was found and done, a sentence each."""
 
     def transfer(self, template: np.ndarray) -> Transfer:
         """What carries motion of (V,3) a person of the packaged head to the mesh."""
-        flexible = (self.fit, self.turn, self.rows, self.source, self.shares, self.contacts, self.unroll)
-        return Transfer(template, self.template, *flexible, self.parts)
+        return Transfer(template, self)
 
     @cached_property
     def shaped(self) -> Topology:
@@ -69,8 +51,8 @@ class Map:
         head = load_head()
         if clip.topology.hash != head.topology.hash:
             raise InputError(
-                f"the clip is of topology {clip.topology.hash} ({clip.topology.n_vertices} vertices), and motion is carried from"
-                f" the packaged head ({head.topology.n_vertices} vertices) : give a clip of a model of that head"
+                f"only motion of the packaged head ({head.topology.n_vertices} vertices) can be retargeted, got topology"
+                f" {clip.topology.hash} ({clip.topology.n_vertices} vertices). Give a clip of a model of that head."
             )
         transfer = self.transfer(clip.template)
         common = {"topology": self.topology, "template": self.template, "tint": (1.0, 1.0, 1.0), "recipe": None}
@@ -111,7 +93,7 @@ def load_map(path: str | Path) -> Map:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         if str(arrays["format"]) != FORMAT or str(arrays["head"]) != load_head().topology.hash:
-            raise InputError(f"{path} was made by another version of meshtalk : make the map again from its mesh")
+            raise InputError(f"{path} was made by another version of meshtalk. Compute the map again from its mesh.")
         names = sorted({name.split("/")[1] for name in arrays if name.startswith("part/")})
         parts = {}
         for name in names:
@@ -127,10 +109,10 @@ def load_map(path: str | Path) -> Map:
             notes=tuple(str(note) for note in arrays["notes"]),
         )
     except FileNotFoundError:
-        raise InputError(f"there is no map at {path} : give the mesh with --template or --to, and it is made") from None
+        raise InputError(f"there is no map at {path}. Give the mesh with --template or --to to compute it.") from None
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
-            f"{path} is no map of meshtalk ({type(error).__name__}) : make it again from its mesh"
+            f"{path} is not a retarget map ({type(error).__name__}). Compute it again from its mesh."
         ) from None

@@ -1,4 +1,4 @@
-"""What the connected pieces of a mesh are: skin that deforms, what sits on it, eyeballs, teeth, and what stays still."""
+"""Classification of a mesh's connected pieces: skin, brows and lashes, eyeballs, teeth, and rigid parts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from meshtalk.mesh.head import load_head
-from meshtalk.mesh.surface import Surface
+from meshtalk.mesh.surface import Surface, sphere
 from meshtalk.retarget.source_head import Model
 
 KINDS = ("still", "skin", "on_skin", "eye_left", "eye_right", "upper_teeth", "lower_teeth", "tongue")
@@ -20,7 +20,7 @@ ON_SKIN_M = 0.008
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
-    """Of a mesh with P welded points."""
+    """Of a mesh with P points."""
 
     kind: np.ndarray
     """(P,) uint8 index into KINDS."""
@@ -31,20 +31,9 @@ class Pieces:
 def eye_spheres() -> tuple[np.ndarray, np.ndarray]:
     """((2,3) centres, (2,) radii) of the packaged head's eyeballs, metres."""
     head = load_head()
-    return _spheres([head.neutral[head.topology.parts == head.topology.part_names.index(KINDS[k])] for k in (3, 4)])
-
-
-def _spheres(balls: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    fitted = [sphere(ball.astype(np.float64)) for ball in balls]
-    return np.stack([centre for centre, _ in fitted]), np.array([radius for _, radius in fitted])
-
-
-def sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """Least-squares sphere through (n,3) points: ((3,) centre, radius)."""
-    middle = points.mean(0)
-    local = points - middle
-    solved = np.linalg.lstsq(np.c_[2 * local, np.ones(len(local))], (local**2).sum(1), rcond=None)[0]
-    return middle + solved[:3], float(np.sqrt(max(solved[3] + solved[:3] @ solved[:3], 0)))
+    balls = [head.topology.parts == head.topology.part_names.index(KINDS[k]) for k in (EYE_LEFT, EYE_RIGHT)]
+    centres, radii = zip(*(sphere(head.neutral[ball].astype(np.float64)) for ball in balls), strict=True)
+    return np.stack(centres), np.array(radii)
 
 
 def find_pieces(model: Model, skin: np.ndarray, mesh: Surface) -> Pieces:
@@ -53,35 +42,34 @@ def find_pieces(model: Model, skin: np.ndarray, mesh: Surface) -> Pieces:
     Args:
         model: the packaged head.
         skin: (n,3) metres: its flexible vertices, laid over the mesh.
-        mesh: welded, in the head's space.
+        mesh: in the head's space.
     """
-    number = np.zeros(len(mesh.points), int)
-    number[mesh.weld] = mesh.pieces
+    number = mesh.pieces
     count = number.max() + 1
     kind = np.full(count, STILL, np.uint8)
-    found = mesh.closest(skin[model.front])
-    hit = found.distance < 0.006
-    piece = number[mesh.weld[mesh.faces[found.face, 0]]]
+    face, distance = mesh.closest(skin[model.front])
+    hit = distance < 0.006
+    piece = number[mesh.faces[face, 0]]
     share = np.bincount(piece[hit], model.trust[model.front][hit], count) / model.trust.sum()
     kind[share >= LEAST_SHARE] = SKIN
     if not (kind == SKIN).any():
         kind[share.argmax()] = SKIN
     low, high = (np.full((count, 3), sign * np.inf) for sign in (1, -1))
-    np.minimum.at(low, number, mesh.points)
-    np.maximum.at(high, number, mesh.points)
-    middle = np.stack([np.bincount(number, mesh.points[:, k], count) for k in range(3)], 1)
+    np.minimum.at(low, number, mesh.vertices)
+    np.maximum.at(high, number, mesh.vertices)
+    middle = np.stack([np.bincount(number, mesh.vertices[:, k], count) for k in range(3)], 1)
     middle /= np.maximum(np.bincount(number, minlength=count), 1)[:, None]
     loose = np.flatnonzero(kind != SKIN)
     eyes = np.full((2, 3), np.nan)
     for side, name in enumerate(("lids_left", "lids_right")):
         eyes[side] = _find_eye(model, skin, mesh, number, loose, side, name, kind)
     loose = np.flatnonzero(kind == STILL)
-    _find_teeth(model, skin, mesh.points, number, loose, low, high, kind)
+    _find_teeth(model, skin, mesh.vertices, number, loose, low, high, kind)
     loose = np.flatnonzero(kind == STILL)
     rows = np.flatnonzero(np.isin(number, loose))
     if len(rows):
-        touch = Surface(skin, model.surface.faces).closest(mesh.points[rows])
-        close = (touch.distance < ON_SKIN_M) & (model.trust[model.surface.faces[touch.face]] > 0).any(1)
+        face, distance = Surface(skin, model.surface.faces).closest(mesh.vertices[rows])
+        close = (distance < ON_SKIN_M) & (model.trust[model.surface.faces[face]] > 0).any(1)
         near = np.bincount(number[rows], close, count) / np.maximum(np.bincount(number[rows], minlength=count), 1)
         kind[loose[near[loose] > 0.8]] = ON_SKIN
     return Pieces(kind[number], eyes)
@@ -90,14 +78,13 @@ def find_pieces(model: Model, skin: np.ndarray, mesh: Surface) -> Pieces:
 def _find_eye(model, skin, mesh, number, loose, side, name, kind):  # type: ignore[no-untyped-def]
     """(3,) centre of an eyeball; marks its pieces in `kind`. NaN if there is none."""
     centres, radii = eye_spheres()
-    ours, theirs = model.surface.vertices[model.corners[name]], skin[model.corners[name]]
-    scale = np.linalg.norm(theirs[1] - theirs[0]) / np.linalg.norm(ours[1] - ours[0])
-    expected, radius = theirs.mean(0) + scale * (centres[side] - ours.mean(0)), scale * radii[side]
-    away = np.linalg.norm(mesh.points - expected, axis=1)
+    expected, scale = model.beside(name, skin, centres[side])
+    radius = scale * radii[side]
+    away = np.linalg.norm(mesh.vertices - expected, axis=1)
     furthest = np.zeros(len(kind))
     np.maximum.at(furthest, number, away)
     inside = loose[furthest[loose] < 2.0 * radius]
-    points = {k: mesh.points[number == k] for k in inside}
+    points = {k: mesh.vertices[number == k] for k in inside}
     balls = [k for k in inside if len(points[k]) >= 8 and np.ptp(points[k], axis=0).max() > 0.9 * radius]
     fitted = {k: sphere(points[k]) for k in balls}
     # lashes and lids are no spheres
@@ -119,9 +106,8 @@ def _find_eye(model, skin, mesh, number, loose, side, name, kind):  # type: igno
 
 def _find_teeth(model, skin, points, number, loose, low, high, kind):  # type: ignore[no-untyped-def]
     """Mark pieces inside the mouth: those above the contact of the lips belong to the skull, those below to the jaw."""
-    ours, theirs = model.surface.vertices[model.corners["lips"]], skin[model.corners["lips"]]
-    scale = np.linalg.norm(theirs[1] - theirs[0]) / np.linalg.norm(ours[1] - ours[0])
     lip = np.mean(model.edges("lips", skin), axis=(0, 1))
+    scale = model.beside("lips", skin, lip)[1]
     front = skin[model.seams["lips"].upper, 2].max()
     least = [lip[0] - 0.042 * scale, lip[1] - 0.040 * scale, front - 0.11 * scale]
     most = [lip[0] + 0.042 * scale, lip[1] + 0.040 * scale, front + 0.004 * scale]

@@ -1,4 +1,4 @@
-"""Landmarks for people: a picture with them drawn on the mesh, and a page to click them."""
+"""Landmark pictures, and a page to click landmarks on a mesh."""
 
 from __future__ import annotations
 

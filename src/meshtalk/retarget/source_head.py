@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 import numpy as np
-from scipy.sparse.csgraph import dijkstra
 
 from meshtalk.mesh.head import Seam, load_head
 from meshtalk.mesh.landmarks import head_landmarks
@@ -63,15 +62,18 @@ class Model:
         """(n,3) unit normals of (n,3) rows elsewhere."""
         return vertex_normals(skin, self.surface.faces)
 
+    def beside(self, slit: str, skin: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, float]:
+        """((…,3) where places of the head beside a slit are, by its corners, beside that of (n,3) rows elsewhere, how much
+        larger that one is)."""
+        ours, theirs = self.surface.vertices[self.corners[slit]], skin[self.corners[slit]]
+        scale = float(np.linalg.norm(theirs[1] - theirs[0]) / np.linalg.norm(ours[1] - ours[0]))
+        return theirs.mean(0) + scale * (places - ours.mean(0)), scale
+
     def edges(self, name: str, skin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """((K,3) upper, (K,3) lower) edge of a slit in its columns, of (n,3) rows."""
-        return seam_edges(self.seams[name], skin)
-
-
-def seam_edges(seam: Seam, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """((K,3) upper, (K,3) lower) edge in a seam's columns, of (V,3) vertices."""
-    a, b = vertices[seam.lower[:, 0]], vertices[seam.lower[:, 1]]
-    return vertices[seam.upper], a + seam.share[:, None] * (b - a)
+        seam = self.seams[name]
+        a, b = skin[seam.lower[:, 0]], skin[seam.lower[:, 1]]
+        return skin[seam.upper], a + seam.share[:, None] * (b - a)
 
 
 @cache
@@ -121,13 +123,9 @@ def _loose(rows: np.ndarray, part: Mapping[str, np.ndarray]) -> np.ndarray:
 def _sides(surface: Surface, seams: Mapping[str, Seam]) -> dict[str, np.ndarray]:
     sides = {}
     reach = {"lips": 0.030, "lids_left": 0.016, "lids_right": 0.016}
-    weld = surface.weld
     for name in SLITS:
         seam = seams[name]
-        to_upper, to_lower = (
-            dijkstra(surface.graph, indices=np.unique(weld[edge]), min_only=True)[weld]
-            for edge in (seam.upper, np.unique(seam.lower))
-        )
+        to_upper, to_lower = (surface.ways(np.unique(edge)) for edge in (seam.upper, seam.lower))
         side = np.where(to_upper < to_lower, to_upper, -to_lower)
         sides[name] = np.where(np.minimum(to_upper, to_lower) <= reach[name], side, np.nan)
     return sides

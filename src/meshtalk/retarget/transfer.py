@@ -1,4 +1,4 @@
-"""Motion of the packaged head carried to another mesh: a linear map, made for one person's face and one mesh."""
+"""Motion transfer from the packaged head to another mesh: a linear map for one person's face and one mesh."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from scipy.sparse import diags
 from meshtalk.jit import compiled
 from meshtalk.mesh.head import Seam, load_head
 from meshtalk.mesh.landmarks import head_landmarks
-from meshtalk.mesh.surface import laplacian
-from meshtalk.retarget.pieces import sphere
+from meshtalk.mesh.surface import crosses, laplacian, sphere
 from meshtalk.retarget.source_head import load_model
 
 STRETCH = (0.4, 2.5)
@@ -78,6 +77,28 @@ class Part:
     """Whether it turns about the middle of a sphere, as an eye does; else about its own mean."""
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Binding:
+    """How one mesh of W vertices is bound to the packaged head. Metres, +Y up, +Z out of the face."""
+
+    template: np.ndarray
+    """(W,3) float32 metres: the mesh at rest, lips closed."""
+    fit: np.ndarray
+    """(n,3) float32 metres: the packaged head's flexible vertices laid over the mesh, in the head's space."""
+    turn: np.ndarray
+    """(3,3) from the head's space to the mesh's: a rotation and a size."""
+    rows: np.ndarray
+    """(a,) int32 vertices that move with the skin."""
+    source: np.ndarray
+    """(a,k) int32: the head's vertices they move with."""
+    shares: np.ndarray
+    """(a,k) float32: how much with each; they add to the part of the motion they take."""
+    contacts: Contacts
+    parts: Mapping[str, Part]
+    """Eyes and what hangs on the jaw."""
+    unroll: Unroll = NO_UNROLL
+
+
 @compiled(fastmath=True)
 def carry(moves, source, shares, frames, rows, out):  # type: ignore[no-untyped-def]
     """out[rows] = frames · Σ shares · moves[source], for a rows with several sources each."""
@@ -94,59 +115,34 @@ def carry(moves, source, shares, frames, rows, out):  # type: ignore[no-untyped-
 
 
 class Transfer:
-    """Carries displacements of one person of the packaged head to a mesh; see `Map.transfer`.
+    """Carries displacements of one person of the packaged head, (V,3) metres, to a mesh that is bound to it."""
 
-    Args:
-        template: (V,3) metres: the person.
-        target: (W,3) metres: the mesh at rest.
-        fit: (n,3) metres: the head's flexible vertices laid over the mesh, in the head's space.
-        turn: (3,3) from the head's space to the mesh's metres.
-        rows: (a,) vertices of the mesh that move with the skin.
-        source: (a,k) the head's vertices they move with.
-        shares: (a,k) and how much with each; they add to the part of the motion they take.
-        contacts: what meets on the mesh.
-        unroll: what keeps its rims from rolling over.
-        parts: what is rigid.
-    """
-
-    def __init__(
-        self,
-        template: np.ndarray,
-        target: np.ndarray,
-        fit: np.ndarray,
-        turn: np.ndarray,
-        rows: np.ndarray,
-        source: np.ndarray,
-        shares: np.ndarray,
-        contacts: Contacts,
-        unroll: Unroll,
-        parts: Mapping[str, Part],
-    ) -> None:
+    def __init__(self, person: np.ndarray, bound: Binding) -> None:
         model, head = load_model(), load_head()
-        template = template.astype(np.float64)
-        self.n_source, self.n_vertices = len(template), len(target)
+        template, turn, contacts = person.astype(np.float64), bound.turn, bound.contacts
+        rows, source, shares = bound.rows, bound.source, bound.shares
+        self.n_source, self.n_vertices = len(template), len(bound.template)
         frames = np.zeros((len(template), 3, 3))
-        frames[model.rows] = stretch(template[model.rows], fit, model.surface.faces)
+        frames[model.rows] = stretch(template[model.rows], bound.fit, model.surface.faces)
         self._rows, self._source, self._shares = rows, source, np.ascontiguousarray(shares, np.float32)
         amount = np.maximum(shares.sum(1), 1e-9)
         mean = np.einsum("ak,akij->aij", shares / amount[:, None], frames[source])
         self._frames = np.ascontiguousarray(turn @ mean, np.float32)
         self.up = turn[:, 1] / np.linalg.norm(turn[:, 1])
-        self._contacts, self._unroll = contacts, unroll
-        self._columns = _columns(head.seams)
-        seams = list(head.seams.values())
+        self._contacts, self._unroll = contacts, bound.unroll
+        self._seams = seams = list(head.seams.values())
         vertical = np.einsum(
             "i,kij,j->k", self.up, turn @ frames[np.concatenate([s.upper for s in seams])], [0.0, 1, 0]
         )
         start = np.cumsum([0, *(len(s.upper) for s in seams)])[contacts.slit] + contacts.column
-        own = opening(template, self._columns)[start]
-        gap = contacts.opening(target.astype(np.float64), self.up)
+        own = self._openings(template)[start]
+        gap = contacts.opening(bound.template.astype(np.float64), self.up)
         scale = np.linalg.norm(turn[:, 1])
         lids = np.clip(gap / np.maximum(own, 1e-4), LIDS_RATIO[0] * scale, LIDS_RATIO[1] * scale)
         self._ratio = np.where(contacts.slit == 0, vertical[start], lids)
         self._start = start
         self._fields(head.seams, rows, source, shares)
-        self._parts = [_rigid(template, part, frames, turn) for part in parts.values()]
+        self._parts = [_rigid(template, part, frames, turn) for part in bound.parts.values()]
 
     def _fields(self, seams: Mapping[str, Seam], rows: np.ndarray, source: np.ndarray, shares: np.ndarray) -> None:
         """Moves along `up` that change the opening of one column by one, the same as the head's own."""
@@ -183,10 +179,14 @@ class Transfer:
         moves[self._field_rows] = (self._field @ change)[:, None] * self.up
         return moves
 
+    def _openings(self, vertices: np.ndarray) -> np.ndarray:
+        """(K,) vertical distances of the edges of all the head's seams, of (V,3) vertices or displacements."""
+        return np.concatenate([seam.opening_m(vertices) for seam in self._seams])
+
     def _frame(self, move: np.ndarray, out: np.ndarray) -> None:
         carry(move, self._source, self._shares, self._frames, self._rows, out)
         if len(self._start):
-            wanted = self._ratio * opening(move, self._columns)[self._start]
+            wanted = self._ratio * self._openings(move)[self._start]
             change = self._field @ (wanted - self._contacts.opening(out, self.up)).astype(np.float32)
             out[self._field_rows] += change[:, None] * self.up.astype(np.float32)
         if len(self._unroll.rows):
@@ -195,23 +195,6 @@ class Transfer:
         for source, fitted, vertices, away, turn, shift in self._parts:
             linear = fitted @ move[source]  # (4,3): a matrix and a shift
             out[vertices] = away @ (linear[:3] @ turn.T) + linear[3] @ shift.T
-
-
-def _columns(seams: Mapping[str, Seam]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """((K,) upper, (K,2) lower, (K,) share) of all seams."""
-    every = list(seams.values())
-    return (
-        np.concatenate([s.upper for s in every]),
-        np.concatenate([s.lower for s in every]),
-        np.concatenate([s.share for s in every]),
-    )
-
-
-def opening(vertices: np.ndarray, columns: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
-    """(K,) vertical distance of the head's edges, of (V,3) vertices or displacements."""
-    upper, lower, share = columns
-    y = vertices[:, 1]
-    return y[upper] - (1 - share) * y[lower[:, 0]] - share * y[lower[:, 1]]
 
 
 def _rigid(template: np.ndarray, part: Part, frames: np.ndarray, turn: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -237,7 +220,7 @@ def stretch(template: np.ndarray, fit: np.ndarray, faces: np.ndarray) -> np.ndar
 
     def sides(points: np.ndarray) -> np.ndarray:
         a, b, c = points[faces].transpose(1, 0, 2)
-        normal = np.cross(b - a, c - a)
+        normal = crosses(points[faces])
         length = np.linalg.norm(normal, axis=1, keepdims=True)
         return np.stack([b - a, c - a, normal / np.sqrt(np.maximum(length, 1e-14))], 2)
 

@@ -82,7 +82,7 @@ def unrolled(made: Map, weld: np.ndarray) -> Map:
     assert shapes is not None
     scale = float(np.linalg.norm(made.turn[:, 1]))
     first = np.unique(weld, return_index=True)[1]
-    mesh = Surface(made.template[first].astype(np.float64), weld[made.topology.faces], welded=True)
+    mesh = Surface(made.template[first].astype(np.float64), weld[made.topology.faces])
     contacts = replace(made.contacts, points=weld[made.contacts.points])
     close = _close(mesh, contacts, scale)
     fine = close.sum(1) > MOST_POINTS
@@ -119,21 +119,21 @@ def unrolled(made: Map, weld: np.ndarray) -> Map:
 
 def _close(mesh: Surface, contacts: Contacts, scale: float) -> np.ndarray:
     """(slits,P) bool: what lies near the edges of each."""
-    edges = contacts.edges(mesh.points)
-    close = np.zeros((len(REACH_M), len(mesh.points)), bool)
+    edges = contacts.edges(mesh.vertices)
+    close = np.zeros((len(REACH_M), len(mesh.vertices)), bool)
     for slit, reach_m in enumerate(REACH_M):
         mine = edges[contacts.slit == slit].reshape(-1, 3)
         if len(mine):
-            close[slit] = KDTree(mine).query(mesh.points, distance_upper_bound=scale * reach_m)[0] < np.inf
+            close[slit] = KDTree(mine).query(mesh.vertices, distance_upper_bound=scale * reach_m)[0] < np.inf
     return close
 
 
 def _cut(mesh: Surface, rows: np.ndarray) -> Surface:
-    """The part of a welded mesh between some of its points, in their numbers."""
-    number = np.full(len(mesh.points), -1)
+    """The part of a mesh between some of its points, in their numbers."""
+    number = np.full(len(mesh.vertices), -1)
     number[rows] = np.arange(len(rows))
     faces = number[mesh.faces]
-    return Surface(mesh.points[rows], faces[(faces >= 0).all(1)], welded=True)
+    return Surface(mesh.vertices[rows], faces[(faces >= 0).all(1)])
 
 
 def _principal(went: np.ndarray, count: int) -> np.ndarray:

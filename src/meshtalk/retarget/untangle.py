@@ -51,21 +51,20 @@ def untangled(mesh: Surface, places: Places, moves: np.ndarray) -> Places:
     """Places with fewer triangles turned over.
 
     Args:
-        mesh: welded, P points, in the head's space.
+        mesh: P points, in the head's space.
         places: of its points.
         moves: (m,n,3) of `poses`.
     """
     active = places.shares.sum(1) > 0.05
     faces = mesh.faces[active[mesh.faces].all(1)]
-    rest = crosses(mesh.points[faces])
+    rest = crosses(mesh.vertices[faces])
     faces = faces[np.linalg.norm(rest, axis=1) > 0]
-    a, b = mesh.edges[active[mesh.edges].all(1)].T
-    count = len(mesh.points)
-    joined: Any = coo_matrix((np.ones(2 * len(a)), (np.r_[a, b], np.r_[b, a])), (count, count)).tocsr()
+    count = len(mesh.vertices)
+    joined: Any = diags(active.astype(float)) @ mesh.neighbours @ diags(active.astype(float))
     rows, shares = places.rows.copy(), places.shares.copy()
     tangled = np.zeros(count, bool)
     for _ in range(ROUNDS):
-        turned = _turned(mesh.points, faces, rows, shares, moves)
+        turned = _turned(mesh.vertices, faces, rows, shares, moves)
         if not turned.any():
             break
         tangled[faces[turned]] = True

@@ -1,8 +1,8 @@
-"""Live: raw PCM in → frames out as they become certain, to any number of sinks. Memory is bounded whoever is slow.
+"""Live streaming: raw PCM in, final frames out to any number of sinks, in bounded memory.
 
-Two ways to treat a slow consumer. By default everybody waits: nothing is lost, and sound is not read meanwhile. With
-`live` nobody may wait for the consumer, as a microphone does not: each sink has a queue of its own that drops the oldest
-frames, and what is dropped is counted.
+Two ways to treat a slow consumer. By default it applies back-pressure: nothing is lost, and no sound is read meanwhile. With
+`live`, for sources that cannot wait such as a microphone, each sink has a queue of its own that drops the oldest frames and
+counts them.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from meshtalk.stream.pipes import EXAMPLES
 from meshtalk.stream.sinks import Frame, Sink
 
 REPORT_S = 5.0
-"""Losses are told at most so often."""
+"""Losses are reported at most so often."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of a stream."""
+    """Outcome of a stream."""
 
     frames: int
     """Frames animated."""
     skipped: int
-    """Frames whose sound was skipped because it came faster than it could be animated (live only)."""
+    """Frames whose sound was skipped because it arrived faster than it could be animated (live only)."""
     lost: dict[str, int]
-    """Sink → frames that were animated and not delivered."""
+    """Sink → frames that were animated but not delivered."""
 
     def __str__(self) -> str:
-        """Losses in a sentence; empty if there are none."""
-        parts = [f"frames dropped on the way to {name}: {count}" for name, count in self.lost.items() if count]
+        """The losses as text; empty if there are none."""
+        parts = [f"frames dropped before {name}: {count}" for name, count in self.lost.items() if count]
         if self.skipped:
             parts.append(
-                "frames skipped as their sound came faster than it could be animated (a file needs no --live): "
+                "frames skipped because sound arrived faster than it could be animated (a file needs no --live): "
                 f"{self.skipped}"
             )
         return "; ".join(parts)
@@ -70,16 +70,16 @@ def stream(
         animator: a model.
         state: of `animator.start`.
         source: binary file of little-endian signed 16-bit samples, channels interleaved; an unbuffered one is read as
-            bytes come.
-        sinks: who gets the frames.
+            bytes arrive.
+        sinks: receivers of the frames.
         rate: Hz of the source, 8000 to 192000. Other rates than 16 kHz are resampled to the very samples `animate` uses.
         channels: of the source, averaged.
-        live: the source does not wait: drop the oldest frames for a slow sink, skip the oldest sound for a slow machine.
-        report: told losses (at most every 5 seconds, and in total) and a cut last sample, a sentence each.
+        live: the source cannot wait: drop the oldest frames for a slow sink, skip the oldest sound on a slow machine.
+        report: receives losses (at most every 5 seconds, and in total) and a truncated last sample, a sentence each.
         clock: seconds, for those 5 seconds and the frames' `made_s`.
 
     Raises:
-        InputError: rate or channels that cannot be, or no sound at all.
+        InputError: rate or channels out of range, or no sound at all.
         BrokenPipeError: the consumer of a sink has gone.
     """
     pcm = Pcm(rate, channels)
@@ -93,7 +93,7 @@ def stream(
     queues = [LiveQueue(sink, frames_within(WAITING_S, state.spec.fps)) for sink in sinks] if live else []
     outputs: Sequence[Sink | LiveQueue] = queues or sinks
     sound = LiveSound(state.spec.fps) if live else None
-    told = _Told(report, clock)
+    losses = _LossReporter(report, clock)
 
     def deliver(motion: Tensor) -> None:
         if not len(motion):
@@ -107,14 +107,14 @@ def stream(
 
     try:
         for samples, skipped in live_packets(source, pcm, sound) if sound else packets(source, pcm):
-            numbers.hear(len(samples), skipped)
+            numbers.add(len(samples), skipped)
             motion, state = animator.advance(samples, state)
             deliver(motion)
-            told.tell(summary())
+            losses.report(summary())
         if pcm.cut_bytes:
-            report(f"the sound ended inside a sample: its last {pcm.cut_bytes} byte(s) were left out")
-        if not numbers.heard:
-            raise InputError(f"no sound came on standard input : pipe raw 16-bit samples into it, e.g. {EXAMPLES}")
+            report(f"the sound ended inside a sample: its last {pcm.cut_bytes} byte(s) were ignored")
+        if not numbers.n_samples:
+            raise InputError(f"standard input has no sound. Pipe raw 16-bit samples into it, e.g. {EXAMPLES}.")
         deliver(animator.finish(state))
         for queue in queues:
             queue.finish()
@@ -123,28 +123,28 @@ def stream(
             sound.stop()
         for queue in queues:
             queue.stop()
-        told.tell(summary(), last=True)
+        losses.report(summary(), last=True)
     return summary()
 
 
 class Numbers:
-    """The numbers of frames, over skipped sound."""
+    """Frame numbers across skipped sound."""
 
     def __init__(self, fps: Fraction) -> None:
         self._fps = fps
-        self.heard = self.made = self.skipped = self._offset = 0
+        self.n_samples = self.made = self.skipped = self._offset = 0
         self._skips: deque[tuple[int, int]] = deque()
 
-    def hear(self, n_samples: int, skipped: int) -> None:
-        """`n_samples` are animated after `skipped` frames of sound that are not."""
+    def add(self, n_samples: int, skipped: int) -> None:
+        """Register `n_samples` to animate after `skipped` frames of skipped sound."""
         if skipped:
-            # frames before this sound may still wait for look-ahead: they keep their numbers
-            self._skips.append((n_frames(self.heard, SAMPLE_RATE, self._fps), skipped))
+            # frames before this sound may still be waiting for look-ahead: their numbers stay
+            self._skips.append((n_frames(self.n_samples, SAMPLE_RATE, self._fps), skipped))
             self.skipped += skipped
-        self.heard += n_samples
+        self.n_samples += n_samples
 
     def take(self, count: int) -> list[int]:
-        """The numbers of the next frames made."""
+        """The numbers of the next `count` frames."""
         numbers = []
         for made in range(self.made, self.made + count):
             while self._skips and made >= self._skips[0][0]:
@@ -154,13 +154,13 @@ class Numbers:
         return numbers
 
 
-class _Told:
-    """Says what was lost: when it grew, at most every few seconds, and in total."""
+class _LossReporter:
+    """Reports losses: when they grow, at most every few seconds, and in total."""
 
     def __init__(self, report: Callable[[str], None], clock: Callable[[], float]) -> None:
         self._report, self._clock, self._last, self._next_s = report, clock, "", -np.inf
 
-    def tell(self, summary: Summary, last: bool = False) -> None:
+    def report(self, summary: Summary, last: bool = False) -> None:
         if last and str(summary):
             self._report(f"in all, {summary.frames} frames were animated; {summary}")
         elif str(summary) != self._last and self._clock() >= self._next_s:

@@ -1,4 +1,4 @@
-"""What a live stream keeps: bounded, whoever is slow, and counted when something has to go."""
+"""Bounded buffers of a live stream, which count what they drop."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from meshtalk.stream.pipes import read_some
 from meshtalk.stream.sinks import Frame, Sink
 
 WAITING_S = 2.0
-"""How much is kept: sound not animated yet, and for each sink frames not taken yet."""
+"""Size of the buffers: sound not animated yet, and per sink frames not delivered yet."""
 _CTRL_C_S = 0.5
-"""Where a waiting thread cannot be interrupted (Windows), Ctrl-C is noticed so soon."""
+"""Polling interval for Ctrl-C where a waiting thread cannot be interrupted (Windows)."""
 
 
 class LiveSound:
-    """Sound that has come and is not animated yet: at most 2 s. All that waits is taken together, up to half a second:
-    larger packets cost less for each second, so that a machine that fell behind catches up. If it does not, the oldest
-    sound is skipped in whole frames: the frames' numbers skip as many, and stay at their time."""
+    """Buffer of sound not animated yet, at most 2 s. All of it is taken at once, up to half a second: larger packets cost
+    less per second, so that a machine that fell behind catches up. If it does not, the oldest sound is skipped in whole
+    frames: frame numbers skip as many, and stay in sync."""
 
     def __init__(self, fps: Fraction) -> None:
         self._fps = fps
@@ -36,7 +36,7 @@ class LiveSound:
         self._error: Exception | None = None
 
     def put(self, samples: np.ndarray) -> None:
-        """Add (n,) samples at 16 kHz; never waits."""
+        """Add (n,) samples at 16 kHz; never blocks."""
         with self._changed:
             self._samples = np.concatenate([self._samples, samples])
             excess = len(self._samples) - int(WAITING_S * SAMPLE_RATE)
@@ -50,13 +50,13 @@ class LiveSound:
             self._changed.notify_all()
 
     def end(self, error: Exception | None = None) -> None:
-        """No more will come; `error` is raised by `take`."""
+        """End of the sound; `error` is raised by `take`."""
         with self._changed:
             self._ended, self._error = True, error
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Nobody takes any more."""
+        """The consumer has stopped."""
         self.stopped = True
 
     def take(self) -> tuple[np.ndarray, int] | None:
@@ -82,7 +82,7 @@ def live_packets(source: Any, pcm: Pcm, sound: LiveSound) -> Iterator[tuple[np.n
                 sound.put(pcm.feed(data))
             sound.put(pcm.finish())
             sound.end()
-        except Exception as error:  # told in the thread that takes
+        except Exception as error:  # raised in the thread that takes
             sound.end(error)
 
     threading.Thread(target=read, daemon=True, name="meshtalk sound").start()
@@ -91,8 +91,8 @@ def live_packets(source: Any, pcm: Pcm, sound: LiveSound) -> Iterator[tuple[np.n
 
 
 class LiveQueue:
-    """A sink in a thread of its own, behind at most `limit` waiting frames. Nobody waits for it: when the queue is
-    full the oldest frame is dropped and counted, for a late frame is worth less than a present one."""
+    """A sink in a thread of its own, behind a queue of at most `limit` frames. It never blocks the stream: when the queue is
+    full the oldest frame is dropped and counted, for a late frame is worth less than a current one."""
 
     def __init__(self, sink: Sink, limit: int) -> None:
         self.name, self._sink, self._limit, self._dropped = sink.name, sink, limit, 0
@@ -108,7 +108,7 @@ class LiveQueue:
         return self._dropped + self._sink.lost
 
     def write(self, frames: Sequence[Frame]) -> None:
-        """Queue frames; raises what the sink's own thread ran into."""
+        """Queue frames; raises an exception of the sink's thread."""
         with self._changed:
             if self._error is not None:
                 raise self._error
@@ -119,7 +119,7 @@ class LiveQueue:
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """Wait until the sink has taken what is queued."""
+        """Wait until the queue is empty."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -129,7 +129,7 @@ class LiveQueue:
             raise self._error
 
     def stop(self) -> None:
-        """Forget what is queued."""
+        """Discard the queue."""
         with self._changed:
             self._ended = True
             self._waiting.clear()
@@ -144,12 +144,12 @@ class LiveQueue:
                         return
                     frame = self._waiting.popleft()
                 self._sink.write([frame])
-        except Exception as error:  # told in the thread that writes
+        except Exception as error:  # raised in the thread that writes
             self._error = error
 
 
 def frames_within(seconds: float, fps: Fraction) -> int:
-    """How many frames a queue of so many seconds holds, at least one."""
+    """Number of frames in so many seconds, at least one."""
     return max(1, int(seconds * fps))
 
 

@@ -1,4 +1,4 @@
-"""Raw sound from a pipe: bytes in packets of any size → mono 16 kHz samples."""
+"""Raw PCM from a pipe: bytes in packets of any size to mono 16 kHz samples."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from meshtalk.stream.pipes import read_some
 
 MIN_RATE, MAX_RATE = 8_000, 192_000
 PACKET_S = 0.5
-"""Most sound that is taken in one step; less is taken at once when less has come, for the sake of latency."""
+"""Largest packet; less is processed at once when less is available, for low latency."""
 
 
 def check_sound(rate: int, channels: int) -> None:
-    """InputError for a sample rate or a number of channels that cannot be."""
+    """Raise InputError for a sample rate or a number of channels out of range."""
     if not MIN_RATE <= rate <= MAX_RATE:
-        raise InputError(f"sample rate {rate} came; {MIN_RATE} to {MAX_RATE} Hz are allowed")
+        raise InputError(f"rate must be {MIN_RATE} to {MAX_RATE} Hz, got {rate}")
     if not 1 <= channels <= MAX_CHANNELS:
-        raise InputError(f"{channels} channels came; 1 to {MAX_CHANNELS} are allowed")
+        raise InputError(f"channels must be 1 to {MAX_CHANNELS}, got {channels}")
 
 
 class Pcm:
@@ -33,7 +33,7 @@ class Pcm:
         self.rate, self.channels = rate, channels
         self.packet_bytes = int(PACKET_S * rate) * 2 * channels
         self.delay_s = _resampling_delay_s(rate)
-        """What resampling adds to the look-ahead; nothing at 16 kHz."""
+        """Latency of resampling, in addition to the look-ahead; 0 at 16 kHz."""
         self._stream = _resample_stream(rate) if rate != SAMPLE_RATE else None
         self._rest = b""
         self._heard = self._given = 0
@@ -44,7 +44,7 @@ class Pcm:
         return len(self._rest)
 
     def feed(self, data: bytes) -> np.ndarray:
-        """(n,) float32 samples that became certain with some more bytes."""
+        """(n,) float32 samples that are final after more bytes."""
         data = self._rest + data
         whole = len(data) - len(data) % (2 * self.channels)
         self._rest = data[whole:]
@@ -54,7 +54,7 @@ class Pcm:
         return self._resampled(mono, last=False)
 
     def finish(self) -> np.ndarray:
-        """(n,) the samples that resampling held back."""
+        """(n,) remaining samples of the resampler."""
         given = self._given
         samples = self._resampled(np.zeros(0, np.float32), last=True)
         if not self._heard:
@@ -89,7 +89,7 @@ def _resampling_delay_s(rate: int) -> float:
 
 
 def packets(source: Any, pcm: Pcm) -> Iterator[tuple[np.ndarray, int]]:
-    """Samples as they come."""
+    """Samples as they arrive."""
     while data := read_some(source, pcm.packet_bytes):
         if len(samples := pcm.feed(data)):
             yield samples, 0

@@ -1,4 +1,4 @@
-"""Standard input and output as unbuffered binary pipes: bytes are passed on as they come."""
+"""Standard input and output as unbuffered binary pipes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def standard_input() -> Any:
         InputError: it is closed or a terminal.
     """
     if sys.stdin is None or sys.stdin.isatty():
-        raise InputError(f"raw 16-bit sound is needed on standard input : pipe some, e.g. {EXAMPLES}")
+        raise InputError(f"standard input must be raw 16-bit PCM. Pipe some, e.g. {EXAMPLES}.")
     return getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
 
 
@@ -34,43 +34,43 @@ def standard_output(binary: bool) -> Any:
         InputError: it is closed, or a terminal that would get binary.
     """
     if sys.stdout is None:
-        raise InputError("standard output is closed : open it for the frames")
+        raise InputError("standard output is closed. Open it for the frames.")
     if binary and sys.stdout.isatty():
-        raise InputError("binary vertices do not belong on a terminal : pipe or redirect standard output")
+        raise InputError("binary vertices cannot be written to a terminal. Pipe or redirect standard output.")
     return getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
 
 
 def say(sentence: str) -> None:
-    """A sentence on standard error, where it does not mix with frames."""
+    """Print a sentence on standard error, where it does not mix with frames."""
     print(f"meshtalk: {sentence}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def ends_quietly() -> Iterator[None]:
-    """The ordinary ends of a live stream: a reader that has enough (exit code 0), and Ctrl-C (130)."""
+    """Map the ordinary ends of a live stream to exit codes: 0 when the reader closes the pipe, 130 for Ctrl-C."""
     try:
         yield
     except BrokenPipeError:
-        say("whoever read standard output has closed it")
+        say("standard output was closed by its reader")
     except KeyboardInterrupt:
         say("stream interrupted")
         raise SystemExit(130) from None
 
 
 def read_some(source: Any, n_bytes: int) -> bytes:
-    """What has come, at most `n_bytes`; empty at the end."""
+    """Available bytes, at most `n_bytes`; empty at the end."""
     read = getattr(source, "read1", source.read)  # a buffered file's `read` would wait for all of it
-    while (data := read(n_bytes)) is None:  # whoever made the pipe set it not to block
+    while (data := read(n_bytes)) is None:  # a non-blocking pipe
         select.select([source], [], [])
     return data
 
 
 def write_all(output: Any, data: bytes) -> None:
-    """All of it; waits for a reader that is slow."""
+    """Write all bytes; blocks while the reader is slow."""
     rest = memoryview(data)
     while rest:
         written = output.write(rest)
-        if written is None:  # whoever made the pipe set it not to block
+        if written is None:  # a non-blocking pipe
             select.select([], [output], [])
         else:
             rest = rest[written:]

@@ -1,4 +1,4 @@
-"""Where frames go: a sink turns motion into what it sends, and sends it."""
+"""Sinks of a stream: JSON lines and binary vertices."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ class Frame:
     number: int
     """The frame shows the face at number/fps seconds of the sound; numbers that are missing were dropped."""
     values: np.ndarray
-    """What the sink's `values` made of it."""
+    """Result of the sink's `values`."""
     made_s: float
-    """When it became certain, on the stream's clock."""
+    """Time at which it became final, on the stream's clock."""
 
 
 class Sink(Protocol):
-    """Takes frames somewhere. `write` may block: that is how a slow consumer is felt."""
+    """A receiver of frames. `write` may block, which applies back-pressure."""
 
     name: str
     lost: int
     """Frames that could not be delivered."""
 
     def begin(self, lookahead_s: float) -> None:
-        """Before the first sound: a frame comes `lookahead_s` seconds later than its time."""
+        """Called before the first sound: a frame is `lookahead_s` seconds later than its time."""
         ...
 
     def values(self, motion: Tensor) -> np.ndarray:
-        """What it sends of (t,n_motion) motion: (t,…)."""
+        """(t,n_motion) motion → (t,…) values to send."""
         ...
 
     def write(self, frames: Sequence[Frame]) -> None: ...
 
 
 class JsonLines:
-    """ARKit weights, a line a frame after a line that names the shapes: docs/streaming.md.
+    """ARKit weights as JSON lines, one per frame after a header line: docs/streaming.md.
 
     Raises:
         InputError: the model's mesh has no blendshapes.
@@ -94,7 +94,7 @@ class Vertices:
     """Binary vertices in metres after a header: docs/streaming.md.
 
     Args:
-        target: the map to another mesh, whose vertices they are then.
+        target: retarget map to another mesh, whose vertices are sent.
     """
 
     name = "standard output"
@@ -127,7 +127,7 @@ FORMATS: dict[str, Callable[[Animator, AnimatorState, Any], Sink]] = {"jsonl": J
 
 
 def open_format(name: str, animator: Animator, state: AnimatorState, output: Any, target: Map | None = None) -> Sink:
-    """The sink that writes format `name` to a binary file; weights are the same on whatever mesh."""
+    """The sink that writes format `name` to a binary file; weights do not depend on `target`."""
     check_format(name)
     if FORMATS[name] is Vertices:
         return Vertices(animator, state, output, target)
@@ -135,6 +135,6 @@ def open_format(name: str, animator: Animator, state: AnimatorState, output: Any
 
 
 def check_format(name: str) -> None:
-    """InputError if there is no format `name`."""
+    """Raise InputError if there is no format `name`."""
     if name not in FORMATS:
-        raise InputError(f"there is no format {name!r} : choose one of {', '.join(FORMATS)}")
+        raise InputError(f"format must be one of {', '.join(FORMATS)}, got {name!r}")

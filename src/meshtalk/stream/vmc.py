@@ -1,4 +1,4 @@
-"""ARKit weights over UDP as VMC messages (https://protocol.vmc.info), which VTuber tools and game engines listen to."""
+"""ARKit weights over UDP as VMC messages (https://protocol.vmc.info), which VTuber tools and game engines receive."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def parse_endpoint(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise InputError(f"{text!r} came for VMC; HOST:PORT is needed, e.g. 127.0.0.1:39539")
+        raise InputError(f"--vmc must be HOST:PORT, got {text!r}. Try 127.0.0.1:39539.")
     return host, int(port)
 
 
@@ -131,7 +131,7 @@ class VmcSender:
         check_osc()
         self._fps, self._clock, self._sleep = state.spec.fps, clock, sleep
         self._weights = LiveWeights(animator, state)
-        self._names = [clip_name(name) for name in self._weights.names]  # VMC tells upper from lower case
+        self._names = [clip_name(name) for name in self._weights.names]  # VMC names are case-sensitive
         self._socket, self._address = _udp(host, port)
         self._pacer = Pacer(state.spec.fps, live)
         self.name, self.lost = f"VMC to {host}:{port}", 0
@@ -155,11 +155,11 @@ class VmcSender:
 
 
 def check_osc() -> None:
-    """InputError if python-osc is not installed."""
+    """Raise InputError if python-osc is not installed."""
     try:
         import pythonosc  # noqa: F401
     except ImportError:
-        raise InputError('VMC needs python-osc : pip install "meshtalk[live]"') from None
+        raise InputError('VMC needs python-osc. Run pip install "meshtalk[live]".') from None
 
 
 def _udp(host: str, port: int) -> tuple[socket.socket, tuple]:
@@ -167,4 +167,4 @@ def _udp(host: str, port: int) -> tuple[socket.socket, tuple]:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         return socket.socket(family, kind, protocol), address
     except (OSError, UnicodeError):
-        raise InputError(f"VMC receiver {host!r} cannot be found : give a name or address that resolves") from None
+        raise InputError(f"VMC receiver {host!r} cannot be found. Give a name or address that resolves.") from None

@@ -1,4 +1,4 @@
-"""Blendshape weights of a stream's frames, whatever the model's motion is made of."""
+"""Blendshape weights of a stream's frames, for any model."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from meshtalk.inference.animator import Animator, AnimatorState
 
 
 class LiveWeights:
-    """Turns motion into weights, packet after packet.
+    """Converts motion to blendshape weights, packet after packet.
 
-    A model whose motion is made of blendshapes gives them itself, cut to [0,1]. Any other is solved for the shapes of its
-    mesh, each frame from the one before.
+    A model of blendshapes provides them itself, clamped to [0,1]. Any other is solved for the blendshapes of its mesh, each
+    frame from the one before.
 
     Raises:
         InputError: the model's mesh has no blendshapes.
@@ -25,8 +25,8 @@ class LiveWeights:
         own = animator.checkpoint.mix is not None
         if not own and animator.topology.shapes is None:
             raise InputError(
-                "this model's mesh has no blendshapes, so it has no weights to stream : stream --format vertices, or use a"
-                " model of a topology with blendshapes"
+                "this model's mesh has no blendshapes, so it has no weights to stream. Stream --format vertices, or use a"
+                " model of a topology with blendshapes."
             )
         self._solver = None if own else Solver(animator.topology)
         self._before: np.ndarray | None = None

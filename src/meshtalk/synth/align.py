@@ -1,4 +1,4 @@
-"""When was each phone said? Forced alignment of a transcript with a recording, synthetic or real.
+"""Forced alignment of a transcript with a recording, synthetic or real.
 
 The acoustic model and the dictionary are those of pocketsphinx (BSD, inside its wheel). Its 10 ms boundaries
 are corrected by a constant, measured against a synthesiser that states its own timing. Moving the boundaries of
@@ -46,7 +46,9 @@ def _pocketsphinx():
     try:
         import pocketsphinx
     except ImportError:
-        raise InputError("alignment needs pocketsphinx, which is missing: pip install 'meshtalk[corpus]'") from None
+        raise InputError(
+            "alignment needs pocketsphinx, which is not installed. Run pip install 'meshtalk[corpus]'."
+        ) from None
     return pocketsphinx
 
 
@@ -101,10 +103,10 @@ def align(audio: np.ndarray, sample_rate: int, text: str) -> tuple[Phone, ...] |
     words = words_of(text)
     unknown = [w for w in words if w not in dictionary()]
     if unknown:
-        raise InputError(f"{unknown[0]!r} is not in the pronunciation dictionary: spell it as plain English words")
+        raise InputError(f"{unknown[0]!r} is not in the pronunciation dictionary. Spell it as plain English words.")
     if not words or len(audio) < RATE_HZ // 10:
         raise InputError(
-            f"{len(words)} words and {len(audio)} samples came; alignment needs at least one word and 0.1 s"
+            f"alignment needs at least one word and 0.1 s of sound, got {len(words)} words and {len(audio)} samples"
         )
     samples = np.asarray(audio, np.float32)
     if sample_rate != RATE_HZ:

@@ -1,4 +1,4 @@
-"""Speech with phone timings → ARKit curves of mouth, jaw and tongue."""
+"""Articulation: phone timings to ARKit curves of mouth, jaw and tongue."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PRESSED = {"mouthPressLeft": 0.25, "mouthPressRight": 0.25, "mouthRollLower": 0.
 
 @dataclass(frozen=True)
 class Style:
-    """How this speaker articulates in this clip; small, because the sound does not tell it."""
+    """Articulation style of a clip; small, because the sound does not determine it."""
 
     amplitude: float
     """Multiplies jaw and lip opening, 0.92-1.08."""
@@ -46,13 +46,13 @@ def articulate(
     fps: Fraction,
     style_rng: np.random.Generator,
 ) -> np.ndarray:
-    """Mouth, jaw and tongue of somebody saying `phones`.
+    """Mouth, jaw and tongue curves of speech.
 
     Args:
         phones: covering the audio in order, silences as `pau`.
         audio: (n,) mono; only its loudness relative to its own loud parts is used.
         fps: any; frame k is at k/fps seconds, and equal times give equal weights at every rate.
-        style_rng: draws the Style.
+        style_rng: samples the Style.
 
     Returns:
         (T,S) float32 ARKit weights in the order of the head's shapes, T = `meshtalk.audio.files.n_frames`, at least 1.
@@ -61,7 +61,7 @@ def articulate(
         InputError: no audio, or phones that `segments` refuses.
     """
     if audio.ndim != 1 or len(audio) == 0:
-        raise InputError(f"audio has shape {audio.shape}; one channel with at least one sample is needed")
+        raise InputError(f"audio must be one channel with at least one sample, got shape {audio.shape}")
     style = Style.draw(style_rng)
     n_frames = max(1, audio_frames(len(audio), sample_rate, fps))
     grid_s = co.time_grid(max(len(audio) / sample_rate, float(n_frames / fps)))

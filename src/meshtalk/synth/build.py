@@ -1,4 +1,4 @@
-"""The embedded corpus: voices × sentences × people × emotions, planned, spoken, articulated and written."""
+"""Builds the embedded corpus: voices × sentences × people × emotions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ HELD_OUT_SENTENCES = {"val": 0.07, "test": 0.12}
 HELD_OUT_PEOPLE = {"val": 3, "test": 5}
 NEUTRAL_SHARE = 0.28
 LISTENING_SHARE = 0.06
-"""Part of the training minutes in which nobody speaks: a face that listens rests its mouth and goes on blinking."""
+"""Share of training minutes without speech: a silent face rests its mouth and blinks."""
 LISTENING_S = (8.0, 14.0)
 ROOM_DB = (-90.0, -50.0)
 DIGITAL_SILENCE_SHARE = 0.3
@@ -57,7 +57,7 @@ LICENCES = (
 
 @dataclass(frozen=True)
 class Job:
-    """Who says what, with which face and mood; everything about a clip follows from it."""
+    """Voice, sentence, face and emotion of a clip, which determine all of it."""
 
     id: str
     split: str
@@ -69,7 +69,7 @@ class Job:
 
 
 def rng_of(seed: int, *labels: object) -> np.random.Generator:
-    """Chance that follows from a seed and labels alone."""
+    """A generator as a function of a seed and labels."""
     digest = hashlib.sha256("/".join(map(str, labels)).encode()).digest()
     return np.random.default_rng([seed, *np.frombuffer(digest[:16], "<u4").tolist()])
 
@@ -96,7 +96,7 @@ def casts(seed: int) -> dict[str, dict[str, list[str]]]:
 
 
 def performance(rng: np.random.Generator, people: Sequence[str]) -> tuple[str, str, int]:
-    """(person, emotion, seed of the motion) of a clip, drawn in this order."""
+    """(person, emotion, seed of the motion) of a clip, sampled in this order."""
     person = str(rng.choice(people))
     others = [name for name in EMOTIONS if name != "neutral"]
     emotion = "neutral" if rng.random() < NEUTRAL_SHARE else str(rng.choice(others))
@@ -104,7 +104,7 @@ def performance(rng: np.random.Generator, people: Sequence[str]) -> tuple[str, s
 
 
 def jobs(split: str, seed: int) -> Iterator[Job]:
-    """The endless plan of a split: rounds in which every sentence comes once, in an order of the round's own.
+    """The endless plan of a split: rounds with every sentence once, each in an order of its own.
 
     A job follows from seed, split, round and sentence alone: a longer corpus begins with the clips of a
     shorter one, and another sentence in the list does not change what the others are.
@@ -121,7 +121,7 @@ def jobs(split: str, seed: int) -> Iterator[Job]:
 
 
 def listening(seed: int) -> Iterator[Job]:
-    """The endless plan of training clips in which nobody speaks."""
+    """The endless plan of training clips without speech."""
     people = casts(seed)["train"]["people"]
     for nth in count():
         rng = rng_of(seed, LISTENER, nth)
@@ -132,7 +132,7 @@ def listening(seed: int) -> Iterator[Job]:
 
 
 def room(seed: int) -> Utterance:
-    """Some seconds of a quiet room, or of digital silence."""
+    """Seconds of room tone, or of digital silence."""
     rng = np.random.default_rng(seed)
     n_samples = round(rng.uniform(*LISTENING_S) * RATE_HZ)
     level = 0.0 if rng.random() < DIGITAL_SILENCE_SHARE else 10 ** (rng.uniform(*ROOM_DB) / 20)
@@ -142,18 +142,18 @@ def room(seed: int) -> Utterance:
 
 @cache
 def motion_digest() -> str:
-    """Digest of the head and of the versions of the code that motion follows from."""
+    """Digest of the head and of the versions of the code that determine motion."""
     head = (files("meshtalk") / "assets" / "head.npz").read_bytes()
     return f"{hashlib.sha256(head).hexdigest()} motion {MOTION_VERSION} aligner {ALIGNER_VERSION}"
 
 
 def key_of(*parts: object) -> str:
-    """32 hexadecimal digits that stand for `parts`."""
+    """Digest of `parts`, 32 hexadecimal digits."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def cached_utterance(job: Job, folder: Path) -> Utterance | None:
-    """The job's speech, from the cache in `folder` or spoken now; None where alignment failed.
+    """The job's speech, from the cache in `folder` or synthesised; None where alignment failed.
 
     Samples are the 16-bit ones of the cache in both cases, so that a clip does not depend on which it was.
     Sound that another version of the aligner has seen is aligned again, not spoken again.
@@ -220,21 +220,21 @@ def build_corpus(
     workers: int = 2,
     progress: Show | None = None,
 ) -> Corpus:
-    """Make the embedded corpus in folder `root`, or finish one that was interrupted.
+    """Build the embedded corpus in folder `root`, or resume an interrupted build.
 
-    Same seed, same corpus, whatever the number of workers. Utterances are kept in the user's cache folder, so
-    that a change of the articulation does not speak anything again.
+    Same seed, same corpus, whatever the number of workers. Utterances are cached, so that a change of the
+    articulation does not synthesise speech again.
 
     Args:
-        minutes: of training speech; validation, test and listening come on top (SHARE, LISTENING_SHARE).
+        minutes: of training speech; validation, test and silent clips are additional (SHARE, LISTENING_SHARE).
         workers: processes, each about one core's work; 1 stays in this one.
         progress: called after every clip.
 
     Raises:
-        InputError: nonsense arguments, a folder that cannot be written, a missing voice, package or program.
+        InputError: invalid arguments, a folder that cannot be written, a missing voice, package or program.
     """
     if not (np.isfinite(minutes) and minutes > 0):
-        raise InputError(f"minutes is {minutes}; a number above 0 is needed")
+        raise InputError(f"minutes must be positive, got {minutes}. Try 60.")
     processes = pool(workers)
     writer = CorpusWriter(root, load_head().topology, FPS, LICENCES)
     for person in load_head().people:

@@ -1,4 +1,4 @@
-"""Speech and a person → a Clip, and small corpora from anybody's own recordings."""
+"""Clips from phones and a person, and small corpora from recordings."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_clip(
     seed: int | Sequence[int] = 0,
     fps: Fraction = FPS,
 ) -> Clip:
-    """`person` saying `phones` in time with `audio`, with blinks, gaze and an emotion of their own.
+    """Synthesise a clip of `person` saying `phones`, with blinks, gaze and an emotion.
 
     Args:
         audio: (S,) float32 mono.
@@ -71,11 +71,11 @@ def make_clip(
 def mixed_clip(
     said: Clip, speech_seed: int, emotion: str, expression_frames: int, expression_seed: int, person_name: str
 ) -> Clip:
-    """`said` spoken again on another person with the upper face and emotion of another performance.
+    """Synthesise a clip's speech on another person with the upper face and emotion of another performance.
 
     Args:
         said: a clip of `make_clip` with its phones, made with `speech_seed`.
-        emotion, expression_frames, expression_seed: of the other performance; it is run to and fro.
+        emotion, expression_frames, expression_seed: of the other performance; it is played ping-pong.
 
     Returns:
         A linear clip as long as `said`; with the same performance and person it is `said` itself.
@@ -91,23 +91,23 @@ def mixed_clip(
 
 
 def mixed(corpus: Corpus, speech: ClipInfo, expression: ClipInfo, face: ClipInfo) -> Clip:
-    """What a performance would have been: one clip's speech, another's upper face and emotion, a third's person.
+    """Ground truth of a mixed performance: one clip's speech, another's upper face and emotion, a third's person.
 
-    As long as `speech`; a shorter expression plays forwards and backwards. Composed again from the seeds, because an emotion
+    As long as `speech`; a shorter expression is played ping-pong. Composed again from the seeds, because an emotion
     moves the mouth too and the stored weights cannot be taken apart.
 
     Raises:
         InputError: the clips were not made by `meshtalk corpus build`.
     """
     if speech.seed is None or expression.seed is None:
-        raise InputError("clips that were captured cannot be composed again : only a built corpus knows its seeds")
+        raise InputError("captured clips cannot be composed again. Use a corpus of `meshtalk corpus build`.")
     said = corpus.load(speech)
     return mixed_clip(said, speech.seed, expression.emotion, expression.n_frames, expression.seed, face.subject)
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Somebody's speech with what was said in it."""
+    """A recording with its transcript."""
 
     audio: np.ndarray
     """(S,) float32 mono."""
@@ -125,14 +125,16 @@ def clip_from_recording(
     Args:
         audio: (S,) float32 mono.
         text: the words said, in any case, without digits.
-        person: whose face says them; see `Head.person`.
+        person: of the face; see `Head.person`.
 
     Raises:
         InputError: the words cannot be found in the sound, or are not in the dictionary.
     """
     phones = align(audio, sample_rate, text)
     if phones is None:
-        raise InputError(f"the words {text[:60]!r} were not found in the recording : check transcript and language")
+        raise InputError(
+            f"the words {text[:60]!r} could not be aligned with the recording. Check transcript and language."
+        )
     return make_clip(audio, sample_rate, phones, person, emotion=emotion, sentence=text, seed=seed)
 
 
@@ -145,7 +147,7 @@ def corpus_from_recordings(root: str | Path, recordings: Iterable[Recording], *,
     head = load_head()
     recordings = tuple(recordings)
     if not recordings:
-        raise InputError("no recordings came; at least one with its transcript is needed")
+        raise InputError("recordings must have at least one with its transcript, got none")
     voices = sorted({recording.voice for recording in recordings})
     licences = ["audio: as the recordings", "head: CC0 (MakeHuman)", "motion: CC0"]
     writer = CorpusWriter(root, head.topology, FPS, licences)

@@ -1,4 +1,4 @@
-"""Phones to gesture curves in continuous time: dominance blending, speech and closure envelopes, loudness.
+"""Coarticulation: phones to gesture curves by dominance blending, speech and closure envelopes, loudness.
 
 Everything is computed on a fixed time grid and read off at the times wanted, so a clip at any frame rate says
 the same thing at the same time.

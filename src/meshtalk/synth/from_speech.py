@@ -1,8 +1,7 @@
-"""Recordings with their words → a corpus to train on: aligned, then performed by the packaged head's people.
+"""Corpora from recordings and transcripts: aligned, then animated on the packaged head's people.
 
-Words decide when the mouth does what; faces, moods, blinks and gaze are drawn as the embedded corpus draws them.
-Alignment costs nearly all of the time and is kept in the cache folder, so that an interrupted run goes on, and a
-run with more recordings aligns the new ones only.
+Phones determine the mouth; faces, emotions, blinks and gaze are sampled as in the embedded corpus. Alignment takes nearly all
+of the time and is cached, so that an interrupted run resumes, and a run with more recordings aligns only the new ones.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from meshtalk.clip import Phone
 from meshtalk.corpus.ownership import Maker
 from meshtalk.corpus.splits import ENOUGH
 from meshtalk.corpus.store import SPLITS, ClipInfo, Corpus, CorpusWriter
-from meshtalk.corpus.summary import some_of
 from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.mesh.head import load_head
+from meshtalk.outcomes import DROPPED, Outcome, some_of, told
 from meshtalk.parallel import in_order, pool
 from meshtalk.progress import Show, followed
 from meshtalk.synth.align import RATE_HZ, align
@@ -45,7 +44,7 @@ LICENCES = ("audio: as the recordings", "head: CC0 (MakeHuman)", "motion: CC0")
 
 @dataclass(frozen=True)
 class Report:
-    """What became of the recordings; the corpus keeps it as speech.json, and `str()` of it is for reading."""
+    """Outcome of the recordings, saved in the corpus as speech.json; `str()` formats it for people."""
 
     clips: int
     seconds: float
@@ -54,7 +53,7 @@ class Report:
     dropped: dict[str, str]
     """Recording → why."""
     unknown_words: dict[str, int]
-    """Word that the dictionary does not have → in how many recordings."""
+    """Word missing in the dictionary → number of recordings with it."""
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -64,10 +63,7 @@ class Report:
                 f"  {name:5} {part['clips']:6.0f} clips {part['seconds']:9.1f} s {part['speakers']:4.0f} speakers"
             )
         lines += [f"  {note}" for note in self.notes]
-        kinds: dict[str, list[str]] = {}
-        for name, why in self.dropped.items():
-            kinds.setdefault(why.split(":")[0], []).append(name)
-        lines += [f"  dropped {len(names)} ({kind}): {some_of(names)}" for kind, names in kinds.items()]
+        lines += told(Outcome(name, DROPPED, why) for name, why in self.dropped.items())
         if self.unknown_words:
             lines.append(f"  unknown words: {some_of([f'{word} ({n})' for word, n in self.unknown_words.items()])}")
         return "\n".join(lines)
@@ -75,13 +71,11 @@ class Report:
 
 @dataclass(frozen=True)
 class AlignedRecording:
-    """A recording after alignment."""
+    """A recording whose words were found in its sound."""
 
     spoken: TranscribedRecording
     content: str
     """sha256 of the sound file."""
-    why: str = ""
-    """It cannot be used; empty if it can."""
 
 
 def corpus_from_speech(
@@ -92,7 +86,7 @@ def corpus_from_speech(
     workers: int = 2,
     progress: Show | None = None,
 ) -> tuple[Corpus, Report]:
-    """Make a corpus in folder `root` of the recordings in folder `source`, or go on with an interrupted one.
+    """Make a corpus in folder `root` of the recordings in folder `source`, or resume an interrupted run.
 
     Same recordings and seed, same corpus, whatever the number of workers. Splits share no person, and no speaker if
     there are three; see `splits_of`. Nothing is written in `root` before all recordings are aligned.
@@ -108,7 +102,7 @@ def corpus_from_speech(
     """
     source, root = Path(source), Path(root)
     if seed < 0:
-        raise InputError(f"seed is {seed}; 0 or more is needed")
+        raise InputError(f"seed must be 0 or more, got {seed}")
     processes = pool(workers)
     folder = read_folder(source)
     MAKER.check(root, [source])
@@ -122,14 +116,16 @@ def corpus_from_speech(
         with processes as executor:
             with closing(in_order(partial(_hear, cache=cache), folder.recordings, executor, 2 * workers)) as results:
                 for heard in followed(results, len(folder.recordings), "recordings", progress, "aligned", note):
-                    if heard.why:
-                        dropped[heard.spoken.path.relative_to(source).as_posix()] = heard.why
+                    if isinstance(heard, Outcome):
+                        dropped[Path(heard.item).relative_to(source).as_posix()] = heard.why
                     else:
                         aligned.append(heard)
             if not aligned:
                 why, count = Counter(why.split(":")[0] for why in dropped.values()).most_common(1)[0]
-                example = next(f"{name}: {told}" for name, told in dropped.items() if told.startswith(why))
-                raise InputError(f"none of {len(dropped)} recordings can be used; {count} because {why} ({example})")
+                example = next(f"{name}: {reason}" for name, reason in dropped.items() if reason.startswith(why))
+                raise InputError(
+                    f"none of {len(dropped)} recordings are usable. Most frequent reason ({count}): {why} ({example})"
+                )
             MAKER.begin(root)
             writer = CorpusWriter(root, load_head().topology, FPS, LICENCES)
             plan = _planned(aligned, seed)
@@ -138,24 +134,23 @@ def corpus_from_speech(
                 infos = list(followed(made, len(plan), "recordings", progress, "performed", note))
     except BrokenProcessPool:
         raise InputError(
-            "a worker process was killed, perhaps for want of memory : run again with --workers 1"
+            "a worker process was killed, perhaps for want of memory. Run again with --workers 1."
         ) from None
     corpus = writer.finish(infos)
     report = _report(corpus, folder, dropped)
-    MAKER.tell(root, asdict(report))
+    MAKER.write_report(root, asdict(report))
     return corpus, report
 
 
-def _hear(spoken: TranscribedRecording, cache: Path) -> AlignedRecording:
-    """Align one recording unless the cache knows the answer; runs in a worker process."""
+def _hear(spoken: TranscribedRecording, cache: Path) -> AlignedRecording | Outcome:
+    """Align one recording unless it is cached; runs in a worker process."""
     try:
         content = sha256(spoken.path.read_bytes()).hexdigest()
         phones = _phones(spoken, content, cache)
-    except InputError as error:
-        return AlignedRecording(spoken, "", f"unreadable sound: {error}")
-    except OSError as error:
-        return AlignedRecording(spoken, "", f"unreadable sound: {error.strerror}")
-    return AlignedRecording(spoken, content, "" if phones else NOT_FOUND)
+    except (InputError, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        return Outcome(str(spoken.path), DROPPED, f"unreadable sound: {why}")
+    return AlignedRecording(spoken, content) if phones else Outcome(str(spoken.path), DROPPED, NOT_FOUND)
 
 
 def _phones(spoken: TranscribedRecording, content: str, cache: Path) -> tuple[Phone, ...]:
@@ -190,7 +185,7 @@ def _sound(path: Path) -> tuple[np.ndarray, str]:
 
 
 def _planned(aligned: Sequence[AlignedRecording], seed: int) -> list[tuple[Job, AlignedRecording]]:
-    """Who performs what, in the manifest's order; a job follows from seed, name and split alone."""
+    """Jobs in manifest order; a job is a function of seed, name and split."""
     splits = splits_of([heard.spoken for heard in aligned])
     plan = []
     for heard in aligned:
@@ -224,7 +219,9 @@ def _make(planned: tuple[Job, AlignedRecording], writer: CorpusWriter, cache: Pa
     try:
         return writer.add(clip, id=job.id, split=job.split, voice=job.voice, recipe=recipe, seed=job.seed, note=note)
     except OSError as error:
-        raise InputError(f"cannot write into {writer.root} ({error.strerror}) : make room and run again") from None
+        raise InputError(
+            f"cannot write into {writer.root} ({error.strerror}). Free some space and run it again."
+        ) from None
 
 
 def _report(corpus: Corpus, folder: Folder, dropped: dict[str, str]) -> Report:
@@ -241,7 +238,7 @@ def _report(corpus: Corpus, folder: Folder, dropped: dict[str, str]) -> Report:
     trained = {info.sentence for info in corpus.split("train")}
     shared = sum(info.sentence in trained for info in corpus.clips if info.split != "train")
     if shared:
-        notes.append(f"{shared} clips of val and test have words that training has too")
+        notes.append(f"{shared} clips of val and test have words that are also in train")
     notes += [f"{info.id}: {info.note}" for info in corpus.clips if info.note]
     return Report(
         clips=len(corpus.clips),

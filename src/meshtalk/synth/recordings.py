@@ -1,4 +1,4 @@
-"""A folder of recordings with their words, read into a list: what is there, who says it, and which split it goes to."""
+"""Folders of recordings with transcripts: listing, speakers and splits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac")
 
 @dataclass(frozen=True)
 class TranscribedRecording:
-    """A sound file, the words said in it, and whose voice it is."""
+    """A sound file with its transcript and speaker."""
 
     id: str
     path: Path
@@ -28,7 +28,7 @@ class TranscribedRecording:
 
 @dataclass(frozen=True)
 class Folder:
-    """What a folder holds."""
+    """Recordings of a folder."""
 
     recordings: tuple[TranscribedRecording, ...]
     dropped: Mapping[str, str]
@@ -49,13 +49,13 @@ def read_folder(folder: str | Path) -> Folder:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder : give the folder of recordings and their words")
+        raise InputError(f"the source must be a folder of recordings and transcripts, got {folder}")
     known, unknown, dropped, recordings = dictionary(), Counter[str](), {}, []
     listed = list(_listed(folder) if (folder / LISTING).is_file() else _beside(folder))
     if not listed:
         raise InputError(
-            f"{folder} has no sounds with their words : put NAME.txt beside each NAME.wav, or write {LISTING}, a line for"
-            " each sound: file, tab, words"
+            f"{folder} has no sounds with their words. Put NAME.txt beside each NAME.wav, or write {LISTING}, a line for"
+            " each sound: file, tab, words."
         )
     for name, text, speaker in listed:
         strange = sorted({word for word in words_of(text or "") if word not in known})
@@ -75,7 +75,7 @@ def read_folder(folder: str | Path) -> Folder:
             )
     twice = [id for id, count in Counter(spoken.id for spoken in recordings).items() if count > 1]
     if twice:
-        raise InputError(f"two recordings would be called {twice[0]} : rename one of them, or list it once")
+        raise InputError(f"two recordings would be called {twice[0]}. Rename one of them, or list it once.")
     return Folder(tuple(recordings), dropped, dict(unknown.most_common()))
 
 
@@ -85,7 +85,7 @@ def _listed(folder: Path) -> Iterator[tuple[str, str | None, str]]:
     try:
         lines = listing.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{listing} cannot be read ({error}) : write it as UTF-8 text") from None
+        raise InputError(f"{listing} cannot be read ({error}). Write it as UTF-8 text.") from None
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -107,7 +107,7 @@ def _beside(folder: Path) -> Iterator[tuple[str, str | None, str]]:
         try:
             text = words.read_text(encoding="utf-8-sig") if words.is_file() else None
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{words} cannot be read ({error}) : write it as UTF-8 text") from None
+            raise InputError(f"{words} cannot be read ({error}). Write it as UTF-8 text.") from None
         yield path.relative_to(folder).as_posix(), text, ""
 
 
@@ -119,6 +119,6 @@ def _name(text: str) -> str:
 def splits_of(recordings: Sequence[TranscribedRecording]) -> dict[str, str]:
     """Id → split: whole speakers are held out, or single recordings where there are fewer than ENOUGH speakers.
 
-    Who is held out follows from the names alone. Of fewer than ENOUGH recordings all are for training.
+    The choice is a function of the names. Of fewer than ENOUGH recordings all are for training.
     """
     return hold_out({spoken.id: spoken.speaker for spoken in recordings}, ENOUGH)

@@ -1,4 +1,4 @@
-"""What the voices say: own-written sentences, and how much of English they cover."""
+"""Sentences of the embedded corpus, and their coverage of English diphones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sentences() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of English a list of sentences says, by the dictionary's first pronunciations."""
+    """Phone and diphone coverage of a list of sentences, by the dictionary's first pronunciations."""
 
     phones: Mapping[str, int]
     """Occurrences of each of the dictionary's phones, 0 for those missing."""

@@ -1,4 +1,4 @@
-"""Speech with phone times: many voices say own-written sentences, each phone placed by forced alignment."""
+"""Synthetic speech with phone times: many voices, own sentences, forced alignment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PITCH = (0.94, 1.06)
 MARGIN_S = (0.15, 0.5)
 PEAK = 0.95
 _KEEP_S = 0.05
-"""Kept around the audible part: soft onsets and releases lie below the threshold."""
+"""Margin around the audible part: soft onsets and releases lie below the threshold."""
 _AUDIBLE = 10 ** (-50 / 20)
 
 
@@ -76,7 +76,7 @@ HELD_OUT: Mapping[str, tuple[str, ...]] = {
     "val": ("af_nova", "bm_daniel"),
     "test": ("af_bella", "bf_lily", "am_onyx", "bm_lewis", "awb"),
 }
-"""Voices of both sexes that training never hears, neither alone nor in a blend."""
+"""Held-out voices of both sexes, used in training neither alone nor in a blend."""
 
 
 def _voices() -> dict[str, Voice]:
@@ -106,7 +106,7 @@ def synthesize(voice: str, text: str, seed: int) -> Utterance | None:
             (flite, npm, the `corpus` extra) is missing.
     """
     if voice not in VOICES:
-        raise InputError(f"there is no voice {voice!r}; choose one of: {', '.join(VOICES)}")
+        raise InputError(f"voice must be one of {', '.join(VOICES)}, got {voice!r}")
     rng = np.random.default_rng(seed)
     speed, pitch = rng.uniform(*SPEED), rng.uniform(*PITCH)
     lead_s, tail_s = rng.uniform(*MARGIN_S, size=2)
@@ -123,7 +123,7 @@ def synthesize(voice: str, text: str, seed: int) -> Utterance | None:
 def _flite(voice: str, text: str, speed: float) -> tuple[np.ndarray, int]:
     program = shutil.which("flite")
     if program is None:
-        raise InputError(f"voice {voice!r} needs the program flite, which is missing: apt-get install flite")
+        raise InputError(f"voice {voice!r} needs the program flite, which is not installed. Run apt-get install flite.")
     import soundfile
 
     with tempfile.TemporaryDirectory() as folder:

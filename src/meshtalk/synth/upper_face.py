@@ -1,4 +1,4 @@
-"""The face that does not follow the sound: blinks, gaze, brows, and slow emotional states.
+"""Synthetic upper face, independent of the audio: blinks, gaze, brows, and slow emotional states.
 
 Nothing here sees the audio; a model that wants the upper face has to take it from the expression signal.
 All curves are functions of continuous time with a continuous slope, read off at the frames' times.
@@ -71,7 +71,7 @@ def upper_face(
     Args:
         emotion: one of EMOTIONS.
         rng: the only source of chance; the same one gives the same curves at any frame rate.
-        strength: of the emotion, 0..1; None draws one of STRENGTHS.
+        strength: of the emotion, 0..1; None samples one of STRENGTHS.
 
     Returns:
         (T,S) float32 ARKit weights in the order of the head's shapes.
@@ -82,9 +82,9 @@ def upper_face(
     from meshtalk.synth.lips import lid_shares, shape_names
 
     if emotion not in EMOTIONS:
-        raise InputError(f"emotion {emotion!r} is unknown; choose one of {', '.join(EMOTIONS)}")
+        raise InputError(f"emotion must be one of {', '.join(EMOTIONS)}, got {emotion!r}")
     if strength is not None and not 0 <= strength <= 1:
-        raise InputError(f"strength {strength} is not between 0 and 1")
+        raise InputError(f"strength must be 0 to 1, got {strength}")
     t_s = np.arange(n_frames) * fps.denominator / fps.numerator
     sheet = _Sheet(t_s, float(n_frames / fps))
     # one stream for each kind of event, so that one more blink does not move the brows
@@ -135,7 +135,7 @@ def _blink(sheet: _Sheet, rng: np.random.Generator) -> None:
 
 
 def _gaze(sheet: _Sheet, rng: np.random.Generator) -> None:
-    """Fixations joined by saccades of 40-70 ms; mostly at the listener, now and then away."""
+    """Fixations joined by saccades of 40-70 ms; mostly straight ahead, sometimes away."""
     side, up = np.zeros(len(sheet.t_s)), np.zeros(len(sheet.t_s))
     at = np.zeros(2)
     start_s = -rng.uniform(0.0, 1.0)

@@ -1,1 +1,1 @@
-"""Training: corpus → features → regression, stage 1, stage 2 → a model folder."""
+"""Training: corpus → features → regression, stage 1, stage 2 → model folder."""

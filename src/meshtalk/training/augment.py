@@ -1,4 +1,4 @@
-"""Other voices, rooms and microphones out of the same recording, so that codes do not depend on them."""
+"""Augmentation of recordings (vocal tract, reverberation, noise, microphone), so that codes do not depend on them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def random_noise(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def augment_waveform(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(S,) float32 → (S,) float32 with another room, microphone, level and, sometimes, clipping."""
+    """(S,) float32 → (S,) float32 with another reverberation, microphone, level and, sometimes, clipping."""
     out = samples.astype(np.float64)
     if rng.random() < 0.8:
         out = random_equaliser(out, rng)
@@ -69,7 +69,7 @@ def warp_bands(magnitude: np.ndarray, factor: float) -> np.ndarray:
 
 
 def augmented_mel(samples: np.ndarray, frontend: MelFrontend, rng: np.random.Generator | None) -> np.ndarray:
-    """(ceil(S/160), n_mels) log-mel of a recording as it is (rng None) or as somebody else might have made it."""
+    """(ceil(S/160), n_mels) log-mel of a recording, clean (rng None) or augmented."""
     if rng is None:
         return frontend.all(samples)
     warp = float(np.exp(rng.uniform(-WARP, WARP))) if rng.random() < 0.8 else 1.0

@@ -1,4 +1,4 @@
-"""Training's checkpoints: whole or not at all, two generations, checked when they are read."""
+"""Training checkpoints: written atomically, two generations, verified when read."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 @dataclass(frozen=True)
 class Kept:
-    """A checkpoint as it was read."""
+    """A checkpoint in memory."""
 
     tensors: dict[str, Tensor]
-    told: dict[str, str]
-    """What was told beside the tensors."""
+    metadata: dict[str, str]
+    """Metadata beside the tensors."""
 
 
 def previous(path: Path) -> Path:
-    """Where the checkpoint before the one at `path` is kept."""
+    """Path of the checkpoint before the one at `path`."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> None:
-    """Write a checkpoint; the one that was there becomes the previous one. At every moment one of the two is whole.
+def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a checkpoint; the existing one becomes the previous one. At every moment one of the two is intact.
 
     Raises:
-        OSError: the disk is full, or refuses otherwise; nothing has changed then.
+        OSError: the disk is full or fails; nothing has changed then.
     """
     copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    payload = save(copies, metadata={**told, "crc32": str(_checksum(copies, told))})
+    payload = save(copies, metadata={**metadata, "crc32": str(_checksum(copies, metadata))})
     with atomic(path) as temporary:
         with open(temporary, "wb") as file:
             file.write(payload)
@@ -54,10 +54,10 @@ def write(path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str]) ->
 
 
 def read(path: Path, progress: Say) -> Kept | None:
-    """The last whole checkpoint at `path`: the newest one or, if that is damaged, the one before; None if there is none.
+    """The last intact checkpoint at `path`: the newest or, if that is damaged, the previous; None if there is none.
 
     Raises:
-        InputError: there are some, and all are damaged.
+        InputError: all existing ones are damaged.
     """
     damage = []
     for candidate in (path, previous(path)):
@@ -70,30 +70,30 @@ def read(path: Path, progress: Say) -> Kept | None:
             continue
         if candidate != path:
             reason = damage[0] if damage else f"{path} is missing"
-            progress(f"{reason}: training goes on from the checkpoint before, step {kept.told.get('step')}")
+            progress(f"{reason}: training resumes from the previous checkpoint, step {kept.metadata.get('step')}")
         return kept
     if damage:
         raise InputError(
-            f"{' and '.join(damage)} : copy it back, or delete it, and what it holds is made again from its beginning"
+            f"{' and '.join(damage)}. Restore a copy, or delete it to train that stage again from its beginning."
         )
     return None
 
 
 def _read(path: Path) -> Kept:
     with safe_open(path, "pt") as file:
-        told = dict(file.metadata() or {})
+        metadata = dict(file.metadata() or {})
         # in memory of their own: what is computed with may depend on how a tensor is aligned
         tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 it is no dict
-    if "step" not in told:
-        raise ValueError("it does not tell its step")
+    if "step" not in metadata:
+        raise ValueError("it does not record its step")
     # those of older versions have none
-    if (checksum := told.pop("crc32", None)) is not None and int(checksum) != _checksum(tensors, told):
+    if (checksum := metadata.pop("crc32", None)) is not None and int(checksum) != _checksum(tensors, metadata):
         raise ValueError("its checksum differs")
-    return Kept(tensors, told)
+    return Kept(tensors, metadata)
 
 
-def _checksum(tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> int:
-    total = zlib.crc32(json.dumps(told, sort_keys=True).encode())
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> int:
+    total = zlib.crc32(json.dumps(metadata, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         total = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), total)
         total = zlib.crc32(tensor.numpy().reshape(-1).view("u1").data, total)
@@ -101,7 +101,7 @@ def _checksum(tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> int:
 
 
 def clean(*folders: Path) -> None:
-    """Remove what a killed process left half-written in folders that are this run's alone."""
+    """Remove partial files of a killed process from folders that belong to this run alone."""
     for folder in folders:
         for path in folder.glob(".meshtalk-*"):
             path.unlink(missing_ok=True)
@@ -109,10 +109,10 @@ def clean(*folders: Path) -> None:
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn a full or failing disk into one sentence.
+    """Turn errors of a full or failing disk into InputError.
 
     Raises:
-        InputError: instead of the error of whatever was being written.
+        InputError: the disk is full or fails.
     """
     try:
         yield
@@ -122,5 +122,5 @@ def disk_errors(folder: Path) -> Iterator[None]:
             raise
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(
-            f"cannot write for the run {folder}: {reason} : make room and run the same command again; the last checkpoint is whole"
+            f"cannot write to the run {folder}: {reason}. Free some space and run the command again; the last checkpoint is intact."
         ) from None

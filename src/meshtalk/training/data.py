@@ -1,4 +1,4 @@
-"""Windows of motion with their audio features, ready for the networks."""
+"""Training data: windows of motion with their audio features."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def clip_features(clip: Clip, config: ModelConfig, rng: np.random.Generator | No
 _open = cache(Corpus.open)
 _extractor = cache(FeatureExtractor)
 _encoder = cache(AudioEncoder)
-"""What a worker process needs for every clip and reads once."""
+"""Corpus of a worker process (cached)."""
 
 
 def _features_job(job: tuple[str, ModelConfig, int, Rows, Shard]) -> None:
-    """Write a shard of the features of its clips' sound: clean, then `versions` times augmented."""
+    """Write a shard of the features of its clips' sound: clean, then `versions` augmented versions."""
     root, config, versions, rows, shard = job
     corpus = _open(root)
 
@@ -100,16 +100,16 @@ def positions(
 
 @dataclass(frozen=True)
 class Draw:
-    """Which B windows of T frames make a batch."""
+    """Choice of the B windows of T frames of a batch."""
 
     frames: int
     """T"""
     clips: np.ndarray
-    """(B,) which clip."""
+    """(B,) index of the clip."""
     starts: np.ndarray
     """(B,) first frame in the clip."""
     versions: np.ndarray
-    """(B,) which version of the clip's sound."""
+    """(B,) version of the clip's sound."""
 
 
 @dataclass
@@ -125,7 +125,7 @@ class Batch:
     template: Tensor
     """(B,n_template) network input."""
     clip_ids: Tensor
-    """(B,) which clip."""
+    """(B,) index of the clip."""
     starts: np.ndarray
     """(B,) first frame in the clip."""
 
@@ -133,7 +133,7 @@ class Batch:
 class WindowData:
     """The clips of one split: windows of their motion at the model's rate, and of their sound's features, read from disk.
 
-    Memory holds some numbers a clip and none of its frames, however long the corpus is.
+    Memory holds a few numbers per clip and no frames, however long the corpus is.
     """
 
     def __init__(
@@ -150,7 +150,9 @@ class WindowData:
         self.config, self.geometry, self.corpus = config, geometry, corpus
         self.infos: tuple[ClipInfo, ...] = corpus.split(split)
         if not self.infos:
-            raise InputError(f"the corpus has no clips in split {split!r} : training needs train and val clips")
+            raise InputError(
+                f"training needs clips in splits train and val, got none in {split!r}. Run meshtalk corpus split."
+            )
         step = HOP_RATE / config.fps
         self.start_grid = step.denominator
         """Windows start at multiples of this many frames, where a hop and a frame coincide."""
@@ -176,7 +178,7 @@ class WindowData:
         return seen_at(valid, self.corpus.fps, self.config.fps, int(self.lengths[index]))
 
     def starts(self, index: int, frames: int) -> np.ndarray:
-        """Where windows of so many frames may begin in clip `index`: on the grid, and over no missing frame."""
+        """First frames of possible windows in clip `index`: on the grid, without missing frames."""
         starts = np.arange(0, max(int(self.lengths[index]) - frames + 1, 0), self.start_grid)
         if index not in self._seen:
             return starts
@@ -212,7 +214,7 @@ class WindowData:
         return features, frame_hops(self.config.fps, 0, int(self.lengths[index]))
 
     def draw(self, rng: np.random.Generator, size: int, frames: int) -> Draw:
-        """`size` random windows of `frames` frames, to be read by `take`; long clips are drawn more often."""
+        """`size` random windows of `frames` frames, to be read by `take`; clips are sampled in proportion to their length."""
         usable, share = self._usable(frames)
         clips = usable[share.searchsorted(rng.random(size), side="right")]
         if len(np.unique(clips)) == 1:  # the cross-modality loss needs another clip in the batch
@@ -262,14 +264,14 @@ class WindowData:
         usable = np.flatnonzero(whole)
         if len(usable) < 2:
             raise InputError(
-                f"{len(usable)} clips have {frames} frames or more without a gap; training needs at least two : give longer clips"
+                f"training needs at least two clips with {frames} frames without a gap, got {len(usable)}. Give longer clips."
             )
         weight = self.lengths[usable].astype(float)
         share = np.cumsum(weight / weight.sum())
         return usable, share / share[-1]
 
     def _stores(self, cache: Path, split: str, versions: int, progress: Say) -> tuple[RowStore, RowStore | None]:
-        """Shards of features and, for a basis geometry, of coefficients; those that `cache` lacks are made, by processes."""
+        """Shards of features and, for a basis geometry, of coefficients; missing ones are computed by worker processes."""
         root, fps, geometry = str(self.corpus.root), self.config.fps, self.geometry
         rows = Rows("features", np.dtype("<f2"), self.encoder.n_features, versions + 1)
         source = [to_json(self.config.audio), to_json(fps), AUGMENTATION_SEED]
@@ -304,7 +306,7 @@ def _missing(shards: list[Shard], rows: Rows) -> list[Shard]:
 
 
 def _obey_the_parent() -> None:
-    """A worker leaves it to its parent what a signal to all of them means."""
+    """Ignore signals in a worker: its parent handles them."""
     for number in set(SIGNALS) - {SIGTERM}:
         signal(number, SIG_IGN)
 
@@ -323,5 +325,5 @@ def feature_statistics(data: WindowData) -> tuple[Tensor, Tensor]:
 
 
 def print_progress(message: str) -> None:
-    """One line on standard error."""
+    """Print one line on standard error."""
     print(message, file=sys.stderr, flush=True)

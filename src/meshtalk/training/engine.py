@@ -1,4 +1,4 @@
-"""Where training runs: Lightning Fabric on one device, or one process a device under torchrun or SLURM."""
+"""Devices and processes of training: Lightning Fabric on one device, or a process per device under torchrun or SLURM."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from lightning_fabric.fabric import Fabric
 
 PRECISIONS = {"32": "32-true", "bf16-mixed": "bf16-mixed", "16-mixed": "16-mixed"}
-"""What training calls them → what Fabric does."""
+"""Our name of a precision → Fabric's."""
 PATIENCE = timedelta(days=2)
 """How long processes wait for the first one, which makes features and validates. A process that dies ends the others at once."""
 
 
 @dataclass(frozen=True)
 class World:
-    """The processes of this training, as their launcher started them."""
+    """The processes of this training, as started by their launcher."""
 
     launcher: Literal["torchrun", "slurm"] | None
     per_node: int = 1
@@ -34,10 +34,10 @@ class World:
 
 
 def world(environ: Mapping[str, str] = os.environ) -> World:
-    """What torchrun or `srun` say in the environment; a single process if neither has started this one.
+    """Read the environment of torchrun or `srun`; a single process if neither started this one.
 
     Raises:
-        InputError: SLURM spread the tasks unevenly over the nodes.
+        InputError: SLURM distributed the tasks unevenly over the nodes.
     """
     if "TORCHELASTIC_RUN_ID" in environ:
         per_node = int(environ["LOCAL_WORLD_SIZE"])
@@ -47,7 +47,9 @@ def world(environ: Mapping[str, str] = os.environ) -> World:
     if tasks == 1:
         return World(None)
     if tasks % nodes:
-        raise InputError(f"SLURM started {tasks} tasks on {nodes} nodes; each needs as many : give --ntasks-per-node")
+        raise InputError(
+            f"every node must have as many tasks, got {tasks} tasks on {nodes} nodes. Give --ntasks-per-node."
+        )
     return World("slurm", tasks // nodes, nodes, int(environ["SLURM_PROCID"]))
 
 
@@ -55,11 +57,11 @@ def start(device: str = "cpu", precision: str = "32") -> Fabric:
     """Fabric for all processes of this training.
 
     Args:
-        device: torch device, or auto: cuda where there is one, cpu elsewhere. With several processes each gets one of its own.
+        device: torch device, or auto: cuda if available, else cpu. With several processes each gets a device of its own.
         precision: a key of PRECISIONS.
 
     Raises:
-        InputError: Fabric is not installed, or device, precision and number of processes do not go together.
+        InputError: Fabric is not installed, or device, precision and number of processes are incompatible.
     """
     try:
         from lightning_fabric.fabric import Fabric
@@ -69,13 +71,13 @@ def start(device: str = "cpu", precision: str = "32") -> Fabric:
         from lightning_fabric.strategies.ddp import DDPStrategy
     except ImportError:
         raise InputError(
-            "training needs Lightning Fabric, which is not installed : pip install 'meshtalk[train]'"
+            "training needs Lightning Fabric, which is not installed. Run pip install 'meshtalk[train]'."
         ) from None
     if precision not in PRECISIONS:
-        raise InputError(f"precision {precision!r} came; one of {', '.join(PRECISIONS)} is allowed")
+        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     kind, _, number = _resolve(device).partition(":")
     if precision == "16-mixed" and kind != "cuda":
-        raise InputError(f"precision 16-mixed came for {kind}; it needs cuda : use bf16-mixed or 32")
+        raise InputError(f"precision 16-mixed needs cuda, got {kind}. Use bf16-mixed or 32.")
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     here = world()
     options: dict[str, Any] = {"accelerator": kind, "precision": PRECISIONS[precision]}
@@ -84,10 +86,12 @@ def start(device: str = "cpu", precision: str = "32") -> Fabric:
         options["devices"] = [int(number)] if number else 1
     else:
         if number or kind == "mps":
-            raise InputError(f"device {device} came for {here.per_node * here.nodes} processes : use cuda or cpu")
+            raise InputError(
+                f"several processes need device cuda or cpu, got {device} for {here.per_node * here.nodes} processes"
+            )
         if kind == "cuda" and here.per_node > torch.cuda.device_count():
             raise InputError(
-                f"{here.per_node} processes a node came for {torch.cuda.device_count()} GPUs : start one for each GPU it sees"
+                f"processes per node must not exceed its {torch.cuda.device_count()} GPUs, got {here.per_node}. Start one per GPU."
             )
         if here.launcher == "slurm":  # Fabric asks for what srun sets only if it was given as an option
             os.environ["SLURM_NTASKS_PER_NODE"], os.environ["SLURM_NNODES"] = str(here.per_node), str(here.nodes)
@@ -108,7 +112,7 @@ def _resolve(device: str) -> str:
 
 @contextmanager
 def first(fabric: Fabric) -> Iterator[None]:
-    """The first process runs the block alone, then all others do. What stops it, stops all.
+    """Run the block in the first process, then in all others. Its failure stops all.
 
     Raises:
         InputError: the first process raised something.
@@ -127,7 +131,7 @@ def first(fabric: Fabric) -> Iterator[None]:
 
 
 def finish(fabric: Fabric) -> None:
-    """Wait for all processes and let go of each other."""
+    """Wait for all processes and close the process group."""
     fabric.barrier()
     if fabric.world_size > 1:
         torch.distributed.destroy_process_group()

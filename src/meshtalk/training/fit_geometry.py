@@ -23,18 +23,18 @@ from meshtalk.model.geometry import (
 )
 
 SAMPLE_FRAMES = 4000
-"""Frames from which a basis of dense clips is found; a linear rig's basis uses every frame."""
+"""Frames from which a basis of dense clips is computed; a linear rig's basis uses every frame."""
 IDENTITY_VERTICES = 400
-"""Evenly spread vertices that tell faces apart."""
+"""Evenly spread vertices that distinguish identities."""
 
 
 def check_regions(topology: Topology) -> None:
-    """Raise InputError unless the topology names all regions that the losses weigh."""
+    """Raise InputError unless the topology has all regions that the losses weigh."""
     if lacking := topology.lacks(LOSS_REGIONS):
         raise InputError(
-            f"the corpus's mesh names no {', '.join(lacking)}, which the losses weigh : make them with"
+            f"the corpus's mesh lacks regions {', '.join(lacking)}, which the losses weigh. Make them with"
             " `meshtalk regions motion CORPUS -o FACE.npz` or another way of docs/regions.md, then"
-            " `meshtalk regions apply CORPUS FACE.npz`"
+            " `meshtalk regions apply CORPUS FACE.npz`."
         )
 
 
@@ -105,7 +105,7 @@ def _sampled_basis(corpus: Corpus, infos: tuple[ClipInfo, ...], config: Geometry
 
 
 def _on_end(corpus: Corpus, infos: tuple[ClipInfo, ...]) -> Iterator[tuple[int, Clip]]:
-    """(frames before it, clip without its sound) of one clip after the other; none but the present one is open."""
+    """(frames before it, clip without its sound) of one clip after the other; only the current one is open."""
     begin = 0
     for info in infos:
         yield begin, corpus.load(info, sound=False)

@@ -1,9 +1,9 @@
-"""The training loop: steps, schedule, logs, checkpoints in two generations, exact resume, on one device or many.
+"""The training loop: steps, schedule, logs, two generations of checkpoints, exact resume, on one device or many.
 
 All randomness of a step is a function of seed, stage and step number, and so are its windows of the data; the learning rate is
 one of the step number. So a checkpoint needs no generator's state and no position in the data: weights, the optimiser's
-moments and the step say it all, and a run that was killed and resumed makes the numbers that it would have made (on one
-process bit for bit).
+moments and the step are complete, and a run that was killed and resumed computes what it would have computed (on one process
+bit for bit).
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ LARGEST = 1e6
 
 @dataclass
 class Step:
-    """What a step function gets: its number and randomness of its own, so that a resumed run repeats it exactly."""
+    """Argument of a step function: its index and randomness, so that a resumed run repeats it exactly."""
 
     index: int
     progress: float
     """0 at the first step, 1 at the last."""
     rng: np.random.Generator
     part: Part = field(default_factory=Part)
-    """Which rows of the step's batch to compute. All parts get the same randomness, see draws.py."""
+    """Slice of the step's batch to compute. All slices share the same randomness, see rng.py."""
 
 
 StepFunction = Callable[[Step, Any], dict[str, Tensor]]
-"""Gets what was read for the step; returns named scalars whose mean over all parts is the whole batch's; "loss" is minimised,
-all are logged."""
+"""Maps a step and the data read for it to named scalars whose mean over all slices is the batch's; "loss" is minimised, all are
+logged."""
 
 
 def nothing(_: Step) -> None:
-    """The `read` of steps that need nothing from disk."""
+    """The `read` of steps that need no data from disk."""
 
 
 def learning_rate(step: int, stage: StageConfig) -> float:
@@ -67,9 +67,9 @@ def learning_rate(step: int, stage: StageConfig) -> float:
 
 
 class _Runner(nn.Module):
-    """Calls what it is given. The module that Fabric wraps, so that gradients are averaged whatever a step function uses.
+    """Calls its argument. The module that Fabric wraps, so that gradients are averaged whatever a step function uses.
 
-    It holds what is trained alone: nothing else has to be exchanged between processes.
+    It holds only trained parameters: nothing else has to be exchanged between processes.
     """
 
     def __init__(self, trained: Iterable[nn.Parameter]) -> None:
@@ -87,8 +87,8 @@ class Trainer:
         name: of the stage, for files and logs.
         groups: (parameters, learning rate, weight decay) triples.
         fabric: where it runs, of `engine.start`; None is this process's CPU.
-        accumulate: micro-batches that a process computes its share of a batch in, one after the other.
-        validate: called now and then by the first process with the module in eval mode; returns numbers to log.
+        accumulate: number of micro-batches of each process's share of a batch.
+        validate: called periodically by the first process with the module in eval mode; returns scalars to log.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Trainer:
         return self.folder / f"{self.name}.safetensors"
 
     def save(self) -> None:
-        """Write weights, optimizer moments, step and the logs' unfinished means, by the first process."""
+        """Write weights, optimizer moments, step and running means of the logs, by the first process."""
         self.kept = self.step
         if self.fabric.global_rank > 0:
             return
@@ -145,16 +145,16 @@ class Trainer:
         )
 
     def resume(self) -> None:
-        """Continue from the last whole checkpoint of this stage in `folder`, if there is one.
+        """Resume from the last intact checkpoint of this stage in `folder`, if there is one.
 
         Raises:
-            InputError: there are checkpoints, and all are damaged; or processes do not see the same ones.
+            InputError: all checkpoints are damaged, or processes see different ones.
         """
         kept = checkpoints.read(self._tensors, self.progress)
-        self.step = self.kept = int(kept.told["step"]) if kept else 0
+        self.step = self.kept = int(kept.metadata["step"]) if kept else 0
         if self.step != self.fabric.broadcast(self.step):
             raise InputError(
-                f"processes find different checkpoints in {self.folder} : use a run folder that all machines share"
+                f"processes find different checkpoints in {self.folder}. Use a run folder that all machines share."
             )
         if kept is None:
             return
@@ -166,20 +166,20 @@ class Trainer:
                 state.setdefault(int(index), {})[name] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        means = json.loads(kept.told.get("means", "{}"))  # what came later is not in older checkpoints
+        means = json.loads(kept.metadata.get("means", "{}"))  # older checkpoints have none
         self._sums, self._counted = means.get("sums", {}), means.get("counted", 0)
-        if scale := json.loads(kept.told.get("scale", "{}")):
+        if scale := json.loads(kept.metadata.get("scale", "{}")):
             self.fabric.strategy.precision.load_state_dict(scale)
 
     def run(self, step_function: StepFunction, read: Callable[[Step], Any] = nothing) -> None:
         """Train to the stage's last step, from wherever `resume` left off.
 
         Args:
-            read: what a step needs from disk. Called in a thread, ahead of the step; depends on the step alone.
+            read: reads a step's data from disk. Called in a thread, ahead of the step; a function of the step alone.
 
         Raises:
             InputError: training diverged, see `Watch`; or what `read` raises.
-            Stopped: a signal came; the step it came in is saved.
+            Stopped: a signal was received; the current step is saved.
         """
         precision = getattr(self.fabric.strategy.precision, "precision", "32")
         watch = Watch(self.name, self.stage, "32" if precision == "32-true" else precision)
@@ -207,17 +207,17 @@ class Trainer:
                         )
                 if self.validate is not None and (self.step % self.validate_every == 0 or last):
                     self._validate(self.validate)
-                if last:  # what came after the exchange of the last step
-                    stop = self._agreed(self.optimizer.param_groups[0]["params"][0].new_tensor(asked.told))
+                if last:  # signals after the exchange of the last step
+                    stop = self._agreed(self.optimizer.param_groups[0]["params"][0].new_tensor(asked.received))
                 if stop:
                     if self.kept != self.step:
                         self.save()
                     self.fabric.barrier()  # launchers end all processes as soon as one has ended: not before all is saved
                     raise Stopped(stop, f"{self.name} {self.step}/{self.stage.steps}")
 
-    def _agreed(self, told: Tensor) -> int:
-        """The signal that any process has got, of each one's `Asked.told`; 0: none."""
-        shared = self.fabric.all_reduce(told, reduce_op="mean")
+    def _agreed(self, received: Tensor) -> int:
+        """The signal that any process has received, from each one's `Asked.received`; 0: none."""
+        shared = self.fabric.all_reduce(received, reduce_op="mean")
         assert isinstance(shared, Tensor)
         signals, share = shared.tolist()
         return round(signals / share) if share else 0
@@ -227,7 +227,7 @@ class Trainer:
         return self.stage.steps - self.step
 
     def _parts(self) -> Iterator[Step]:
-        """This process's parts of all steps that are left, in order."""
+        """This process's slices of all remaining steps, in order."""
         count = self.fabric.world_size * self.accumulate
         for index in range(self.step, self.stage.steps):
             for k in range(self.accumulate):
@@ -240,7 +240,7 @@ class Trainer:
     def _one(
         self, step_function: StepFunction, ahead: Prefetcher[Step, Any], watch: Watch, asked: Asked
     ) -> tuple[dict[str, float], int]:
-        """One step: (its scalars over the whole batch, the signal that asked any process to stop or 0)."""
+        """One step: (scalars over the whole batch, the signal that any process received or 0)."""
         fabric, n = self.fabric, self.accumulate
         self.module.train()
         factor = learning_rate(self.step, self.stage)
@@ -263,7 +263,7 @@ class Trainer:
         assert total is not None
         assert gradient is not None
         # one exchange: all processes see the same numbers, and stop at the same step
-        shared = torch.cat([total / n, total.new_tensor([gradient, *asked.told])])
+        shared = torch.cat([total / n, total.new_tensor([gradient, *asked.received])])
         shared = fabric.all_reduce(shared, reduce_op="mean")
         assert isinstance(shared, Tensor)
         *means, norm, signals, share = shared.tolist()

@@ -1,4 +1,4 @@
-"""Equations 4 and 5 as pure functions of motions, and the terms added to them.
+"""Loss functions: eqs. 4 and 5 and the terms added to them, as pure functions of motions.
 
 `region_error(error, region)` is the masked mean squared vertex error of a geometry; see model/geometry.py.
 """

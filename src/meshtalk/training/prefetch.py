@@ -1,4 +1,4 @@
-"""Reading ahead: what the next steps need is read in a thread while this one computes."""
+"""Prefetching: a thread reads the data of the next steps during the current one."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 DEPTH = 2
-"""Things that are read, or being read, before they are asked for."""
+"""Number of items read ahead."""
 
 Asked = TypeVar("Asked")
 Read = TypeVar("Read")
 
 
 class Prefetcher(Generic[Asked, Read]):
-    """Calls `read` for one thing after the other, in their order and always in the same thread.
+    """Calls `read` for one item after the other, in order and always in the same thread.
 
     Args:
-        read: depends on nothing but its argument.
-        asked: what is to be read. It is drawn from in the thread that calls `next`.
+        read: a function of its argument alone.
+        asked: items to read. It is iterated in the thread that calls `next`.
 
-    What `read` raises, `next` raises, when it is that thing's turn. A context manager: leaving it drops what was not asked for.
+    Exceptions of `read` are raised by `next` at that item. A context manager: leaving it discards what was read ahead.
     """
 
     def __init__(self, read: Callable[[Asked], Read], asked: Iterable[Asked]) -> None:
@@ -30,13 +30,13 @@ class Prefetcher(Generic[Asked, Read]):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="meshtalk-ahead")
         self._coming: deque[tuple[Asked, Future[Read]]] = deque()
         self.waited_s = 0.0
-        """Seconds in all that `next` has waited for the disk."""
+        """Total seconds that `next` has waited for the disk."""
 
     def next(self) -> tuple[Asked, Read]:
-        """The next thing, and what was read for it.
+        """The next item, and what was read for it.
 
         Raises:
-            StopIteration: nothing is left.
+            StopIteration: there are no more items.
         """
         self._fill(1)
         if not self._coming:

@@ -21,14 +21,14 @@ GRADIENT = "gradient"
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast training goes."""
+    """Training speed."""
 
     step_s: float
     wait_share: float
-    """Of the time, spent waiting for data."""
+    """Share of the time spent waiting for data."""
 
     def numbers(self) -> dict[str, float]:
-        """For TensorBoard."""
+        """Scalars for TensorBoard."""
         return {"ms_per_step": self.step_s * 1e3, "data_wait_share": self.wait_share}
 
     def told(self, steps_left: int) -> str:
@@ -80,14 +80,14 @@ def time_left(seconds: float) -> str:
 
 
 class Curves:
-    """TensorBoard scalars, a folder a stage; without TensorBoard installed the progress lines are all there is."""
+    """TensorBoard scalars, one folder per stage; does nothing if TensorBoard is not installed."""
 
     def __init__(self, folder: Path, *, write: bool) -> None:
         self.folder, self.write = folder, write
         self.writer = None
 
     def open(self, name: str, step: int) -> None:
-        """Begin or go on with a stage after `step`: what was logged later, by a run that was interrupted, no longer counts."""
+        """Start or resume a stage after `step`: later scalars of an interrupted run are purged."""
         self.close()
         if not self.write:
             return

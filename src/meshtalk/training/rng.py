@@ -1,4 +1,4 @@
-"""A part of a batch computes what the whole would have: the random numbers of all of it are drawn, and its rows kept.
+"""Per-rank slices of global randomness: random numbers are generated for the whole batch, and a slice uses its rows.
 
 A batch (clips, starts, noise, dropout) is a function of seed, stage and step alone. Processes and micro-batches take equal
 slices of it, so that the mean of their losses and gradients is the whole's, however many they are.
@@ -19,24 +19,24 @@ from torch.overrides import TorchFunctionMode
 
 @dataclass(frozen=True)
 class Part:
-    """Slice `index` of `count` equal ones of a batch."""
+    """Slice `index` of `count` equal slices of a batch."""
 
     index: int = 0
     count: int = 1
 
     def rows(self, size: int) -> np.ndarray:
-        """(size/count,) rows of a batch of `size` that are this part's."""
+        """(size/count,) rows of a batch of `size` in this slice."""
         share = size // self.count
         return np.arange(self.index * share, (self.index + 1) * share)
 
 
 class WholeDraws(TorchFunctionMode):
-    """Within it, dropout and exponential noise of some rows are those of a draw for all rows; on a CPU, bit for bit torch's own.
+    """Within it, dropout and exponential noise of some rows equal those of the whole batch; on a CPU, bit for bit torch's own.
 
     Args:
-        rows: (n,) which rows of the batch are computed, in order.
+        rows: (n,) rows of the batch that are computed, in order.
         size: of the whole batch.
-        blocks: how many tensors of n rows are concatenated in what is drawn for (each has its own noise).
+        blocks: number of tensors of n rows concatenated in the input (each has its own noise).
 
     A tensor may have k entries for each row along its first dimension, a row's own next to each other.
     """
@@ -58,7 +58,7 @@ class WholeDraws(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _dropout(self, x: Tensor, p: float, training: bool, inplace: bool = False) -> Tensor:
-        # fused dropout, as GPUs have it, does not tell its mask: it is drawn here for all rows and, by all, in one way
+        # fused dropout, as on GPUs, does not expose its mask: it is sampled here for all rows, on every device in one way
         if not training or p == 0:
             return x
         return x * self._drawn(x, lambda whole: whole.bernoulli_(1 - p).div_(1 - p))

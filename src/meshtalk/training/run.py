@@ -1,4 +1,4 @@
-"""From a corpus to a model folder: regression, stage 1, stage 2, each resumable."""
+"""A training run from a corpus to a model folder: regression, stage 1, stage 2, each resumable."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ def train(
     progress: Say,
     features: str | Path | None = None,
 ) -> Path:
-    """Train a model on the train split of a corpus, watching the val split; continues an interrupted run.
+    """Train a model on the train split of a corpus, validating on the val split; resumes an interrupted run.
 
-    Device, precision, processes (those that torchrun or SLURM started) and accumulation do not belong to a run's settings: it
-    can be continued with others.
+    Device, precision, processes (those that torchrun or SLURM started) and accumulation are not part of a run's settings: it
+    can be resumed with others.
 
     Args:
         folder: of the run: features, training state, TensorBoard logs, `regressor/` and the finished `model/`.
         device: see `engine.start`.
         precision: see `engine.start`.
-        accumulate: micro-batches that each process computes its share of a batch in: less memory, the same training.
+        accumulate: number of micro-batches of each process's share of a batch: less memory, the same training.
         features: folder that several runs share for the audio features, which do not depend on a run's seed.
 
     Returns:
@@ -61,8 +61,8 @@ def train(
 
     Raises:
         InputError: the folder holds a run with other settings, the corpus lacks a split or a region, a clip or a checkpoint is
-            damaged, batches cannot be divided among so many processes, the disk is full, or training diverged.
-        Stopped: Ctrl-C, SIGTERM or SIGUSR1 came; all is saved.
+            damaged, batches cannot be divided by the number of processes, the disk is full, or training diverged.
+        Stopped: Ctrl-C, SIGTERM or SIGUSR1 was received; progress is saved.
     """
     folder = Path(folder)
     with handling(at_once), checkpoints.disk_errors(folder):
@@ -77,7 +77,7 @@ def train(
 
 
 class _Run:
-    """What the stages of a run share."""
+    """Shared state of the stages of a run."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class _Run:
         self.fabric, self.accumulate, self.progress = fabric, accumulate, progress
 
     def train(self, model_config: ModelConfig, cache: Path) -> Path:
-        """All stages; the model folder."""
+        """Run all stages; returns the model folder."""
         corpus, folder, config, fabric = self.corpus, self.folder, self.config, self.fabric
         check_regions(corpus.topology)
         with engine.first(fabric):
@@ -103,7 +103,7 @@ class _Run:
         geometry, mix = fabric.broadcast(fitted)
         assert geometry is not None
         self.progress(
-            f"geometry: {geometry.kind}, {geometry.n_motion} numbers a frame, {geometry.n_template} a template"
+            f"geometry: {geometry.kind}, {geometry.n_motion} values per frame, {geometry.n_template} per template"
         )
         geometry = geometry.to(fabric.device)
         with engine.first(fabric):
@@ -138,9 +138,9 @@ class _Run:
         return folder / "model"
 
     def _geometry(self, config: ModelConfig) -> tuple[BasisGeometry | DenseGeometry, np.ndarray | None]:
-        """The geometry, and the mix of its basis, that the run began with.
+        """The run's geometry, and the mix of its basis.
 
-        A run that goes on keeps its own: another machine's libraries may turn the basis by a sign, which all weights depend on.
+        A resumed run reuses its own: another machine's libraries may flip the sign of a component, which all weights depend on.
         """
         path, topology = self.folder / GEOMETRY, self.corpus.topology
         if kept := checkpoints.read(path, self.progress):
@@ -198,7 +198,7 @@ class _Run:
         validate: Callable[[], dict[str, float]],
         make: Callable[[], steps.Regression | steps.Stage1 | steps.Stage2],
     ) -> None:
-        """Run a stage from where it stopped; what it needs is made only if something is left to do."""
+        """Run or resume a stage; its data is prepared only if steps are left."""
         if not stage.steps:
             return
         trainer = Trainer(
@@ -214,7 +214,7 @@ class _Run:
 
 
 def quick(train_config: TrainConfig, factor: float) -> TrainConfig:
-    """The same training with every stage's steps multiplied by `factor` (at least one)."""
+    """A training configuration with every stage's steps multiplied by `factor` (at least one)."""
 
     def scaled(stage):
         return replace(stage, steps=max(1, round(stage.steps * factor)) if stage.steps else 0)
@@ -228,7 +228,7 @@ def quick(train_config: TrainConfig, factor: float) -> TrainConfig:
 
 
 def slower(train_config: TrainConfig, factor: float) -> TrainConfig:
-    """The same training with every learning rate multiplied by `factor`."""
+    """A training configuration with every learning rate multiplied by `factor`."""
 
     def scaled(stage: StageConfig) -> StageConfig:
         rates = {"learning_rate": stage.learning_rate, "audio_learning_rate": stage.audio_learning_rate}
@@ -247,7 +247,7 @@ def _others(module: torch.nn.Module, prefix: str) -> list[torch.nn.Parameter]:
 
 
 def _claim(folder: Path, corpus: Corpus, model_config: ModelConfig, train_config: TrainConfig) -> None:
-    """Record a run's settings, or check that they are the ones the folder was started with."""
+    """Record a run's settings, or check that they equal those the folder was started with."""
     settings = {
         "model": to_json(model_config),
         "training": to_json(train_config),
@@ -263,29 +263,29 @@ def _claim(folder: Path, corpus: Corpus, model_config: ModelConfig, train_config
             found = None
         if found != settings:
             raise InputError(
-                f"{folder} holds a run with other settings or another corpus : resume with those, or choose a new folder"
+                f"{folder} holds a run with other settings or another corpus. Resume with those, or choose a new folder."
             )
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot make the run folder {folder}: {error.strerror} : choose another output") from None
+        raise InputError(f"cannot create the run folder {folder}: {error.strerror}. Choose another output.") from None
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def _check_parts(config: TrainConfig, processes: int, accumulate: int) -> None:
-    """Refuse parts of a batch that are not equal: the mean of their losses would not be the batch's."""
+    """Check that slices of a batch are equal: else the mean of their losses would not be the batch's."""
     if accumulate < 1:
-        raise InputError(f"{accumulate} micro-batches came; at least 1 is needed")
+        raise InputError(f"accumulate must be at least 1 micro-batch, got {accumulate}")
     for name in ("regression", "stage1", "stage2"):
         stage: StageConfig = getattr(config, name)
         if stage.steps and stage.batch % (processes * accumulate):
             raise InputError(
                 f"a batch of {stage.batch} ({name}) cannot be divided into equal parts for {processes} processes with "
-                f"{accumulate} micro-batches each : choose numbers whose product divides it"
+                f"{accumulate} micro-batches each. Choose numbers whose product divides it."
             )
 
 
 def _silent(_: str) -> None:
-    """Progress of all processes but the first."""
+    """Discard progress, in all processes but the first."""

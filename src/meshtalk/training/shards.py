@@ -1,4 +1,4 @@
-"""What training reads, in shards on disk: rows of numbers, clip after clip, of which a window takes a few."""
+"""Shards: training data on disk as rows of numbers, clip after clip, from which windows are read."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _MAGIC = b"meshtalk rows 1\n"
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of rows and the clips that are in it, in order."""
+    """A file of rows and the clips in it, in order."""
 
     path: Path
     clips: tuple[ClipInfo, ...]
 
     @property
     def key(self) -> str:
-        """Digest of all that its content depends on."""
+        """Digest of everything that determines its content."""
         return self.path.stem
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What a clip has in a shard: `parts` times (L,width) numbers of one type."""
+    """Layout of a clip in a shard: `parts` arrays (L,width) of one dtype."""
 
     suffix: str
     dtype: np.dtype
@@ -54,11 +54,11 @@ class Rows:
 def plan(
     folder: Path, infos: Sequence[ClipInfo], rows: Rows, source: object, files: Callable[[ClipInfo], object]
 ) -> list[Shard]:
-    """The shards of a split's clips, SHARD_S of them at a time.
+    """Divide a split's clips into shards of SHARD_S.
 
     Args:
-        source: JSON of what all rows depend on. A shard's name is a digest of it and of its clips.
-        files: what rows of one clip depend on, as JSON.
+        source: JSON of everything that all rows depend on. A shard's name is a digest of it and of its clips.
+        files: JSON of what the rows of one clip depend on.
     """
     groups: list[list[ClipInfo]] = []
     seconds = SHARD_S
@@ -70,14 +70,14 @@ def plan(
         seconds += info.duration_s
     shards = []
     for group in groups:
-        told = [rows.suffix, str(rows.dtype), rows.width, rows.parts, source, [files(info) for info in group]]
-        key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24]
+        determining = [rows.suffix, str(rows.dtype), rows.width, rows.parts, source, [files(info) for info in group]]
+        key = hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()[:24]
         shards.append(Shard(folder / f"{key}.{rows.suffix}", tuple(group)))
     return shards
 
 
 def write_shard(shard: Shard, rows: Rows, blocks: Iterable[np.ndarray]) -> None:
-    """Write (parts,L,width) of each of the shard's clips, one at a time in memory; the file appears when it is whole."""
+    """Write (parts,L,width) of each of the shard's clips atomically, one at a time in memory."""
     lengths = []
     with atomic(shard.path) as temporary, open(temporary, "wb") as file:
         for block in blocks:
@@ -86,12 +86,12 @@ def write_shard(shard: Shard, rows: Rows, blocks: Iterable[np.ndarray]) -> None:
             file.write(np.ascontiguousarray(block, rows.dtype).data)
         assert len(lengths) == len(shard.clips)
         file.write(np.array(lengths, "<i8").tobytes())
-        # last, so that a file cut short, or one whose end the disk never got, is told at once
+        # last, so that a file cut short, or one whose end the disk never got, is detected at once
         file.write(_TAIL.pack(_MAGIC, shard.key.encode(), len(lengths)))
 
 
 def shard_lengths(shard: Shard, rows: Rows) -> np.ndarray | None:
-    """(clips,) rows of each part of the shard's clips; None if the file is missing or damaged, and has to be made."""
+    """(clips,) rows of each part of the shard's clips; None if the file is missing or damaged."""
     try:
         with open(shard.path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -108,16 +108,16 @@ def shard_lengths(shard: Shard, rows: Rows) -> np.ndarray | None:
 
 
 class RowStore:
-    """Shards that are all there, read by clip and row. Any number of processes and threads may read the same ones."""
+    """Complete shards, read by clip and row, by any number of processes and threads."""
 
     def __init__(self, shards: Sequence[Shard], rows: Rows) -> None:
-        """Raises InputError when a shard is missing or damaged."""
+        """Raise InputError if a shard is missing or damaged."""
         self.shards, self.rows = shards, rows
         lengths = []
         for shard in shards:
             found = shard_lengths(shard, rows)
             if found is None:
-                raise InputError(f"{shard.path} is missing or damaged : start again, and it is made once more")
+                raise InputError(f"{shard.path} is missing or damaged. Run the command again, which rebuilds it.")
             lengths.append(found)
         self.lengths = np.concatenate(lengths)
         """(clips,) rows of each part of a clip."""
@@ -137,7 +137,7 @@ class RowStore:
         return out
 
     def _read(self, out: np.ndarray, clip: int, part: int, start: int) -> Read:
-        """Of rows start..start+n of a part of a clip, into `out` (n,width)."""
+        """The read of rows start..start+n of a part of a clip into `out` (n,width)."""
         assert 0 <= start <= self.lengths[clip] - len(out), "rows beyond the clip"
         row = part * int(self.lengths[clip]) + start
         offset = int(self._offsets[clip]) + row * self.rows.row_bytes
@@ -150,7 +150,7 @@ class RowStore:
         return out
 
     def every(self, part: int, stride: int) -> np.ndarray:
-        """(n,width) each `stride`-th row of a part, counted over all clips on end."""
+        """(n,width) every `stride`-th row of a part, counted over all clips in sequence."""
         begins = np.cumsum(self.lengths) - self.lengths
         found = []
         for clip, (begin, length) in enumerate(zip(begins.tolist(), self.lengths.tolist(), strict=True)):

@@ -1,4 +1,4 @@
-"""When training stops before its end: asked to by a signal, or because the loss has left all bounds."""
+"""Early stops of training: signals and divergence."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ SECOND_THOUGHT_S = 1.0
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal came; what was done is saved, and the same command continues."""
+    """A signal was received; progress is saved, and the same command resumes."""
 
     def __init__(self, number: int, step: str | None = None) -> None:
-        reached = f"stopped at {step}, which is saved" if step else "stopped; what was finished is kept"
-        super().__init__(f"{reached}: the same command continues")
+        reached = f"stopped at {step}, which is saved" if step else "stopped; finished work is saved"
+        super().__init__(f"{reached}: the same command resumes")
         self.code = 128 + number
         """Exit code of a program that obeys the signal."""
 
 
 class Asked:
-    """A handler that notes which signal has asked training to stop; 0: none."""
+    """A handler that records the last signal; 0: none."""
 
     number = 0
     since_s = 0.0
 
     @property
-    def told(self) -> tuple[float, float]:
-        """(number, whether there is one): their means over processes tell the signal that some of them got."""
+    def received(self) -> tuple[float, float]:
+        """(number, whether there is one): their means over processes identify a signal that only some received."""
         return float(self.number), float(self.number != 0)
 
     def __call__(self, number: int, _: FrameType | None) -> None:
@@ -50,7 +50,7 @@ class Asked:
 
 
 def at_once(number: int, _: FrameType | None) -> None:
-    """A handler for the time between steps, when all that is worth keeping is on disk."""
+    """A handler for the time between steps, when everything is saved."""
     raise Stopped(number)
 
 
@@ -76,7 +76,7 @@ SKIPPED = 50
 
 
 class Watch:
-    """Sees a stage's losses and says when they diverge."""
+    """Monitors a stage's losses for divergence."""
 
     def __init__(self, name: str, stage: StageConfig, precision: str) -> None:
         self.name, self.stage, self.precision = name, stage, precision
@@ -84,18 +84,18 @@ class Watch:
         self.skipped = 0
 
     def calm(self) -> bool:
-        """Whether the last loss is one to keep the weights of."""
+        """Whether weights should be saved at the last loss."""
         before = list(self.losses)[:-1]
         return len(before) < RECENT or self.losses[-1] <= EXPLOSION * statistics.median(before)
 
     def see(self, step: int, loss: float, gradient: float, kept: int) -> None:
-        """Note a step's loss and the norm of its gradient, before the weights move.
+        """Record a step's loss and gradient norm, before the weights change.
 
         Args:
             kept: step of the last checkpoint.
 
         Raises:
-            InputError: either is not finite, or the loss has exploded; says which setting to change.
+            InputError: either is not finite, or the loss has exploded; the message names the setting to change.
         """
         half = self.precision == "16-mixed"
         self.skipped = self.skipped + 1 if half and not math.isfinite(gradient) else 0
@@ -108,15 +108,15 @@ class Watch:
             losses = list(self.losses)
             usual, recent = statistics.median(losses[:-RECENT]), statistics.median(losses[-RECENT:])
             if recent > EXPLOSION * usual:
-                told = f"the loss of {self.name} rose from {usual:.4g} to {recent:.4g} by step {step}"
-                self._stop(told, kept)
+                message = f"the loss of {self.name} rose from {usual:.4g} to {recent:.4g} by step {step}"
+                self._stop(message, kept)
 
     def _stop(self, what: str, kept: int) -> None:
-        saved = f"the checkpoint of step {kept} is kept" if kept else "no checkpoint was written yet"
+        saved = f"the checkpoint of step {kept} is intact" if kept else "there is no checkpoint yet"
         if self.precision != "32":
-            advice = "run the same command with --precision 32, which goes on from there"
+            advice = "Run the same command with --precision 32, which resumes from there"
         else:
-            clips = "look for NaN in the clips, or " if not self.losses and not kept else ""
+            clips = "Look for NaN in the clips, or " if not self.losses and not kept else ""
             rate = f"{self.name}.learning_rate {self.stage.learning_rate:g}"
-            advice = f"{clips}lower {rate}: start a new run with --learning-rate-factor 0.3"
-        raise InputError(f"training diverged: {what}; {saved} : {advice}")
+            advice = f"{clips}{'lower' if clips else 'Lower'} {rate}: start a new run with --learning-rate-factor 0.3"
+        raise InputError(f"training diverged: {what}; {saved}. {advice}.")

@@ -1,4 +1,4 @@
-"""The three steps of training as step functions: audio regression, stage 1 (eqs. 1-5), stage 2 (eq. 6)."""
+"""Step functions of the three training stages: audio regression, stage 1 (eqs. 1-5), stage 2 (eq. 6)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Losses:
     def details(
         self, output: Tensor, truth: Tensor, regions: tuple[str, ...] = ("mouth", "upper_face")
     ) -> dict[str, Tensor]:
-        """The weighted small terms that any output of the true mouth should satisfy."""
+        """Weighted auxiliary terms of outputs whose mouth should be the true one."""
         terms = {}
         if self.config.opening and self.geometry.has_opening:
             terms["opening"] = self.config.opening * losses.opening(output, truth, self.geometry.opening)
@@ -50,13 +50,13 @@ class Losses:
 
 
 class Regression:
-    """Audio → motion: the mouth follows; the upper face, which audio does not tell, ends at its mean."""
+    """Audio → motion: the mouth follows; the upper face, which audio does not determine, ends at its mean."""
 
     def __init__(self, model: Regressor, data: WindowData, train: TrainConfig) -> None:
         self.model, self.data, self.train = model, data, train
 
     def read(self, step: Step) -> Batch:
-        """A part of a batch."""
+        """The slice's rows of a batch."""
         size, frames = self.train.regression.batch, self.train.regression.frames
         return self.data.take(self.data.draw(step.rng, size, frames), step.part.rows(size))
 
@@ -74,30 +74,30 @@ class Regression:
 
 @dataclass
 class Swapped:
-    """A part of a batch, and the windows that its rows are swapped with."""
+    """Slice of a batch, and the windows that its rows are swapped with."""
 
     read: np.ndarray
-    """(R,) which rows of the whole batch were read, in order: `rows` and `partners`."""
+    """(R,) rows of the whole batch that were read, in order: `rows` and `partners`."""
     rows: np.ndarray
-    """(B,) which rows are this part's: some in sequence."""
+    """(B,) rows of this slice: a contiguous range."""
     partners: np.ndarray
-    """(B,) with which row each of them is swapped."""
+    """(B,) row with which each of them is swapped."""
     batch: Batch
     """Of R windows."""
 
 
 class Stage1:
-    """Autoencoder with cross-modality (eqs. 1-5): a batch decoded with true, other and true signals, and with what it will meet.
+    """Autoencoder with cross-modality (eqs. 1-5): a batch decoded with true and swapped signals, and as at inference.
 
     Where inference gives the encoder expressions whose mouth is silenced (`PriorConfig.use_sampled_expression`), a fourth decoding
-    has to make the true mouth and the foreign upper face of such a one: nothing else asks for either.
+    is trained to have the true mouth and the foreign upper face of such an expression: no other term does.
     """
 
     def __init__(self, model: MeshTalk, data: WindowData, train: TrainConfig) -> None:
         self.model, self.data, self.train = model, data, train
 
     def read(self, step: Step) -> Swapped:
-        """A part of a batch; it also holds, and encodes, the windows that its rows are swapped with."""
+        """The slice's rows of a batch, with the windows that they are swapped with."""
         size = self.train.stage1.batch
         draw = self.data.draw(step.rng, size, self.train.stage1.frames)
         partners = losses.swap_partners(torch.from_numpy(draw.clips), int(step.rng.integers(size))).numpy()
@@ -137,8 +137,8 @@ def stage1_terms(bound: Losses, decoded: Sequence[Tensor], truth: Tensor, foreig
 
     Args:
         decoded: (B,T,n_motion) with both true signals, with true audio and another expression, with true expression and
-            another audio and, where the model imagines, with true audio and the other's expression of a silenced mouth; mm.
-        truth: (B,T,n_motion) what is to come out, and `foreign`: the other's.
+            another audio and, for sampled expressions, with true audio and the other's expression with a silenced mouth; mm.
+        truth, foreign: (B,T,n_motion) target motion, and that of the swapped window.
 
     Returns:
         name → scalar, mm²
@@ -169,13 +169,13 @@ def stage1_terms(bound: Losses, decoded: Sequence[Tensor], truth: Tensor, foreig
 
 @dataclass
 class Labelled:
-    """A part of a batch with its codes."""
+    """Slice of a batch with its codes."""
 
     batch: Batch
     labels: Tensor
     """(B,T,H)"""
     usual_weight: Tensor
-    """() mean weight of a frame in the whole batch."""
+    """() mean weight of the frames of the whole batch."""
 
 
 class Stage2:
@@ -186,7 +186,7 @@ class Stage2:
         self.labels = all_labels(model, data, fabric)
 
     def read(self, step: Step) -> Labelled:
-        """A part of a batch and, to weigh its events, the motion of all of it."""
+        """The slice's rows of a batch and, to weigh events, the motion of the whole batch."""
         size, frames = self.train.stage2.batch, self.train.stage2.frames
         draw, rows = self.data.draw(step.rng, size, frames), step.part.rows(size)
         batch = self.data.take(draw, rows)
@@ -222,7 +222,7 @@ class Stage2:
             return {"loss": total(terms), **terms}
 
     def _event_weight(self, motion: Tensor) -> Tensor:
-        """(B,T) how much each frame's likelihood counts: more while lids move."""
+        """(B,T) weight of each frame's likelihood: more while lids move."""
         if not self.train.event_weight:
             return motion.new_ones(motion.shape[:2])
         energy = self.model.geometry.region_energy(motion.diff(dim=1), "eyelids")
@@ -230,7 +230,7 @@ class Stage2:
         return 1 + self.train.event_weight * moving
 
     def _corrupt(self, codes: Tensor, audio: Tensor, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
-        """Replace some codes of the context by the prior's own samples: the mistakes it will meet when it runs free."""
+        """Replace some codes of the context by the prior's own samples: the errors of free-running inference."""
         with torch.no_grad():
             own, _ = gumbel_softmax(self.model.prior(codes, audio))
         size = self.train.stage2.batch
@@ -240,7 +240,7 @@ class Stage2:
 
 
 def full_precision(like: Tensor) -> AbstractContextManager[Any]:
-    """Single precision where training is mixed: millimetres are measured, not approximated."""
+    """Single precision where training is mixed: errors in mm need it."""
     return torch.autocast(like.device.type, enabled=False)
 
 
@@ -263,7 +263,7 @@ def to_device(batch: Batch, like: Tensor) -> Batch:
 
 
 def all_labels(model: MeshTalk, data: WindowData, fabric: Fabric | None) -> list[Tensor]:
-    """`clip_labels` of all clips, shared out among processes, in as few bytes as the classes need."""
+    """`clip_labels` of all clips, distributed over processes, in the smallest sufficient dtype."""
     rank, count = (fabric.global_rank, fabric.world_size) if fabric else (0, 1)
     kind = torch.uint8 if model.config.classes <= 256 else torch.int32
     parts: list[Any] = [[found.to(kind) for found in clip_labels(model, data, range(rank, len(data.infos), count))]]

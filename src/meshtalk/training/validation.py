@@ -1,4 +1,4 @@
-"""What the stages are judged by on clips they do not train on."""
+"""Validation of the stages on held-out clips."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def validate_regression(model: Regressor, data: WindowData) -> dict[str, float]:
 
 
 def validate_stage1(model: MeshTalk, data: WindowData) -> dict[str, float]:
-    """Held-out reconstruction, and how much swapped signals move what they should not."""
+    """Held-out reconstruction error, and leakage of swapped signals into the other region."""
     sums: dict[str, list[float]] = {}
     size = min(VALIDATION_CLIPS, len(data.infos))
     error = model.geometry.region_error
