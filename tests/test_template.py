@@ -42,7 +42,7 @@ def test_the_wrong_count_names_both(tmp_path):
     write_obj(tmp_path / "cube.obj", FACE[:8], np.array([[0, 1, 2]]))
     np.save(tmp_path / "cube.npy", FACE[:8])
     for name in ("cube.obj", "cube.npy"):
-        with pytest.raises(InputError, match=r"8 vertices.*96"):
+        with pytest.raises(InputError, match=r"96 vertices.*got 8"):
             read_template(tmp_path / name, rig.TOPOLOGY)
 
 
@@ -56,12 +56,12 @@ def test_a_clip_of_another_topology(tmp_path):
 @pytest.mark.parametrize(
     ("vertices", "words"),
     [
-        (FACE * 1000, "metres"),
-        (FACE / 100, "metres"),
+        (FACE * 1000, "0.40 m tall, got 219"),
+        (FACE / 100, "0.40 m tall, got 0.00219"),
         (np.where(np.arange(96)[:, None] == 3, np.nan, FACE), "NaN"),
         (FACE[:, :2], "vertices"),
         (np.float32(3), "vertices"),
-        (np.zeros((0, 3)), "0 vertices"),
+        (np.zeros((0, 3)), "96 vertices.*got 0"),
     ],
 )
 def test_faces_that_do_not_fit(vertices, words):
