@@ -214,7 +214,7 @@ def test_29_97_means_the_broadcast_rate_however_it_is_written():
 
 @pytest.mark.parametrize("fps", [0, -25, 1000, "fast", "30/0", "", float("nan"), float("inf"), "nan", "inf", "1e9"])
 def test_rates_that_are_none(fps):
-    with pytest.raises(InputError, match="frame"):
+    with pytest.raises(InputError, match="fps must be"):
         TINY.start(fps=fps)
 
 
@@ -261,7 +261,7 @@ def test_sound_that_cannot_be_used():
         TINY.animate(AUDIO)
     with pytest.raises(InputError, match="NaN"):
         TINY.animate(np.array([np.nan]), 16000)
-    with pytest.raises(InputError, match="no samples"):
+    with pytest.raises(InputError, match=r"must have samples .* got shape \(0,\)"):
         TINY.animate(np.zeros(0), 16000)
     with pytest.raises(InputError, match="NaN"):
         TINY.step(np.array([np.inf], np.float32), TINY.start())
@@ -300,8 +300,8 @@ def test_where_a_template_stands_does_not_matter():
 def test_templates_and_people_that_do_not_fit(tmp_path):
     np.save(tmp_path / "t.npy", rig.NEUTRAL[:-1])
     for options, words in (
-        ({"template": rig.NEUTRAL[:-1]}, r"95 vertices.*96"),
-        ({"template": tmp_path / "t.npy"}, r"95 vertices.*96"),
+        ({"template": rig.NEUTRAL[:-1]}, r"96 vertices.*got 95"),
+        ({"template": tmp_path / "t.npy"}, r"96 vertices.*got 95"),
         ({"template": "nowhere.obj"}, "there is no mesh"),
         ({"template": rig.NEUTRAL * 1000}, "metres"),
         ({"template": rig.NEUTRAL[:, [2, 1, 0]] * [1, 1, -1]}, "rotated by 90°.*Rotate it"),
@@ -372,7 +372,7 @@ def test_an_expression_at_another_rate_and_from_a_file(tmp_path):
 def test_expressions_that_cannot_be_used(tmp_path):
     clip = rig.make_clip(8, 0.5)
     cube = replace(clip, topology=replace(rig.TOPOLOGY, faces=rig.TOPOLOGY.faces[:, ::-1]))
-    with pytest.raises(InputError, match="the expression clip has topology"):
+    with pytest.raises(InputError, match="the expression clip must have topology"):
         TINY.start(expression=cube)
     with pytest.raises(InputError, match="no frames"):
         TINY.start(expression=replace(clip, weights=clip.weights[:0]))

@@ -232,8 +232,8 @@ def test_missed_frames_are_between_their_neighbours():
     [
         (replace(rig.TOPOLOGY, shapes=None, shape_names=()), 0.0, "no blendshapes"),
         (replace(rig.TOPOLOGY, shapes=np.zeros_like(rig.TOPOLOGY.shapes)), 0.0, "none at all"),
-        (rig.TOPOLOGY, -1.0, "smoothing -1"),
-        (rig.TOPOLOGY, float("nan"), "smoothing nan"),
+        (rig.TOPOLOGY, -1.0, "smoothing must be .*, got -1"),
+        (rig.TOPOLOGY, float("nan"), "smoothing must be .*, got nan"),
     ],
 )
 def test_what_cannot_be_solved(topology, smoothing, words):

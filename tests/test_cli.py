@@ -332,5 +332,6 @@ def test_retarget_without_scipy_is_refused(here):
     ended = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True)
     assert ended.returncode == 2
     assert re.fullmatch(
-        r"meshtalk: retargeting needs scipy\S* \(not installed\) : pip install 'meshtalk\[media\]'\n", ended.stderr
+        r"meshtalk: retargeting needs scipy\S* \(not installed\)\. Run pip install 'meshtalk\[media\]'\.\n",
+        ended.stderr,
     )

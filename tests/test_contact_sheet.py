@@ -72,7 +72,7 @@ def test_what_cannot_be_shown_is_told(tmp_path):
     clip = make_clip(n_frames=4)
     with pytest.raises(InputError, match="at least one clip"):
         contact_sheet({}, tmp_path / "a.png")
-    with pytest.raises(InputError, match="0 columns"):
+    with pytest.raises(InputError, match=r"columns must be .* got 0"):
         contact_sheet({"a": clip}, tmp_path / "a.png", columns=0)
     with pytest.raises(InputError, match="no folder"):
         contact_sheet({"a": clip}, tmp_path / "missing" / "a.png")

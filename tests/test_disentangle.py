@@ -94,7 +94,7 @@ def test_mixing_keeps_the_mouth_and_takes_the_upper_face():
     assert bad.mouth_r < 0.9
     assert max(bad.upper_r) < 0.98
     assert max(bad.upper_change_r) < 0.95
-    with pytest.raises(InputError, match="two at least"):
+    with pytest.raises(InputError, match="at least two expressions"):
         ev.mixing(LoudnessAnimator(), speech, expressions[:1])
 
 

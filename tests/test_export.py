@@ -217,7 +217,7 @@ def test_the_same_clip_gives_the_same_files(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", sorted(EXPORTERS))
 def test_bad_clips_and_bad_places_leave_nothing(tmp_path, suffix):
     clip = make_clip(n_frames=4)
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="there is no folder"):
         export(clip, tmp_path / "missing" / name_of(suffix))
     (tmp_path / f"folder{suffix}").mkdir()
     there = f"folder{suffix}/%d{suffix}" if suffix in SEQUENCES else f"folder{suffix}"
@@ -291,7 +291,7 @@ def test_the_place_is_checked_before_the_work(tmp_path, monkeypatch):
 
 def test_unknown_formats_and_sizes_are_told(tmp_path):
     clip = make_clip(n_frames=4)
-    with pytest.raises(InputError, match=rf"\.avi is no known format. Use {', '.join(EXPORTERS)}\.$"):
+    with pytest.raises(InputError, match=rf"\.avi is not a known format. Use {', '.join(EXPORTERS)}\.$"):
         export(clip, tmp_path / "a.avi")
     with pytest.raises(InputError, match="no suffix"):
         export(clip, tmp_path / "a")

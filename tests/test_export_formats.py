@@ -149,7 +149,7 @@ def test_ply_files(tmp_path):
     "name", ["face.obj", "face/mesh.ply", "face/%d_%d.obj", "face/%s.ply", "face/%5d.obj", "100%.ply"]
 )
 def test_meshes_need_one_place_for_the_number(tmp_path, name):
-    with pytest.raises(InputError, match=r"a file for each frame\. Give .*/%05d\.(obj|ply)\.$"):
+    with pytest.raises(InputError, match=r"one file per frame\. Give .*/%05d\.(obj|ply)\.$"):
         export(make_clip(n_frames=2), tmp_path / name)
     assert not os.listdir(tmp_path)
 

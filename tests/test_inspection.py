@@ -67,7 +67,7 @@ def test_what_is_kept_is_used_unless_damaged(rig_corpus, tmp_path, monkeypatch):
 def test_a_cache_that_cannot_be_written_is_one_sentence(rig_corpus, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("MESHTALK_CACHE", str(tmp_path / "file"))
-    with pytest.raises(InputError, match="set MESHTALK_CACHE"):
+    with pytest.raises(InputError, match="Set MESHTALK_CACHE"):
         check(rig_corpus.root, workers=1)
 
 

@@ -116,7 +116,7 @@ def test_moments_that_capture_missed_are_not_shown(corpus):
 
 
 def test_another_topology_and_an_empty_split_are_one_sentence(baseline):
-    with pytest.raises(InputError, match=rf"shape \(11, 3\); topology {TOPOLOGY.hash} needs \(12, 3\)"):
+    with pytest.raises(InputError, match=rf"shape \(12, 3\), as topology {TOPOLOGY.hash}, got \(11, 3\)"):
         baseline.animate(np.zeros(800, np.float32), RATE, template=TEMPLATE[:11], seed=0)
     with pytest.raises(InputError, match="no clips in split 'val'"):
         ev.NearestClip(LittleCorpus(), mel, "val")

@@ -271,7 +271,7 @@ def test_samples_that_are_no_sound_are_found_where_they_are(tmp_path, bad):
 
 def test_a_rate_that_none_can_be(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(10**6), 1)
-    assert "sample rate 1; 1000 to 1000000 Hz" in refused(tmp_path / "a.wav")
+    assert "sample rate of 1000 to 1000000 Hz, got 1" in refused(tmp_path / "a.wav")
 
 
 def test_places_that_hold_no_file(tmp_path):
@@ -361,7 +361,7 @@ def test_a_cut_recording_is_animated_as_far_as_it_goes(here, tiny_model):
     ("name", "words"),
     [
         ("inf.wav", "0.000 s"),
-        ("rate.wav", "sample rate 1"),
+        ("rate.wav", "sample rate of 1000 to 1000000 Hz, got 1"),
         ("lost.m4a", "not audio that can be decoded, or it is damaged"),
         ("empty.mp3", "not audio that can be decoded"),
     ],

@@ -127,7 +127,7 @@ def test_tables_hold_clean_and_damaged_side_by_side(reports):
 
 
 def test_nothing_to_measure(recordings):
-    with pytest.raises(InputError, match="no recordings"):
+    with pytest.raises(InputError, match="recordings and seeds must not be empty"):
         rs.evaluate_real({}, {})
     with pytest.raises(InputError, match="seeds"):
         rs.evaluate_real({}, recordings, seeds=())

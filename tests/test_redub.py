@@ -282,12 +282,12 @@ def test_performances_that_cannot_be_used():
     turned = replace(ACTED, topology=replace(rig.TOPOLOGY, faces=rig.TOPOLOGY.faces[:, ::-1]))
     empty = replace(ACTED, weights=ACTED.weights[:0])
     broken = replace(ACTED, weights=np.where(np.arange(6) == 2, np.nan, ACTED.weights).astype(np.float32))
-    for clip, words in ((turned, "the performance has topology"), (empty, "no frames"), (broken, "NaN")):
+    for clip, words in ((turned, "the performance must have topology"), (empty, "no frames"), (broken, "NaN")):
         with pytest.raises(InputError, match=words):
             redub(TINY, clip, SOUND, 16000)
     with pytest.raises(InputError, match="no frames"):
         redub(TINY, empty, SOUND, 16000, fit="cut")
-    with pytest.raises(InputError, match="without frames"):
+    with pytest.raises(InputError, match="at least one frame"):
         at_rate(empty, Fraction(25))
     with pytest.raises(InputError, match="NaN"):
         TINY.animate(SOUND, 16000, expression=broken)
@@ -295,7 +295,7 @@ def test_performances_that_cannot_be_used():
 
 def test_sounds_and_options_that_cannot_be_used():
     for options, words in (
-        ({"audio": np.zeros(0, np.float32)}, "no samples"),
+        ({"audio": np.zeros(0, np.float32)}, "must have samples"),
         ({"audio": np.array([np.nan], np.float32)}, "NaN"),
         ({"audio": "nowhere.wav"}, "no audio file"),
         ({"audio": SOUND, "sample_rate": None}, "sample_rate"),

@@ -180,7 +180,7 @@ def test_a_folder_of_a_foreign_mesh_trains_and_is_measured(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("other.npz", "other.npz has topology"),
+        ("other.npz", "other.npz must have topology"),
         ("bare.npz", "bare.npz has no regions"),
         ("none.npz", "no topology at none.npz"),
     ],

@@ -242,7 +242,7 @@ def test_landmarks_are_found_where_they_are():
 
 def test_what_is_no_face_is_refused():
     ball, faces = meshes._ball([0, 0, 0], [1.0, 0.2, 1.0], 16)
-    with pytest.raises(InputError, match="no face was detected on ball") as caught:
+    with pytest.raises(InputError, match="no face was found on ball") as caught:
         make_map(ball, Topology(faces.astype(np.int32), len(ball)), name="ball")
     assert "\n" not in str(caught.value)
 
@@ -255,13 +255,13 @@ def test_only_motion_of_the_packaged_head_is_carried():
 
 def test_a_damaged_map_is_said(tmp_path):
     (tmp_path / "a.map").write_bytes(b"PK\x03\x04 nothing")
-    with pytest.raises(InputError, match="is no map"):
+    with pytest.raises(InputError, match="is not a retarget map"):
         load_map(tmp_path / "a.map")
     np.savez(tmp_path / "b.npz", a=1)
-    with pytest.raises(InputError, match="is no map"):
+    with pytest.raises(InputError, match="is not a retarget map"):
         load_map((tmp_path / "b.npz").rename(tmp_path / "b.map"))
     with pytest.raises(InputError, match="there is no map"):
         load_map(tmp_path / "c.map")
     np.savez(tmp_path / "d.npz", format=np.array("meshtalk-map-1"))
-    with pytest.raises(InputError, match=r"another version of meshtalk\. Make the map again"):
+    with pytest.raises(InputError, match=r"another version of meshtalk\. Compute the map again"):
         load_map((tmp_path / "d.npz").rename(tmp_path / "d.map"))

@@ -206,5 +206,7 @@ def test_a_missing_library_is_said_with_its_extra(tmp_path, library, command):
     words = f"import sys; sys.modules[{library!r}] = None; from meshtalk.cli.main import main; main({command.split()})"
     end = subprocess.run([sys.executable, "-c", words], cwd=tmp_path, capture_output=True, text=True)
     assert end.returncode == 2
-    assert re.search(rf"needs? {library}\S* \(not installed\) : pip install 'meshtalk\[media\]'$", end.stderr.strip())
+    assert re.search(
+        rf"needs? {library}\S* \(not installed\)\. Run pip install 'meshtalk\[media\]'\.$", end.stderr.strip()
+    )
     assert len(end.stderr.strip().splitlines()) == 1

@@ -110,7 +110,7 @@ def test_losses_are_told_at_intervals_and_in_total():
     )  # fmt: skip
     assert 2 <= len(told) <= 6  # twenty packets, less than twenty seconds of this clock
     assert "so far" in told[0]
-    assert told[-1] == "in all, 60 frames were animated; frames dropped on the way to standard output: 60"
+    assert told[-1] == "in all, 60 frames were animated; frames dropped before standard output: 60"
 
 
 # --- slow machines -------------------------------------------------------------------------------------------------------

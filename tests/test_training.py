@@ -279,7 +279,7 @@ def test_a_folder_belongs_to_its_settings(rig_corpus, dense_corpus, straight_run
         with pytest.raises(InputError, match="other settings"):
             train(rig_corpus, run, model, settings, progress=Recorder())
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot make"):
+    with pytest.raises(InputError, match="cannot create the run folder"):
         train(rig_corpus, tmp_path / "file", config, training, progress=Recorder())
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/training.json").write_text("{ half")

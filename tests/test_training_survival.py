@@ -200,7 +200,7 @@ def test_a_signal_saves_the_step_and_tells_it_by_the_exit_code(places, small_run
     with pytest.raises(SystemExit) as stopped:
         main(command)
     assert stopped.value.code == 128 + number
-    assert "stopped at regression 3/4, which is saved: the same command continues" in capsys.readouterr().err
+    assert "stopped at regression 3/4, which is saved: the same command resumes" in capsys.readouterr().err
     assert json.loads(checkpoints.read(places[1] / "regression.safetensors", print).metadata["step"]) == 3  # type: ignore[union-attr]
     assert signal.getsignal(number) == before
     main(command)

@@ -123,7 +123,7 @@ def fed(watch: Watch, losses: Iterator[float] | list[float], gradient: float = 1
 def test_a_loss_that_is_no_number_stops_with_advice(loss):
     watch = Watch("stage1", STAGE, "32")
     with pytest.raises(
-        InputError, match=r"stage1 became .* at step 1; no checkpoint .*\. Look for NaN in the clips, or lower"
+        InputError, match=r"stage1 became .* at step 1; there is no checkpoint .*\. Look for NaN in the clips, or lower"
     ):
         fed(watch, [loss])
     with pytest.raises(

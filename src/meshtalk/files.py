@@ -46,7 +46,7 @@ def check_folder(path: Path) -> None:
         raise InputError(f"cannot create {path}: it exists. Choose another output.")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise InputError(
-            f"cannot create {path}: {path.parent} is not a writable folder. Create it or choose another output."
+            f"cannot create {path}: there is no folder {path.parent} that can be written. Create it or choose another output."
         )
 
 

@@ -93,7 +93,7 @@ def aligned(predicted: Clip, true: Clip, name: str) -> tuple[Clip, Clip]:
             f"{name} must have the truth's frame rate {true.fps}, got {predicted.fps}. Animate at that rate."
         )
     if abs(predicted.n_frames - true.n_frames) > 1:
-        raise InputError(f"{name} must have {true.n_frames} frames, one more or less, got {predicted.n_frames}")
+        raise InputError(f"{name} must have {true.n_frames} frames, give or take one, got {predicted.n_frames}")
     n_frames = min(predicted.n_frames, true.n_frames)
     # a model keeps the regions it was trained with, which may have been redrawn since
     predicted = dataclasses.replace(predicted, topology=true.topology)

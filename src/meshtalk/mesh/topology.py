@@ -57,7 +57,9 @@ class Topology:
         if faces.ndim != 2 or faces.shape[1] != 3:
             raise InputError(f"faces must be triangles of shape (F, 3), got {faces.shape}")
         if len(faces) and (faces.min() < 0 or faces.max() >= self.n_vertices):
-            raise InputError(f"faces must index vertices 0 to {self.n_vertices - 1}, got {faces.max()}")
+            raise InputError(
+                f"faces must index vertices 0 to {self.n_vertices - 1}, got {faces.min()} to {faces.max()}"
+            )
         for name, weights in self.regions.items():
             if weights.shape != (self.n_vertices,):
                 raise InputError(

@@ -197,7 +197,7 @@ def check_template(vertices: np.ndarray, topology: Topology, name: str) -> np.nd
     height_m = float(np.ptp(vertices[:, 1]))
     if not HEIGHT_M[0] <= height_m <= HEIGHT_M[1]:
         raise InputError(
-            f"{name} must be {HEIGHT_M[0]:.2f} to {HEIGHT_M[1]:.2f} m tall, got {height_m:.4g}. Scale it, +Y up."
+            f"{name} must be {HEIGHT_M[0]:.2f} to {HEIGHT_M[1]:.2f} m tall, got {height_m:.4g}. Scale it to metres, +Y up."
         )
     return vertices
 
