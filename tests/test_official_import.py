@@ -322,7 +322,7 @@ def test_outputs_that_cannot_be_made(folder):
     (folder / "full").mkdir()
     (folder / "full/mine.txt").write_text("")
     (folder / "empty").mkdir()
-    for output, words in (("file", "it exists"), ("full", "it exists"), ("no/where", "not a writable folder")):
+    for output, words in (("file", "it exists"), ("full", "it exists"), ("no/where", "there is no folder")):
         with pytest.raises(InputError, match=words):
             import_official(folder / "official", folder / output, template=folder / "face.obj")
     import_official(folder / "official", folder / "empty", template=folder / "face.obj")

@@ -206,7 +206,7 @@ def test_the_command_makes_them(capsys, here, tiny_model):
         (["-n", "-1"], "n must be 1 to 64 takes, got -1"),
         (["-o", "full"], "it exists"),
         (["-o", "line.wav"], "it exists"),
-        (["-o", "nowhere/takes"], "nowhere is not a writable folder"),
+        (["-o", "nowhere/takes"], "there is no folder nowhere"),
         (["--strength", "1"], "--strength scales an expression and needs --expression"),
     ],
 )
