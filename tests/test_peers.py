@@ -85,7 +85,7 @@ def test_a_scale_that_is_none_is_refused(scale):
 def test_nothing_to_compare_and_unlike_clips_are_refused():
     with pytest.raises(InputError, match="at least one predicted and true clip"):
         ev.peers_form([])
-    with pytest.raises(InputError, match="must have 1 frames, one more or less, got 4"):
+    with pytest.raises(InputError, match="must have 1 frames, give or take one, got 4"):
         ev.peers_form([(clip_of({}, {}, {}, {}), clip_of({}))])
 
 
