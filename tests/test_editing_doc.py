@@ -40,7 +40,7 @@ def here(tmp_path, monkeypatch, small_model) -> Path:
     from meshtalk.assets import asset
 
     monkeypatch.chdir(tmp_path)
-    for module in ("animate", "assess"):
+    for module in ("inference.animator", "evaluation.run"):
         monkeypatch.setattr(f"meshtalk.{module}.asset", lambda name: small_model if name == "model" else asset(name))
     monkeypatch.setitem(EXPORTERS, ".mp4", partial(write_mp4, size=(96, 96)))
     monkeypatch.setattr("meshtalk.inference.takes.contact_sheet", partial(contact_sheet, frame_px=48, columns=2))
