@@ -74,7 +74,7 @@ def bar() -> Iterator[Show]:
                 shown.close()
             layout = FORMAT if sys.stderr.isatty() else NARROW
             shown, doing = meter(now.total, now.unit, now.doing, sys.stderr, layout), now.doing
-        shown.n = now.done
+        shown.n, shown.total = now.done, max(now.total, now.done)  # an estimated total may be passed
         shown.set_postfix_str(now.note, refresh=False)
         shown.update(0)
 
