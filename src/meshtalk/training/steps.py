@@ -138,7 +138,8 @@ def stage1_terms(bound: Losses, decoded: Sequence[Tensor], truth: Tensor, foreig
     Args:
         decoded: (B,T,n_motion) with both true signals, with true audio and another expression, with true expression and
             another audio and, for sampled expressions, with true audio and the other's expression with a silenced mouth; mm.
-        truth, foreign: (B,T,n_motion) target motion, and that of the swapped window.
+        truth: (B,T,n_motion) target motion.
+        foreign: (B,T,n_motion) motion of the swapped window.
 
     Returns:
         name → scalar, mm²
