@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -12,31 +12,48 @@ from meshtalk.audio.files import n_frames as audio_frames
 from meshtalk.clip import Phone
 from meshtalk.errors import InputError
 from meshtalk.synth import coarticulation as co
-from meshtalk.synth.lips import PUCKER_LIMIT, default_lips, shape_names
-from meshtalk.synth.phones import GESTURES, LABIODENTAL, segments
+from meshtalk.synth.effort import range_of
+from meshtalk.synth.lips import PUCKER_LIMIT, default_mouth, shape_names
+from meshtalk.synth.phones import LABIODENTAL, segments
+from meshtalk.synth.targets import fitted
 
-CLOSED_MM = 0.1
-"""Lip gap that a closure aims at on the default face: touching, not crushed."""
+UNIT_MM = 0.92
+"""A hundredth of the distance between the outer corners of an adult's eyes: the unit of the fitted targets."""
 
-KEPT = {"jawOpen": 0.55, "mouthPucker": 0.75, "mouthStretchLeft": 0.6, "mouthStretchRight": 0.6}
-"""What part of an open shape stays while the lips are closed; the others go to nothing."""
+CLOSED_MM = 0.07
+"""What a closure adds to the neutral face's gap of 0.03 mm: touching, not crushed."""
 
-PRESSED = {"mouthPressLeft": 0.25, "mouthPressRight": 0.25, "mouthRollLower": 0.10, "mouthRollUpper": 0.08}
+PRESSED = {"mouthPressLeft": 0.25, "mouthPressRight": 0.25, "mouthRollLower": 0.06, "mouthRollUpper": 0.08}
 """The soft press of lips that meet."""
+
+ROUNDED_MM = 5.0
+"""Corners that come so much nearer make a round opening, by the funnel."""
+FUNNEL = 0.30
+SMILE_SHARE = 0.3
+"""Of a spread mouth's width; the rest is stretch. It lifts the corners."""
+LOWER_SHARE = 0.6
+"""Of what the lips open beside the jaw."""
+LIFT_LIMIT = 0.8
+"""Of the shapes that lift and lower the lips; what is wanted beyond is the jaw's."""
+
+TOUCH = {"mouthRollLower": 0.8, "mouthUpperUpLeft": 0.3, "mouthUpperUpRight": 0.3}
+"""f v: the lower lip goes in and under the upper teeth, the upper lip makes way."""
+TOUCH_MM = 2.2
+"""Lip gap meanwhile: the edge of the teeth lies in it."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """Articulation style of a clip; small, because the sound does not determine it."""
+    """Articulation style of a clip."""
 
     amplitude: float
-    """Multiplies jaw and lip opening, 0.92-1.08."""
+    """Multiplies what jaw and lips open."""
     tilt: float
     """Left minus right, in parts: positive moves the left side more."""
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Style:
-        return cls(amplitude=rng.uniform(0.92, 1.08), tilt=float(np.clip(rng.normal(0, 0.03), -0.06, 0.06)))
+        return cls(amplitude=rng.uniform(0.9, 1.1), tilt=float(np.clip(rng.normal(0, 0.03), -0.06, 0.06)))
 
 
 def articulate(
@@ -50,7 +67,7 @@ def articulate(
 
     Args:
         phones: covering the audio in order, silences as `pau`.
-        audio: (n,) mono; only its loudness relative to its own loud parts is used.
+        audio: (n,) mono; its loudness relative to its own loud parts and its vocal effort are used.
         fps: any; frame k is at k/fps seconds, and equal times give equal weights at every rate.
         style_rng: samples the Style.
 
@@ -65,7 +82,19 @@ def articulate(
     style = Style.draw(style_rng)
     n_frames = max(1, audio_frames(len(audio), sample_rate, fps))
     grid_s = co.time_grid(max(len(audio) / sample_rate, float(n_frames / fps)))
-    curves = _arkit(_gestures(phones, audio, sample_rate, grid_s, style), style)
+    parts = segments(phones)
+    ways = co.trajectories(parts, grid_s, fitted()) * co.activity(parts, grid_s)[:, None]
+    effort = style.amplitude * effort_of(audio, sample_rate, grid_s)
+    opening, width, jaw, tongue = ways.T
+    curves = _arkit(
+        opening * effort * UNIT_MM,
+        width * UNIT_MM,
+        jaw * effort * UNIT_MM,
+        tongue,
+        close=co.bilabial_closure(parts, grid_s),
+        touch=co.labiodental_touch(parts, grid_s, LABIODENTAL),
+        tilt=style.tilt,
+    )
     frames_s = np.arange(n_frames) * fps.denominator / fps.numerator
     names = shape_names()
     weights = np.zeros((n_frames, len(names)), np.float32)
@@ -74,58 +103,71 @@ def articulate(
     return weights
 
 
-def _gestures(
-    phones: Sequence[Phone], audio: np.ndarray, sample_rate: int, grid_s: np.ndarray, style: Style
-) -> dict[str, np.ndarray]:
-    """Gesture curves on the grid, with `close` and `touch`, the envelopes of p b m and f v."""
-    parts = segments(phones)
-    blended = co.smooth(co.blend(parts, grid_s), co.SMOOTHING_S) * co.activity(parts, grid_s)[:, None]
-    gestures: dict[str, np.ndarray] = dict(zip(GESTURES, blended.T, strict=True))
-    effort = style.amplitude * (0.70 + 0.38 * co.smooth(co.loudness(audio, sample_rate, grid_s), 0.03))
-    for name in ("jaw", "lower", "upper"):
-        gestures[name] = gestures[name] * effort
-    gestures["close"] = co.bilabial_closure(parts, grid_s)
-    gestures["touch"] = co.labiodental_touch(parts, grid_s, LABIODENTAL)
-    return gestures
+def effort_of(audio: np.ndarray, sample_rate: int, t_s: np.ndarray) -> np.ndarray:
+    """(G,) factor on what jaw and lips open: the voice's effort, and a little of the moment's loudness."""
+    return range_of(audio, sample_rate) * (0.85 + 0.19 * co.smooth(co.loudness(audio, sample_rate, t_s), 0.03))
 
 
-def _toward(curve: np.ndarray, goal: float, envelope: np.ndarray) -> np.ndarray:
+def _toward(curve: np.ndarray, goal: float | np.ndarray, envelope: np.ndarray) -> np.ndarray:
     return curve + (goal - curve) * envelope
 
 
-def _arkit(gestures: dict[str, np.ndarray], style: Style) -> dict[str, np.ndarray]:
-    """ARKit weights on the grid; closures come last and multiply, so that no smoothing can undo them."""
-    close, touch = gestures["close"], gestures["touch"]
-    away = 1 - touch
-    curves = {
-        "jawOpen": _toward(gestures["jaw"], 0.07, 0.8 * touch),
-        "mouthPucker": np.minimum(gestures["pucker"] * (1 - 0.8 * touch), PUCKER_LIMIT),
-        "mouthFunnel": gestures["funnel"] * away,
-        "mouthRollLower": 0.62 * touch,
-        "tongueOut": gestures["tongue"] * away,
-    }
-    paired = {
-        "mouthStretch": gestures["stretch"],
-        "mouthLowerDown": gestures["lower"] * away,
-        "mouthUpperUp": _toward(gestures["upper"], 0.32, touch),
-    }
-    curves |= {name + "Left": curve * (1 + style.tilt) for name, curve in paired.items()}
-    curves |= {name + "Right": curve * (1 - style.tilt) for name, curve in paired.items()}
-    slide = style.tilt * curves["jawOpen"]
+def _arkit(
+    opening_mm: np.ndarray,
+    width_mm: np.ndarray,
+    jaw_mm: np.ndarray,
+    tongue: np.ndarray,
+    *,
+    close: np.ndarray,
+    touch: np.ndarray,
+    tilt: float,
+) -> dict[str, np.ndarray]:
+    """ARKit weights on the grid that give the default face the wanted geometry.
+
+    Jaw and width come from their own shapes; the lips open what the jaw and the round opening of the funnel do not, or close
+    what they open too much. Closures come last, so that no smoothing can undo them.
+
+    Args:
+        opening_mm: (G,) gap between the lips.
+        width_mm: (G,) change of the distance of the corners.
+        jaw_mm: (G,) drop of the chin.
+        tongue: (G,) weight of tongueOut.
+        close: (G,) 0..1, lips held together.
+        touch: (G,) 0..1, lower lip held to the upper teeth.
+    """
+    mouth, away = default_mouth(), 1 - touch
+    open_mm = mouth.opening_mm
+    wanted_mm = _toward(_toward(opening_mm, TOUCH_MM, touch), CLOSED_MM, close)  # beyond the neutral face's gap
+    jaw = np.clip(jaw_mm, 0, None) / mouth.chin_mm["jawOpen"]
+    funnel = FUNNEL * co.smoothstep(-width_mm / ROUNDED_MM) * away * (1 - 0.85 * close)
+    free_mm = np.maximum(wanted_mm - jaw * open_mm["jawOpen"] - funnel * open_mm["mouthFunnel"], 0) * away * (1 - close)
+    lower = co.soft_limit(LOWER_SHARE * free_mm / (2 * open_mm["mouthLowerDownLeft"]), LIFT_LIMIT)
+    upper = co.soft_limit((1 - LOWER_SHARE) * free_mm / (2 * open_mm["mouthUpperUpLeft"]), LIFT_LIMIT)
+    curves = {"mouthFunnel": funnel, "tongueOut": np.clip(tongue, 0, 1) * away * (1 - close)}
+    curves |= _sided({"mouthLowerDown": lower, "mouthUpperUp": upper}, tilt)
+    for shapes, envelope in ((TOUCH, touch * (1 - close)), (PRESSED, close)):
+        for name, weight in shapes.items():
+            curves[name] = curves.get(name, 0.0) + weight * envelope
+    apart_mm = wanted_mm - _sum(curves, open_mm)
+    # the jaw opens what the lips could not, mouthClose takes back what the jaw opens too much
+    curves["jawOpen"] = np.maximum(jaw, apart_mm / open_mm["jawOpen"])
+    curves["mouthClose"] = np.clip((curves["jawOpen"] * open_mm["jawOpen"] - apart_mm) / -open_mm["mouthClose"], 0, 1)
+    slide = tilt * curves["jawOpen"]
     curves["mouthLeft"], curves["mouthRight"] = np.maximum(slide, 0), np.maximum(-slide, 0)
-    wanted_mm = (1 - close) * _opening_mm(curves) + close * CLOSED_MM
-    closing = {name: _toward(curve, 0.0, (1 - KEPT.get(name, 0.0)) * close) for name, curve in curves.items()}
-    for name, weight in PRESSED.items():
-        closing[name] = closing.get(name, 0.0) + weight * close
-    lift_mm = -float(default_lips().per_weight_mm[shape_names().index("mouthClose")].mean())
-    closing["mouthClose"] = np.clip((_opening_mm(closing) - wanted_mm) / lift_mm, 0, 1)
-    return closing
+    wide_mm = width_mm - _sum(curves, mouth.width_mm)
+    spread = np.maximum(wide_mm, 0) / 2
+    curves["mouthPucker"] = co.soft_limit(np.minimum(wide_mm, 0) / mouth.width_mm["mouthPucker"], PUCKER_LIMIT)
+    stretch = (1 - SMILE_SHARE) * spread / mouth.width_mm["mouthStretchLeft"]
+    smile = SMILE_SHARE * spread / mouth.width_mm["mouthSmileLeft"]
+    return curves | _sided({"mouthStretch": stretch, "mouthSmile": smile}, tilt)
 
 
-def _opening_mm(curves: dict[str, np.ndarray]) -> np.ndarray:
-    """(G,) lip opening of the default face under named weight curves."""
-    lips, names = default_lips(), shape_names()
-    opening = np.full(len(next(iter(curves.values()))), float(lips.rest_mm.mean()))
-    for name, curve in curves.items():
-        opening = opening + curve * float(lips.per_weight_mm[names.index(name)].mean())
-    return opening
+def _sided(paired: dict[str, np.ndarray], tilt: float) -> dict[str, np.ndarray]:
+    """Curves of both sides."""
+    sides = (("Left", 1 + tilt), ("Right", 1 - tilt))
+    return {name + side: curve * share for name, curve in paired.items() for side, share in sides}
+
+
+def _sum(curves: dict[str, np.ndarray], effect_mm: Mapping[str, float]) -> np.ndarray:
+    """(G,) what the shapes do together."""
+    return sum((curve * effect_mm[name] for name, curve in curves.items()), np.zeros(()))

@@ -26,6 +26,7 @@ from meshtalk.synth.align import RATE_HZ, SILENCE, align
 from meshtalk.synth.align import VERSION as ALIGNER_VERSION
 from meshtalk.synth.clips import FPS, make_clip
 from meshtalk.synth.clips import VERSION as MOTION_VERSION
+from meshtalk.synth.effort import with_effort
 from meshtalk.synth.kokoro import cache_folder
 from meshtalk.synth.sentences import sentences
 from meshtalk.synth.speech import HELD_OUT, VOICES, Utterance, synthesize
@@ -45,6 +46,8 @@ LISTENING_SHARE = 0.06
 LISTENING_S = (8.0, 14.0)
 ROOM_DB = (-90.0, -50.0)
 DIGITAL_SILENCE_SHARE = 0.3
+EFFORT_DB = 5.0
+"""Voices are given up to so much more or less emphasis, clip by clip: soft and loud speech."""
 FLITE_TURNS = 4
 """flite's voices take this many turns for one of each other's: sharp consonants, and fifteen times as fast."""
 
@@ -200,8 +203,12 @@ def _make(job: Job, writer: CorpusWriter, utterances: Path) -> ClipInfo | None:
     utterance = room(job.seed) if job.voice == LISTENER else cached_utterance(job, utterances)
     if utterance is None:
         return None
+    audio = utterance.audio
+    if job.voice != LISTENER:
+        emphasis_db = float(rng_of(job.seed, "effort").uniform(-EFFORT_DB, EFFORT_DB))
+        audio = with_effort(audio, utterance.sample_rate, emphasis_db)
     clip = make_clip(
-        utterance.audio,
+        audio,
         utterance.sample_rate,
         utterance.phones,
         load_head().person(job.person),

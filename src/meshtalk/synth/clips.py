@@ -19,7 +19,7 @@ from meshtalk.synth.lips import compose
 from meshtalk.synth.upper_face import upper_face
 
 FPS = Fraction(30)
-VERSION = 1
+VERSION = 2
 """Raise when the same phones, sound, person and seed give other weights (phone targets, coarticulation, articulation, lips,
 upper face): clips in a corpus are then made again."""
 

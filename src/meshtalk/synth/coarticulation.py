@@ -1,7 +1,7 @@
-"""Coarticulation: phones to gesture curves by dominance blending, speech and closure envelopes, loudness.
+"""Coarticulation: segments to the ways of jaw, lips and tongue by dominance blending; envelopes of speech and closures.
 
 Everything is computed on a fixed time grid and read off at the times wanted, so a clip at any frame rate says
-the same thing at the same time.
+the same thing at the same time. The functions of torch are those that `tools/fit_articulation.py` fits to people.
 """
 
 from __future__ import annotations
@@ -9,31 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from meshtalk.synth.phones import BILABIAL, GESTURES, SILENCE, TRANSPARENT, VOWELS, Segment
+from meshtalk.synth.phones import BILABIAL, SEGMENTS, SILENCE, Segment
+from meshtalk.synth.targets import IS_VOWEL, Articulation
 
 GRID_HZ = 300
 """Rate of the internal time grid."""
 
-FALL_HZ = {
-    "jaw": 15.0,
-    "pucker": 10.0,
-    "funnel": 11.0,
-    "stretch": 10.0,
-    "lower": 16.0,
-    "upper": 16.0,
-    "tongue": 22.0,
-}
-"""How fast a phone's dominance falls with distance in time, 1/s: rounding spreads wide, tongues are quick."""
-
-CONSONANT_JAW = 1.7
-"""How much faster a consonant lets go of the jaw: it is a dent in the vowels' movement."""
-
 PAUSE_S = 0.15
 """A silence at least this long lets the mouth close; in a shorter one it stays relaxed, a little open."""
 
-SMOOTHING_S = 0.016
-"""Standard deviation of the Gaussian that rounds the corners where dominances meet."""
+USUAL_S = 0.09
+"""Length of a segment whose dominance is its fitted one."""
 
 
 def time_grid(duration_s: float) -> np.ndarray:
@@ -56,28 +45,41 @@ def smooth(curves: np.ndarray, sigma_s: float) -> np.ndarray:
     return np.apply_along_axis(np.convolve, 0, padded, kernel, mode="valid")
 
 
-def blend(parts: Sequence[Segment], t_s: np.ndarray) -> np.ndarray:
-    """(G, gestures) targets of all segments weighed by their dominance at each time.
+def blend(name: Tensor, start_s: Tensor, end_s: Tensor, t_s: Tensor, model: Articulation) -> Tensor:
+    """Targets of all segments weighed by their dominance at each time (Cohen & Massaro, "Modeling coarticulation in
+    synthetic visual speech", 1993, with slopes of their own before and after a segment).
 
-    A segment's dominance is flat over the middle half of it and falls exponentially outside; longer segments
-    insist more: that makes stressed syllables open wider than hurried ones.
+    A segment's dominance is flat over the middle half of it and falls exponentially outside.
+
+    Args:
+        name: (...,S) index in SEGMENTS, -1: no segment.
+        start_s, end_s: (...,S) seconds.
+        t_s: (G,) seconds.
+
+    Returns:
+        (...,G,V) in the units of the targets.
     """
-    total = np.zeros((len(t_s), len(GESTURES)))
-    weight = np.full((len(t_s), len(GESTURES)), 1e-6)
-    fall_hz = np.array([FALL_HZ[g] for g in GESTURES])
-    rest = {g: (0.0, TRANSPARENT) for g in GESTURES}
-    for part in parts:
-        opinions = rest | {g: (target.value, target.dominance) for g, target in part.targets.items()}
-        value, dominance = np.array([opinions[g] for g in GESTURES]).T
-        centre_s, half_s = (part.start_s + part.end_s) / 2, part.duration_s / 2
-        outside_s = np.maximum(np.abs(t_s - centre_s) - 0.5 * half_s, 0.0)
-        insist = dominance * (0.55 + 0.45 * min(part.duration_s / 0.09, 1.8))
-        speed = np.ones(len(GESTURES))
-        speed[GESTURES.index("jaw")] = 1.0 if part.name in VOWELS else CONSONANT_JAW
-        pull = insist * np.exp(-outside_s[:, None] * fall_hz * speed)
-        total += pull * value
-        weight += pull
-    return total / weight
+    vowel, here = IS_VOWEL[name], name >= 0
+    middle_s, half_s = ((start_s + end_s) / 2)[..., None, :, None], ((end_s - start_s) / 2)[..., None, :, None]
+    apart_s = t_s[:, None, None] + model.lead_s - middle_s  # (...,G,S,V)
+    before_s, after_s = (-apart_s - 0.5 * half_s).clip(min=0), (apart_s - 0.5 * half_s).clip(min=0)
+    lengths = ((end_s - start_s) / USUAL_S).clip(min=0.3, max=2.5).log()
+    strength = model.dominance[name] + model.duration * lengths[..., None]
+    strength = strength.masked_fill(~here[..., None], -1e9)
+    pull = strength[..., None, :, :] - before_s * model.before_hz[vowel][..., None, :, :]
+    pull = pull - after_s * model.after_hz[vowel][..., None, :, :]
+    return (pull.softmax(-2) * model.target[name][..., None, :, :]).sum(-2)
+
+
+def trajectories(parts: Sequence[Segment], t_s: np.ndarray, model: Articulation) -> np.ndarray:
+    """(G,V) ways of the articulators: blended, smoothed by their inertia; zeros where there are no segments."""
+    if not parts:
+        return np.zeros((len(t_s), model.target.shape[1]))
+    names = torch.tensor([SEGMENTS.index(part.name) for part in parts])
+    start_s, end_s = (torch.tensor([getattr(part, key) for part in parts], dtype=torch.float64) for key in ("start_s", "end_s"))
+    pieces = torch.from_numpy(t_s).split(2048)  # a long recording takes no more memory than a short one
+    blended = torch.cat([blend(names, start_s, end_s, piece, model) for piece in pieces]).numpy()
+    return np.stack([smooth(blended[:, v], float(model.inertia_s[v])) for v in range(blended.shape[1])], axis=1)
 
 
 def loudness(audio: np.ndarray, sample_rate: int, t_s: np.ndarray) -> np.ndarray:

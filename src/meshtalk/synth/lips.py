@@ -64,6 +64,33 @@ def lid_shares() -> Mapping[str, float]:
     return shares
 
 
+@dataclass(frozen=True)
+class Mouth:
+    """What the default face's shapes do at weight 1, millimetres; each maps a shape's name."""
+
+    opening_mm: Mapping[str, float]
+    """Gap between the lips."""
+    width_mm: Mapping[str, float]
+    """Distance of the corners."""
+    chin_mm: Mapping[str, float]
+    """Distance of chin and tip of the nose."""
+
+
+@cache
+def default_mouth() -> Mouth:
+    """The mouth of the head's default person."""
+    topology = load_head().topology
+    assert topology.shapes is not None
+    at = topology.landmarks
+    right, left = at["lip_corners"]
+    per_weight = {
+        "opening_mm": default_lips().per_weight_mm.mean(1),
+        "width_mm": (topology.shapes[:, left, 0] - topology.shapes[:, right, 0]) * 1e3,
+        "chin_mm": (topology.shapes[:, at["nose_tip"][0], 1] - topology.shapes[:, at["chin"][0], 1]) * 1e3,
+    }
+    return Mouth(**{key: dict(zip(shape_names(), map(float, values), strict=True)) for key, values in per_weight.items()})
+
+
 def person_lips(person: Person) -> Lips:
     """The lips of `person`; weights go in before the person's gains."""
     return _lips(person.template, person.gains)
