@@ -10,6 +10,8 @@ UPPER_WIDTHS_MM = (8.4, 6.6, 7.6, 7.0, 6.8, 9.6)
 LOWER_WIDTHS_MM = (5.4, 5.9, 6.9, 7.0, 7.2, 10.6)
 """Crown widths from the middle outwards: two incisors, canine, two premolars, molar (usual adult means)."""
 COLUMNS_PER_TOOTH = 3
+TIP_RISE_M = 0.0081
+"""How far the resting tongue's tip is lifted, to lie behind the edges of the teeth."""
 EYE_SEGMENTS = 20
 EYE_UV_POWER = 0.7
 EYE_RINGS_DEG = (7.0, 13.0, 19.0, 25.0, 32.0, 41.0, 52.0, 66.0, 82.0, 100.0)
@@ -136,13 +138,44 @@ def add_eyes(surgery: Surgery, source: MakeHuman, radius_factor: float) -> dict[
     return added
 
 
-def rest_tongue(surgery: Surgery) -> np.ndarray:
-    """(V,3) displacement that lays MakeHuman's tongue, which fills the whole mouth, flat between the lower teeth."""
+def bind_tongue(surgery: Surgery, source: MakeHuman, edge: np.ndarray) -> None:
+    """Lay MakeHuman's tongue, which fills the whole mouth, flat between the teeth, and let it follow the lower ones.
+
+    MakeHuman's targets move tongue and teeth apart by up to 5 mm; bound to the lower teeth as those are, the tongue
+    lies in the same place of every person's jaw and goes with it.
+
+    Args:
+        edge: (n,) vertices of the lower teeth's edge.
+    """
     used = sorted({v for p in surgery.polygons if p.part == TONGUE for v in p.corners})
     spots = np.array([surgery.position(v) for v in used])
-    floor, back = spots[:, 1].min(), spots[:, 2].min()
-    moves = np.zeros((len(surgery.rows), 3))
-    moves[used, 0] = -0.16 * spots[:, 0]
-    moves[used, 1] = -0.36 * (spots[:, 1] - floor)
-    moves[used, 2] = -0.06 * (spots[:, 2] - back)
-    return moves
+    low, high = spots.min(0), spots.max(0)
+    edge_y = float(np.mean([surgery.position(v)[1] for v in edge]))
+    along = (spots[:, 2] - low[2]) / (high[2] - low[2])
+    front = along**3
+    flat = 0.36 + 0.22 * front  # the tip is thin
+    spots[:, 0] *= 1 - 0.16
+    spots[:, 1] -= flat * (spots[:, 1] - low[1]) - TIP_RISE_M * front
+    spots[:, 2] -= 0.06 * (spots[:, 2] - low[2])
+    # softly no lower than the teeth's edge in front, so that the tip can slide over it
+    floor = edge_y - 0.012 * (1 - along) ** 2
+    spots[:, 1] = floor + 5e-4 * np.logaddexp(0, (spots[:, 1] - floor) / 5e-4)
+    anchors = np.unique(source.quads[TEETH[1]])
+    for v, row in zip(used, affine_rows(surgery.raw, anchors, spots), strict=True):
+        surgery.rows[v] = row
+
+
+def seat(displacement: np.ndarray, inside: np.ndarray, edge: np.ndarray, lips: np.ndarray) -> np.ndarray:
+    """An identity target (V,3) under which teeth and tongue as a whole go with the lips.
+
+    They keep the shape and size that the target gives them, but the edge of the upper teeth stays as far behind and
+    below the contact line as the default person's, so that one weight brings everybody's lip to the teeth.
+
+    Args:
+        inside: (n,) vertices of teeth and tongue.
+        edge: (m,) vertices of the upper teeth's edge.
+        lips: (k,) vertices of the contact line.
+    """
+    seated = displacement.copy()
+    seated[inside] += displacement[lips].mean(0) - displacement[edge].mean(0)
+    return seated

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import tyro
 from _makehuman import EYES, SKIN, TEETH, TONGUE, MakeHuman
-from _parts import COLUMNS_PER_TOOTH, add_eyes, add_teeth, rest_tongue
+from _articulation import articulate
+from _parts import COLUMNS_PER_TOOTH, add_eyes, add_teeth, bind_tongue, seat
 from _people import DEFAULT, PEOPLE, TONES, target_weights
-from _regions import regions, strength_mm
+from _regions import regions
 from _seams import correct_shapes, lid_edges, lip_edges, make_seam
 from _surgery import Surgery, clip_below, edge_loop, keep_connected, refine, skin_islands, triangulate
 from _texture import islands, rings, texture
@@ -38,6 +39,10 @@ LIP_CONTACT = 520
 LIP_SPREAD_M, LID_SPREAD_M = 0.005, 0.004
 """How far corrections of the lips' and lids' opening reach (see `make_seam`)."""
 CHIN, NOSE_TIP = 5171, 317
+CORNERS = (408, 7168)
+"""Right and left, beside the last column of the lips' contact line."""
+FRONT_TEETH = slice(12, 25)
+"""Columns of the dental arches, canine to canine."""
 EYE_RADIUS = 0.93
 """Of MakeHuman's eyeball, which is larger than life and touches the lids."""
 PART_NAMES = ("skin", "inner_mouth", "eye_socket", "eye_left", "eye_right", "upper_teeth", "lower_teeth", "tongue")
@@ -79,6 +84,7 @@ def operate(source: MakeHuman, raw: np.ndarray) -> tuple[Surgery, dict[str, np.n
             chosen.add(k)
     refine(surgery, chosen)
     teeth = add_teeth(surgery, source)
+    bind_tongue(surgery, source, teeth[TEETH[1]][4, FRONT_TEETH])
     add_eyes(surgery, source, EYE_RADIUS)
     new = surgery.compact()
     teeth = {name: np.vectorize(new.__getitem__)(grid) for name, grid in teeth.items()}
@@ -169,31 +175,29 @@ def build(wheel: tyro.conf.Positional[Path], output: Path = ASSET) -> None:
         for triangle, name in zip(faces, polygon_parts, strict=True):
             if (name != "skin") == wanted:
                 part[triangle] = PART_OF.get(name, name)
-    tongue = rest_tongue(surgery)
-    vertices = surgery.apply(raw) + tongue
+    vertices = surgery.apply(raw)
     shapes = {name: surgery.apply(moves) for name, moves in source.face_units().items()}
     shapes = symmetric(shapes, vertices)
     upper, lower = lip_edges(surgery, vertices, surgery.find(LIP_CONTACT))
     seams = {"lips": make_seam(vertices, faces, upper, lower, LIP_SPREAD_M)}
     for side, sign in (("left", 1), ("right", -1)):
         seams[f"lids_{side}"] = make_seam(vertices, faces, *lid_edges(surgery, vertices, sign), LID_SPREAD_M)
-    correct_shapes(shapes, vertices, seams)
     ear = np.flatnonzero(
         (np.abs(np.abs(vertices[:, 0]) - 0.070) < 0.008)
         & (np.linalg.norm(vertices[:, 1:] - [0.710, 0.049], axis=1) < 0.008)
     )
     n, m = len(upper) // 2, len(lower) // 2  # the upper edge has about twice the columns
-    lips = np.flatnonzero((part == "skin") & (strength_mm(shapes, ["mouthRollLower", "mouthRollUpper"]) > 3.0))
-    x = vertices[lips, 0]
     landmarks = {
         "lip_inner_upper": upper[[n - 4, n - 2, n, n + 2, n + 4]],
         "lip_inner_lower": lower[[m - 2, m - 1, m, m + 1, m + 2]],
-        "lip_corners": np.array([lips[np.argmin(x)], lips[np.argmax(x)]]),
-        "upper_teeth": teeth[TEETH[0]][4, 12:25],
-        "lower_teeth": teeth[TEETH[1]][4, 12:25],
+        "lip_corners": np.array([surgery.find(corner) for corner in CORNERS]),
+        "upper_teeth": teeth[TEETH[0]][4, FRONT_TEETH],
+        "lower_teeth": teeth[TEETH[1]][4, FRONT_TEETH],
         "nose_tip": np.array([surgery.find(NOSE_TIP)]),
         "chin": np.array([surgery.find(CHIN)]),
     }
+    articulate(shapes, vertices, part, landmarks)
+    correct_shapes(shapes, vertices, seams)
     lip_ring = rings(surgery.polygons, len(vertices), edge_loop(surgery, surgery.find(LIP_CONTACT)))
     uvs, png, masks = paint(
         surgery, vertices, faces, uv_faces, polygon_parts, identity, teeth, landmarks, ear, lip_ring
@@ -215,8 +219,14 @@ def build(wheel: tyro.conf.Positional[Path], output: Path = ASSET) -> None:
     recipes = {"default": {"targets": target_weights(DEFAULT), "tint": TONES[DEFAULT.tone]}}
     recipes |= {f"p{k:02d}": {"targets": target_weights(w), "tint": TONES[w.tone]} for k, w in enumerate(PEOPLE)}
     arrays = {f"topology/{k}": v for k, v in topology.to_arrays().items()}
-    arrays |= sparse({name: surgery.apply(moves) for name, moves in identity.items()}, ear)
-    arrays["base_mm"] = ((surgery.apply(source.vertices) + tongue) * 1e3).astype(np.float32)
+    inside = np.flatnonzero(np.isin(part, ("upper_teeth", "lower_teeth", "tongue")))
+    contact = np.concatenate([landmarks["lip_inner_upper"], landmarks["lip_inner_lower"]])
+    targets = {
+        name: seat(surgery.apply(moves), inside, landmarks["upper_teeth"], contact) for name, moves in identity.items()
+    }
+    base = vertices - sum(w * targets[name] for name, w in target_weights(DEFAULT).items())
+    arrays |= sparse(targets, ear)
+    arrays["base_mm"] = (base * 1e3).astype(np.float32)
     for name, seam in seams.items():
         arrays |= {f"seam/{name}/{field.name}": getattr(seam, field.name) for field in dataclasses.fields(seam)}
         if name != "lips":

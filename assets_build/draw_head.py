@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/head.md: people, poses, regions.
+"""Draw the pictures of docs/head.md: people, poses, articulation, regions.
 
 python assets_build/draw_head.py
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 from _paint import SIZE, Canvas, encode, fill_gutters, mix
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from meshtalk.mesh.head import Head, Person, load_head
 from meshtalk.mesh.topology import Topology
@@ -40,6 +40,31 @@ POSES: tuple[dict[str, float], ...] = (
     {"jawOpen": 0.1} | both("mouthSmile", 0.9) | both("mouthUpperUp", 0.4),
 )
 
+SOUNDS: dict[str, dict[str, float]] = {
+    "p b m": {"mouthRollLower": 0.15, "mouthRollUpper": 0.15},
+    "f v": {"jawOpen": 0.09, "mouthRollLower": 0.85} | both("mouthUpperUp", 0.25),
+    "th": {"jawOpen": 0.14, "tongueOut": 0.5} | both("mouthLowerDown", 0.15) | both("mouthUpperUp", 0.1),
+    "t d n l": {"jawOpen": 0.12, "tongueOut": 0.25} | both("mouthLowerDown", 0.25) | both("mouthUpperUp", 0.2),
+    "s z": {"jawOpen": 0.04, "tongueOut": 0.05}
+    | both("mouthStretch", 0.2)
+    | both("mouthSmile", 0.15)
+    | both("mouthLowerDown", 0.5)
+    | both("mouthUpperUp", 0.3),
+    "sh": {"jawOpen": 0.06, "mouthFunnel": 0.5, "mouthPucker": 0.2},
+    "r": {"jawOpen": 0.08, "mouthPucker": 0.35, "mouthFunnel": 0.25},
+    "u w": {"jawOpen": 0.1, "mouthClose": 0.1, "mouthPucker": 0.75, "mouthFunnel": 0.3},
+    "o": {"jawOpen": 0.2, "mouthPucker": 0.4, "mouthFunnel": 0.4},
+    "aa": {"jawOpen": 0.42} | both("mouthLowerDown", 0.3) | both("mouthUpperUp", 0.2),
+    "iy": {"jawOpen": 0.1}
+    | both("mouthStretch", 0.3)
+    | both("mouthSmile", 0.3)
+    | both("mouthLowerDown", 0.3)
+    | both("mouthUpperUp", 0.3),
+    "tongueOut": {"jawOpen": 0.35, "tongueOut": 1.0},
+}
+"""What the shapes of speech are for."""
+PER_ROW = 6
+
 
 def pose(head: Head, person: Person, weights: dict[str, float]) -> np.ndarray:
     """(V,3) metres."""
@@ -63,8 +88,38 @@ def sheet(pictures: list[np.ndarray], columns: int, path: Path) -> None:
     print(path, f"{path.stat().st_size / 1e3:.0f} kB")
 
 
+def articulation(head: Head, path: Path) -> None:
+    """The mouths of a woman and a man at each of SOUNDS, from ahead and below that from one side."""
+    names, width, height = list(SOUNDS), 190, 150
+    rows: dict[tuple[int, str, float], list[np.ndarray]] = {}
+    for who, subject in (("clara", "p00"), ("henrik", "p07")):
+        person = head.person(who)
+        middle = person.template[head.topology.landmarks["lip_corners"]].mean(0)
+        for yaw in (0.0, 35.0):
+            renderer = Renderer(
+                head.topology,
+                person.template,
+                480,
+                480,
+                Look(View(yaw, crop="face")),
+                tint=person.tint,
+                subject=subject,
+            )
+            camera = renderer.camera
+            x, y, z = camera.rotation @ (middle - camera.centre)
+            scale = camera.focal_px / (camera.distance_m - z)
+            left, top = int(camera.cx + scale * x - width / 2), int(camera.cy - scale * y - height / 2)
+            for k, name in enumerate(names):
+                frame = renderer.frame(pose(head, person, SOUNDS[name]))
+                picture = Image.fromarray(frame).crop((left, top, left + width, top + height))
+                if yaw == 0.0:
+                    ImageDraw.Draw(picture).text((5, 3), name, fill=(40, 20, 20), font=ImageFont.load_default(14))
+                rows.setdefault((k // PER_ROW, who, yaw), []).append(np.asarray(picture))
+    sheet([picture for key in sorted(rows) for picture in rows[key]], PER_ROW, path)
+
+
 def draw(output: Path = IMAGES) -> None:
-    """Write head_people.png, head_poses.png and head_regions.png."""
+    """Write head_people.png, head_poses.png, head_articulation.png and head_regions.png."""
     head = load_head()
     faces = []
     for k, person in enumerate(head.people):
@@ -83,6 +138,7 @@ def draw(output: Path = IMAGES) -> None:
     ]
     pictures = [views[k % 4 == 3].frame(pose(head, default, weights)) for k, weights in enumerate(POSES)]
     sheet(pictures, 4, output / "head_poses.png")
+    articulation(head, output / "head_articulation.png")
     maps = []
     for yaw in (0.0, 50.0):
         for region in ("mouth", "upper_face", "eyelids", "lips"):
