@@ -46,8 +46,8 @@ PRIOR: dict[str, tuple[float, float, float, float]] = {
     "oy1": (7.5, -4.0, 7.0, 0.0), "oy2": (9.5, 0.5, 6.0, 0.0), "ey1": (12.5, 0.8, 8.0, 0.0), "ey2": (12.0, 1.6, 7.0, 0.0),
     "ow1": (7.0, -3.0, 7.0, 0.0), "ow2": (3.8, -4.8, 6.0, 0.0),
     "w": (2.2, -5.5, 5.0, 0.0), "r": (5.0, -2.8, 5.0, 0.05), "y": (9.0, 0.5, 5.0, 0.0), "l": (9.5, -0.8, 6.5, 0.28),
-    "s": (8.5, 0.2, 4.5, 0.0), "z": (8.5, 0.2, 4.5, 0.0), "sh": (7.5, -3.2, 4.5, 0.0), "zh": (7.5, -3.2, 4.5, 0.0),
-    "ch": (7.5, -3.0, 4.5, 0.0), "jh": (7.5, -3.0, 4.5, 0.0), "th": (4.5, -0.8, 4.0, 0.55), "dh": (4.5, -0.8, 4.0, 0.50),
+    "s": (8.5, 0.2, 2.2, 0.0), "z": (8.5, 0.2, 2.2, 0.0), "sh": (7.5, -3.2, 2.5, 0.0), "zh": (7.5, -3.2, 2.5, 0.0),
+    "ch": (7.5, -3.0, 2.5, 0.0), "jh": (7.5, -3.0, 2.5, 0.0), "th": (4.5, -0.8, 4.0, 0.62), "dh": (4.5, -0.8, 4.0, 0.60),
     "f": (2.8, -0.2, 4.2, 0.0), "v": (2.8, -0.2, 4.0, 0.0), "hh": (9.0, -0.2, 6.0, 0.0), "t": (7.5, -0.8, 5.5, 0.22),
     "d": (7.5, -0.8, 5.5, 0.22), "n": (7.0, -0.8, 5.2, 0.22), "k": (8.5, -0.5, 5.0, 0.0), "g": (8.0, -0.8, 5.0, 0.0),
     "ng": (8.5, -0.5, 5.0, 0.0), "p": (0.3, -1.5, 5.0, 0.0), "b": (0.3, -1.5, 4.8, 0.0), "m": (0.3, -1.5, 4.8, 0.0),
@@ -58,7 +58,9 @@ STRONG = {"lips": ("p", "b", "m", "f", "v", "w", "uw"), "width": ("w", "uw", "ow
 """Segments that insist: log dominance 1 before any fit."""
 FREE = {"width": ("t", "d", "n", "k", "g", "ng", "hh", "l"), "lips": ("hh", "k", "g", "ng")}
 """Segments that let their neighbours shine through: log dominance -1."""
-TONGUE_DOMINANCE = {"th": 1.5, "dh": 1.5, "l": 0.8, "t": 0.8, "d": 0.8, "n": 0.8}
+SIBILANTS = ("s", "z", "sh", "zh", "ch", "jh")
+"""Their teeth nearly meet; a tracker's chin is too slow to show it, so that their jaw stays at PRIOR."""
+TONGUE_DOMINANCE = {"th": 2.2, "dh": 2.2, "l": 0.8, "t": 0.8, "d": 0.8, "n": 0.8}
 ALIKE = ("pbm", ("s", "z"), "fv", ("th", "dh"), ("k", "g", "ng"), ("t", "d", "n"), ("sh", "zh", "ch", "jh"), ("er", "r"))
 """Segments that move together away from their prior where few of them were said."""
 
@@ -145,6 +147,8 @@ class Model(torch.nn.Module):
                     strong[SEGMENTS.index(each), ARTICULATORS.index(part)] = value
         strong[:, 3] = torch.tensor([TONGUE_DOMINANCE.get(each, 0.0) for each in SEGMENTS])
         self.strong = strong
+        self.fitted = torch.ones(len(SEGMENTS), SEEN, 1).double()
+        self.fitted[[SEGMENTS.index(each) for each in SIBILANTS], ARTICULATORS.index("jaw")] = 0
         self.groups = torch.stack(
             [torch.tensor([float(each in group) for each in SEGMENTS]) for group in ALIKE], 1
         ).double()
@@ -156,7 +160,7 @@ class Model(torch.nn.Module):
         self.inertia = torch.nn.Parameter(torch.full((SEEN,), 0.018).double().log())
 
     def articulation(self) -> Articulation:
-        moved = self.own + torch.einsum("pg,gvx->pvx", self.groups, self.shared)
+        moved = self.fitted * (self.own + torch.einsum("pg,gvx->pvx", self.groups, self.shared))
         target = torch.cat([self.prior[:, :SEEN] + 2.0 * moved[..., 0], self.prior[:, SEEN:]], 1)
         dominance = torch.cat([self.strong[:, :SEEN] + moved[..., 1], self.strong[:, SEEN:]], 1)
         rates = torch.cat([self.rates.exp(), torch.full((2, 2, 1), 22.0).double()], -1)

@@ -36,7 +36,7 @@ LOWER_SHARE = 0.6
 LIFT_LIMIT = 0.8
 """Of the shapes that lift and lower the lips; what is wanted beyond is the jaw's."""
 
-TOUCH = {"mouthRollLower": 0.8, "mouthUpperUpLeft": 0.3, "mouthUpperUpRight": 0.3}
+TOUCH = {"mouthRollLower": 1.0, "mouthUpperUpLeft": 0.3, "mouthUpperUpRight": 0.3}
 """f v: the lower lip goes in and under the upper teeth, the upper lip makes way."""
 TOUCH_MM = 2.2
 """Lip gap meanwhile: the edge of the teeth lies in it."""
@@ -154,7 +154,8 @@ def _arkit(
     curves["mouthClose"] = np.clip((curves["jawOpen"] * open_mm["jawOpen"] - apart_mm) / -open_mm["mouthClose"], 0, 1)
     slide = tilt * curves["jawOpen"]
     curves["mouthLeft"], curves["mouthRight"] = np.maximum(slide, 0), np.maximum(-slide, 0)
-    wide_mm = width_mm - _sum(curves, mouth.width_mm)
+    # protruded lips do not reach the teeth
+    wide_mm = width_mm * (1 - 0.85 * touch) - _sum(curves, mouth.width_mm)
     spread = np.maximum(wide_mm, 0) / 2
     curves["mouthPucker"] = co.soft_limit(np.minimum(wide_mm, 0) / mouth.width_mm["mouthPucker"], PUCKER_LIMIT)
     stretch = (1 - SMILE_SHARE) * spread / mouth.width_mm["mouthStretchLeft"]
