@@ -61,7 +61,16 @@ FREE = {"width": ("t", "d", "n", "k", "g", "ng", "hh", "l"), "lips": ("hh", "k",
 SIBILANTS = ("s", "z", "sh", "zh", "ch", "jh")
 """Their teeth nearly meet; a tracker's chin is too slow to show it, so that their jaw stays at PRIOR."""
 TONGUE_DOMINANCE = {"th": 2.2, "dh": 2.2, "l": 0.8, "t": 0.8, "d": 0.8, "n": 0.8}
-ALIKE = ("pbm", ("s", "z"), "fv", ("th", "dh"), ("k", "g", "ng"), ("t", "d", "n"), ("sh", "zh", "ch", "jh"), ("er", "r"))
+ALIKE = (
+    "pbm",
+    ("s", "z"),
+    "fv",
+    ("th", "dh"),
+    ("k", "g", "ng"),
+    ("t", "d", "n"),
+    ("sh", "zh", "ch", "jh"),
+    ("er", "r"),
+)
 """Segments that move together away from their prior where few of them were said."""
 
 SPEED = torch.tensor([0.9, 0.75, 0.75]).double()
@@ -205,7 +214,9 @@ def mean_speed(curves: Tensor, batch: Batch) -> Tensor:
 def jaw_per_opening(curves: Tensor, batch: Batch) -> Tensor:
     """() slope of the jaw on the opening, spoken, mean over clips."""
     count = batch.spoken.sum(1, keepdim=True)
-    opening, jaw = ((x - (x * batch.spoken).sum(1, keepdim=True) / count) * batch.spoken for x in curves[..., ::2].split(1, -1))
+    opening, jaw = (
+        (x - (x * batch.spoken).sum(1, keepdim=True) / count) * batch.spoken for x in curves[..., ::2].split(1, -1)
+    )
     slopes = (opening * jaw).sum((1, 2)) / opening.square().sum((1, 2))
     return (batch.weight * slopes).sum()
 
@@ -241,7 +252,10 @@ def fit(batch: Batch, progress: bool = True) -> Model:
         loss.backward()
         optimiser.step()
         if progress and step % 50 == 49:
-            figures = "; ".join(f"{n} {v[0]:.2f} {v[1]:.2f} {v[2]:.2f}" for n, v in (("r", r), ("speed", ratio))) + f"; {steep:.3f}"
+            figures = (
+                "; ".join(f"{n} {v[0]:.2f} {v[1]:.2f} {v[2]:.2f}" for n, v in (("r", r), ("speed", ratio)))
+                + f"; {steep:.3f}"
+            )
             print(f"step {step + 1}: {figures}", flush=True)
     return model
 
@@ -260,7 +274,10 @@ def check(clips: Sequence[TrackedClip], batch: Batch) -> None:
             slope = float(jaw_per_opening(made, test) / jaw_per_opening(test.curves, test))
             speed = mean_speed(made, test).mean(0) / mean_speed(test.curves, test).mean(0)
         rows.append(torch.stack([r, speed]))
-        print(f"{speaker:6} r {r.numpy().round(2)} speed {speed.numpy().round(2)} jaw per opening / people's {slope:.2f}", flush=True)
+        print(
+            f"{speaker:6} r {r.numpy().round(2)} speed {speed.numpy().round(2)} jaw per opening / people's {slope:.2f}",
+            flush=True,
+        )
     mean = torch.stack(rows).mean(0).numpy().round(3)
     print(f"by speaker: r of opening, width, jaw {mean[0]}; speed / people's {mean[1]}")
 

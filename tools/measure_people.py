@@ -87,7 +87,10 @@ def middles(curves: Curves, clip: TrackedClip) -> list[tuple[str, dict[str, floa
     closed = curves["opening"] <= np.quantile(curves["opening"], 0.2)
     zero = {name: 0.0 if name == "opening" else float(value[closed].mean()) for name, value in curves.items()}
     return [
-        (part.name, {n: float(np.interp((part.start_s + part.end_s) / 2, clip.t_s, v)) - zero[n] for n, v in curves.items()})
+        (
+            part.name,
+            {n: float(np.interp((part.start_s + part.end_s) / 2, clip.t_s, v)) - zero[n] for n, v in curves.items()},
+        )
         for part in segments(clip.phones)
     ]
 

@@ -86,7 +86,9 @@ def read(folder: Path) -> Iterator[TrackedClip]:
             found = True
             yield clip
     if not found:
-        raise InputError(f"{folder} holds no tracked speech with phones (NAME.npz and NAME.flac, see docs/data_format.md)")
+        raise InputError(
+            f"{folder} holds no tracked speech with phones (NAME.npz and NAME.flac, see docs/data_format.md)"
+        )
 
 
 def _phones(content: dict[str, np.ndarray], rows: slice) -> tuple[Phone, ...]:
@@ -107,6 +109,10 @@ def _packed(content: dict[str, np.ndarray], audio: np.ndarray, rate: int) -> Ite
             slice(*content[key][k : k + 2]) for key in ("frame_offset", "sample_offset", "phone_offset")
         )
         landmarks = np.full((frames.stop - frames.start, 478, 3), np.nan, np.float32)
-        landmarks[:, content["points"]] = content["landmarks_minus_centre"][frames].astype(np.float32) + content["centre"]
+        landmarks[:, content["points"]] = (
+            content["landmarks_minus_centre"][frames].astype(np.float32) + content["centre"]
+        )
         phones = _phones(content, rows)
-        yield TrackedClip(name, name.split("_")[0], float(content["fps"]), landmarks, phones, audio[samples], rate, True)
+        yield TrackedClip(
+            name, name.split("_")[0], float(content["fps"]), landmarks, phones, audio[samples], rate, True
+        )

@@ -76,7 +76,9 @@ def trajectories(parts: Sequence[Segment], t_s: np.ndarray, model: Articulation)
     if not parts:
         return np.zeros((len(t_s), model.target.shape[1]))
     names = torch.tensor([SEGMENTS.index(part.name) for part in parts])
-    start_s, end_s = (torch.tensor([getattr(part, key) for part in parts], dtype=torch.float64) for key in ("start_s", "end_s"))
+    start_s, end_s = (
+        torch.tensor([getattr(part, key) for part in parts], dtype=torch.float64) for key in ("start_s", "end_s")
+    )
     pieces = torch.from_numpy(t_s).split(2048)  # a long recording takes no more memory than a short one
     blended = torch.cat([blend(names, start_s, end_s, piece, model) for piece in pieces]).numpy()
     return np.stack([smooth(blended[:, v], float(model.inertia_s[v])) for v in range(blended.shape[1])], axis=1)

@@ -36,7 +36,9 @@ def emphasis_db(audio: np.ndarray, sample_rate: int) -> float:
     high = power[:, (hz >= SPLIT_HZ) & (hz < BAND_HZ[1])].sum(1, dtype=np.float64)
     loud = low + high > np.percentile(low + high, 90) * 10 ** (LOUD_DB / 10)
     voiced = loud & (low > 0) & (high < low * 10 ** (VOICED_DB / 10))
-    return float(np.median(10 * np.log10(np.maximum(high[voiced] / low[voiced], 1e-9)))) if voiced.any() else float("nan")
+    return (
+        float(np.median(10 * np.log10(np.maximum(high[voiced] / low[voiced], 1e-9)))) if voiced.any() else float("nan")
+    )
 
 
 def range_of(audio: np.ndarray, sample_rate: int) -> float:

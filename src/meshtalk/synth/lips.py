@@ -88,7 +88,9 @@ def default_mouth() -> Mouth:
         "width_mm": (topology.shapes[:, left, 0] - topology.shapes[:, right, 0]) * 1e3,
         "chin_mm": (topology.shapes[:, at["nose_tip"][0], 1] - topology.shapes[:, at["chin"][0], 1]) * 1e3,
     }
-    return Mouth(**{key: dict(zip(shape_names(), map(float, values), strict=True)) for key, values in per_weight.items()})
+    return Mouth(
+        **{key: dict(zip(shape_names(), map(float, values), strict=True)) for key, values in per_weight.items()}
+    )
 
 
 def person_lips(person: Person) -> Lips:
