@@ -108,8 +108,8 @@ def test_vowels_differ_as_they_should():
     assert 0.5 * opening_mm[at["iy"]] > opening_mm[at["uw"]] > 1
     assert value("mouthPucker", "uw") > 0.4 > 0.2 > value("mouthPucker", "iy")
     assert value("mouthFunnel", "ao") > value("mouthFunnel", "aa") + 0.1
-    assert value("mouthStretchLeft", "iy") > value("mouthStretchLeft", "uw") + 0.05
-    assert value("mouthSmileLeft", "iy") > 0.02  # corners go up with it
+    assert value("mouthStretchLeft", "iy") > 0.01 > value("mouthStretchLeft", "uw")
+    assert value("mouthSmileLeft", "iy") > 0.005 # corners go up with it
 
 
 def test_f_brings_the_lower_lip_to_the_upper_teeth():
@@ -245,7 +245,9 @@ def test_any_phone_sequence_gives_sane_smooth_weights(drawn):
     assert np.isfinite(weights).all()
     assert weights.min() >= 0
     assert weights.max() <= 1
-    assert np.abs(np.diff(weights, axis=0)).max(initial=0) < 0.12  # 3 ms: nothing pops
+    # 3 ms: nothing pops; people's lips part by a centimetre in 40 ms, and one shape alone moves them little
+    assert np.abs(np.diff(weights, axis=0)).max(initial=0) < 0.2
+    assert np.abs(np.diff(default_lips().opening_mm(weights))).max(initial=0) < 1.8
 
 
 @pytest.mark.parametrize(

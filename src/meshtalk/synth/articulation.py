@@ -140,7 +140,7 @@ def _arkit(
     wanted_mm = _toward(_toward(opening_mm, TOUCH_MM, touch), CLOSED_MM, close)  # beyond the neutral face's gap
     jaw = np.clip(jaw_mm, 0, None) / mouth.chin_mm["jawOpen"]
     funnel = FUNNEL * co.smoothstep(-width_mm / ROUNDED_MM) * away * (1 - 0.85 * close)
-    free_mm = np.maximum(wanted_mm - jaw * open_mm["jawOpen"] - funnel * open_mm["mouthFunnel"], 0) * away * (1 - close)
+    free_mm = np.maximum(wanted_mm - jaw * open_mm["jawOpen"] - funnel * open_mm["mouthFunnel"], 0) * away
     lower = co.soft_limit(LOWER_SHARE * free_mm / (2 * open_mm["mouthLowerDownLeft"]), LIFT_LIMIT)
     upper = co.soft_limit((1 - LOWER_SHARE) * free_mm / (2 * open_mm["mouthUpperUpLeft"]), LIFT_LIMIT)
     curves = {"mouthFunnel": funnel, "tongueOut": np.clip(tongue, 0, 1) * away * (1 - close)}

@@ -20,7 +20,7 @@ LEAST, MOST = 0.8, 1.35
 WINDOW_S = 0.032
 LOUD_DB = -20.0
 """Windows this far below the loud ones (90 %) are not counted."""
-VOICED_DB = 7.0
+VOICED_DB = 3.0
 """Windows with so much more energy above the split than below it are fricatives."""
 
 
