@@ -23,15 +23,19 @@ ROLL_X_M = (0.008, 0.021)
 ROLL_Y_M = (-0.019, -0.009)
 """Height below the contact line at which the roll begins, and above which it is full."""
 LIP_TO_FOLD_M = (-0.0250, -0.0095)
-"""Below the contact line: where mouthLowerDown ends, below the mentolabial fold, and above which it is full."""
+"""Below the contact line: where mouthLowerDown and mouthRollUpper end, below the mentolabial fold, and above which they
+are full."""
 LOWER_DOWN_GAIN = 1.30
+"""MakeHuman's parts the lips too little to bare the lower teeth."""
 LIP_TO_NOSE_M = (0.010, 0.018)
 """Above the contact line: where mouthRollUpper begins to fade, and ends (the foot of the nose)."""
 TONGUE_OUT_M = 0.0262
 """The tip's way straight forward."""
 TONGUE_RISE_M = (0.0008, 0.0040)
 """What the tip's underside and its back rise meanwhile."""
-TONGUE_NARROWS = 0.30
+TIP_DROOP_M = 0.0011
+"""How far the underside of the very tip comes down, past the teeth, towards the lower lip."""
+TONGUE_NARROWS = 0.32
 """Share of its width that it loses, to pass between the corners of the mouth."""
 
 
@@ -50,15 +54,14 @@ def articulate(
     height = vertices[:, 1] - contact_y
     soft = (part == "skin") | (part == "inner_mouth")
     # the lower lip is what goes down with the jaw, of which the upper lip and the cheeks have no part
-    drop = -shapes["jawOpen"][:, 1] / -float(shapes["jawOpen"][landmarks["lip_inner_lower"], 1].mean())
+    drop = shapes["jawOpen"][:, 1] / float(shapes["jawOpen"][landmarks["lip_inner_lower"], 1].mean())
     below = soft * smoothstep(drop, 0.2, 0.7)
     shapes["mouthRollLower"] = roll_lower(vertices, lower, below)
+    above_chin = smoothstep(height, *LIP_TO_FOLD_M)[:, None]
     for side in ("Left", "Right"):
-        keep = smoothstep(height, *LIP_TO_FOLD_M)
-        shapes[f"mouthLowerDown{side}"] = LOWER_DOWN_GAIN * keep[:, None] * shapes[f"mouthLowerDown{side}"]
-    shapes["mouthRollUpper"] = (1 - smoothstep(height, *LIP_TO_NOSE_M))[:, None] * shapes["mouthRollUpper"]
-    chin = smoothstep(height, -0.024, -0.016)
-    shapes["mouthRollUpper"] *= chin[:, None]
+        shapes[f"mouthLowerDown{side}"] = LOWER_DOWN_GAIN * above_chin * shapes[f"mouthLowerDown{side}"]
+    below_nose = 1 - smoothstep(height, *LIP_TO_NOSE_M)[:, None]
+    shapes["mouthRollUpper"] = above_chin * below_nose * shapes["mouthRollUpper"]
     shapes["tongueOut"] = tongue_out(vertices, part == "tongue")
 
 
@@ -96,6 +99,7 @@ def tongue_out(vertices: np.ndarray, tongue: np.ndarray) -> np.ndarray:
     over = np.clip((spots[:, 1] - tip[:, 1].min()) / np.ptp(tip[:, 1]), 0, 1)
     moves = np.zeros_like(vertices)
     moves[tongue, 0] = -along * TONGUE_NARROWS * spots[:, 0]
-    moves[tongue, 1] = along**5 * (TONGUE_RISE_M[0] + over * (TONGUE_RISE_M[1] - TONGUE_RISE_M[0]))
+    rise = TONGUE_RISE_M[0] + over * (TONGUE_RISE_M[1] - TONGUE_RISE_M[0])
+    moves[tongue, 1] = along**5 * rise - along**16 * (1 - over) * TIP_DROOP_M
     moves[tongue, 2] = along * TONGUE_OUT_M
     return moves

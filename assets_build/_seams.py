@@ -13,7 +13,7 @@ LIPS_STAY = (
     *("mouthRight", "mouthRoll", "mouthShrugLower", "jawForward", "jawLeft", "jawRight", "cheekPuff", "noseSneer"),
 )
 OPENERS = ("mouthUpperUp", "mouthLowerDown", "mouthShrugUpper")
-FUNNEL_OPENING_M, FUNNEL_HALF_WIDTH_M = 0.0130, 0.0125
+FUNNEL_OPENING_M, FUNNEL_HALF_WIDTH_M = 0.0130, 0.0120
 LIDS_OVERLAP_M = 3e-4
 """How far the upper lid goes over the lower at a full blink."""
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from _makehuman import EYES, SKIN, TEETH, TONGUE, MakeHuman
 from _articulation import articulate
+from _makehuman import EYES, SKIN, TEETH, TONGUE, MakeHuman
 from _parts import COLUMNS_PER_TOOTH, add_eyes, add_teeth, bind_tongue, seat
 from _people import DEFAULT, PEOPLE, TONES, target_weights
 from _regions import regions

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -11,6 +9,8 @@ from meshtalk.mesh.head import Head, Person
 
 FINE = np.array([(i, j, 8 - i - j) for i in range(9) for j in range(9 - i)]) / 8
 """Barycentric coordinates of points on a triangle, less than half a millimetre apart on teeth and lips."""
+
+DEEPEST_M = 0.005
 
 
 def posed(head: Head, person: Person, **weights: float) -> np.ndarray:
@@ -34,27 +34,29 @@ def part(head: Head, *names: str) -> np.ndarray:
     return np.isin(topology.parts, [topology.part_names.index(name) for name in names])
 
 
-def depth_mm(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(n,) how deep points lie inside a surface that turns its front outwards, 0 outside.
+def depth_mm(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> float:
+    """How deep the deepest of points lies inside a surface that turns its front outwards, 0 if all are outside.
 
     Inside is where the surface covers more than half of the sky (Jacobson et al. 2013, generalized winding numbers), so
-    that it may have holes far from the points.
+    that it may have holes far from the points. Points further than DEEPEST_M from the surface are not looked at.
     """
-    corner = vertices[faces].astype(np.float64)[None] - points[:, None, None]
-    a, b, c = (corner[:, :, k] for k in range(3))
+    triangles = vertices[faces].astype(np.float64)
+    beside = cKDTree(points).query(triangles.mean(1))[0] < 2 * DEEPEST_M
+    if not beside.any():
+        return 0.0
+    away = cKDTree((FINE @ triangles[beside]).reshape(-1, 3)).query(points)[0]
+    points, away = points[away < DEEPEST_M], away[away < DEEPEST_M]
+    a, b, c = (triangles[None, :, k] - points[:, None] for k in range(3))
     la, lb, lc = (np.linalg.norm(x, axis=-1) for x in (a, b, c))
     volume = (a * np.cross(b, c)).sum(-1)
     angle = np.arctan2(volume, la * lb * lc + (a * b).sum(-1) * lc + (b * c).sum(-1) * la + (c * a).sum(-1) * lb)
-    winding = angle.sum(1) / (2 * np.pi)
-    near = cKDTree((FINE @ vertices[faces]).reshape(-1, 3)).query(points)[0]
-    return np.where(winding > 0.5, near, 0.0) * 1e3
+    inside = angle.sum(1) > np.pi
+    return float(away[inside].max(initial=0.0)) * 1e3
 
 
-def through(head: Head, face: np.ndarray, mover: np.ndarray, parts: Iterable[str]) -> float:
-    """Millimetres by which the deepest of the vertices `mover` (bool) lies inside flesh or teeth of `parts`."""
+def through(head: Head, face: np.ndarray, movers: np.ndarray, *parts: str) -> float:
+    """Millimetres by which the deepest of vertices (bool) lies inside teeth or flesh ("skin" and "inner_mouth")."""
     solid = head.topology.faces[part(head, *parts)[head.topology.faces].all(1)]
-    middle = face[solid].mean(1)
-    points = face[mover]
-    low, high = points.min(0) - 0.02, points.max(0) + 0.02
-    solid = solid[((middle > low) & (middle < high)).all(1)]
-    return float(depth_mm(points, face, solid).max(initial=0.0))
+    points, middle = face[movers], face[solid].mean(1)
+    around = ((middle > points.min(0) - 0.02) & (middle < points.max(0) + 0.02)).all(1)
+    return depth_mm(points, face, solid[around])

@@ -10,7 +10,7 @@ from meshtalk.errors import InputError
 from meshtalk.mesh.head import Head, load_head
 from meshtalk.mesh.topology import lip_opening_m
 
-HASH = "6c0f13ff29855dd0"
+HASH = "5f7b5e2d1b98fcd3"
 ARKIT = 52
 
 
