@@ -1,7 +1,7 @@
 """Vocal effort: how it is heard in a voice, how a voice is given more or less of it, and how far it opens the mouth.
 
-Whoever speaks louder puts relatively more energy above 1 kHz, whatever the level of the recording (Traunmüller & Eriksson
-2000, JASA 107, 3438), and moves jaw and lips further (Schulman 1989, JASA 85, 295).
+Louder speech has relatively more energy above 1 kHz, whatever the level of the recording (Traunmüller & Eriksson
+2000, JASA 107, 3438), and it moves jaw and lips further (Schulman 1989, JASA 85, 295).
 """
 
 from __future__ import annotations
