@@ -20,8 +20,9 @@ ROLL_SHIFT_M, ROLL_SIDE_SHIFT_M, ROLL_SIDE_X_M = (0.0066, 0.0), (-0.0036, 0.0016
 middle; added beside it, where the contact line runs higher than the teeth do; and where half of that is reached."""
 ROLL_X_M = (0.008, 0.021)
 """|x| up to which the lip rolls in fully, and beyond which it does not."""
-ROLL_Y_M = (-0.019, -0.009)
-"""Height below the contact line at which the roll begins, and above which it is full."""
+ROLL_Y_M, RED_ROLL_Y_M = (-0.019, -0.009), (-0.0125, -0.0005)
+"""Height below the contact line at which the roll begins, and above which it is full: of the lip's inner side, and of its
+red, whose rim stays where it is seen."""
 LIP_TO_FOLD_M = (-0.0250, -0.0095)
 """Below the contact line: where mouthLowerDown and mouthRollUpper end, below the mentolabial fold, and above which they
 are full."""
@@ -56,7 +57,7 @@ def articulate(
     # the lower lip is what goes down with the jaw, of which the upper lip and the cheeks have no part
     drop = shapes["jawOpen"][:, 1] / float(shapes["jawOpen"][landmarks["lip_inner_lower"], 1].mean())
     below = soft * smoothstep(drop, 0.2, 0.7)
-    shapes["mouthRollLower"] = roll_lower(vertices, lower, below)
+    shapes["mouthRollLower"] = roll_lower(vertices, lower, below, part == "skin")
     above_chin = smoothstep(height, *LIP_TO_FOLD_M)[:, None]
     for side in ("Left", "Right"):
         shapes[f"mouthLowerDown{side}"] = LOWER_DOWN_GAIN * above_chin * shapes[f"mouthLowerDown{side}"]
@@ -65,12 +66,13 @@ def articulate(
     shapes["tongueOut"] = tongue_out(vertices, part == "tongue")
 
 
-def roll_lower(vertices: np.ndarray, lower: np.ndarray, below: np.ndarray) -> np.ndarray:
+def roll_lower(vertices: np.ndarray, lower: np.ndarray, below: np.ndarray, outside: np.ndarray) -> np.ndarray:
     """(V,3) the lower lip turned in about an axis that follows its arch, and carried back.
 
     Args:
         lower: (5,3) the contact line's landmarks.
         below: (V,) 1 on the lower lip and below, 0 above.
+        outside: (V,) bool, the skin and the lips' red.
     """
     x = np.abs(vertices[:, 0])
     # the arch of the lips, and so of the axis, as a parabola through the landmarks
@@ -78,7 +80,9 @@ def roll_lower(vertices: np.ndarray, lower: np.ndarray, below: np.ndarray) -> np
     axis_y, axis_z = float(lower[2, 1]) + ROLL_AXIS_M[0], np.polyval(arch, x**2) + ROLL_AXIS_M[1]
     y, z = vertices[:, 1] - axis_y, vertices[:, 2] - axis_z
     cos, sin = np.cos(ROLL_TURN_RAD), np.sin(ROLL_TURN_RAD)
-    share = below * (1 - smoothstep(x, *ROLL_X_M)) * smoothstep(vertices[:, 1] - lower[2, 1], *ROLL_Y_M)
+    height = vertices[:, 1] - lower[2, 1]
+    share = np.where(outside, smoothstep(height, *RED_ROLL_Y_M), smoothstep(height, *ROLL_Y_M))
+    share = share * below * (1 - smoothstep(x, *ROLL_X_M))
     shift = np.array(ROLL_SHIFT_M) + np.outer(x**2 / (x**2 + ROLL_SIDE_X_M**2), ROLL_SIDE_SHIFT_M)
     moves = np.zeros_like(vertices)
     moves[:, 1] = share * (cos * y + sin * z - y + shift[:, 0])
