@@ -240,3 +240,22 @@ def test_each_tooth_gets_less_light_than_the_one_before_it(head: Head) -> None:
             whole = side[: len(side) // 3 * 3].reshape(-1, 3).mean(1)
             assert (np.diff(whole) < 0).all(), part
             assert np.diff(whole).min() > -0.45 * whole[0], part
+
+
+def test_tongue_that_is_put_out_is_lit_as_the_lips_are(head: Head) -> None:
+    person = head.person("default")
+    renderer = Renderer(head.topology, person.template, 2 * PX, 2 * PX, Look(CAMERAS["mouth"]))
+    face = posed(head, person, {"jawOpen": 0.35, "tongueOut": 1.0})
+    tongue = np.flatnonzero(head.topology.parts == head.topology.part_names.index("tongue"))
+    tip = face[tongue[face[tongue, 2].argmax()]]
+    camera, picture = renderer.camera, renderer.frame(face).astype(float)
+
+    def shown(spot: np.ndarray) -> np.ndarray:
+        x, y, z = camera.rotation @ (spot - camera.centre)
+        scale = camera.focal_px / (camera.distance_m - z)
+        row, column = int(camera.cy - scale * y), int(camera.cx + scale * x)
+        return picture[row - 2 : row + 3, column - 2 : column + 3].mean((0, 1))
+
+    red, green, _ = shown(tip)
+    assert red > 0.5 * shown(face[head.topology.landmarks["chin"][0]])[0]
+    assert red > 1.3 * green

@@ -79,19 +79,21 @@ const VERTEX = `
 
   // render/mouth.py: let_in
   vec2 letIn(vec3 place, vec3 n) {
-    float falling = 0.0, passing = 0.0;
+    float falling = 0.0, passing = 0.0, nearest = 1e9, before = 0.0;
     for (int p = 0; p < pieces; p++) {
       vec4 piece = texelFetch(lips, ivec2(p, 0), 0);
       vec3 away = piece.xyz - place;
       float outwards = dot(texelFetch(lips, ivec2(p, 1), 0).xyz, away);
-      if (outwards <= 0.0) continue;
       float square = dot(away, away) + 1e-12, far = sqrt(square);
+      if (square < nearest) { nearest = square; before = -outwards / (piece.w + 1e-12); }
+      if (outwards <= 0.0) continue;
       float share = outwards / (far * (3.14159265 * square + piece.w));
       passing += share;
       falling += share * clamp(level + above * away.y / far, 0.2, 1.0) * max((dot(n, away) / far + soft) / (1.0 + soft), 0.0);
     }
-    falling = min(1.25 * falling, 1.0);
-    return vec2(falling * (2.0 - falling), min(passing, 1.0));
+    float free = clamp((before - OUT_FROM) / (OUT_TO - OUT_FROM), 0.0, 1.0);
+    falling = mix(min(1.25 * falling, 1.0), clamp(level + above * n.y, 0.2, 1.0), free);
+    return vec2(falling * (2.0 - falling), mix(min(passing, 1.0), 1.0, free));
   }
 
   // render/kernels.py: shelter, of the eyes alone: how much of a disc before a vertex lies beyond the lids' rims as they are seen
@@ -231,7 +233,7 @@ function material(light, defines, uniforms, more) {
  * The inside is drawn a little farther away, or it would shine through along outlines.
  */
 export function surface(light, skin, lips, lids) {
-  const { soft, level, above } = light.mouth;
+  const { soft, level, above, out: [OUT_FROM, OUT_TO] } = light.mouth;
   const values = {
     skin, lips: lips.texture, pieces: lips.pieces, lids: lids.texture, rims: lids.rims,
     soft, level, above, shadeM: light.lids.reach, shade: light.lids.share, plain: 0, heated: 0, wired: 0,
@@ -240,7 +242,7 @@ export function surface(light, skin, lips, lids) {
     dim: light.inside, bulge: light.cornea, hollow: light.iris, sheen: skin.halved ? 2 : 1,
     grain: GRAIN, uneven: skin.halved ? light.pores : 0,
   };
-  const defines = { TAPS, GRAINS, MOUTH, EYE, FROM_ABOVE: light.lids.above };
+  const defines = { TAPS, GRAINS, MOUTH, EYE, FROM_ABOVE: light.lids.above, OUT_FROM, OUT_TO };
   const outside = material(light, defines, Object.fromEntries(Object.entries(values).map(([name, value]) => [name, { value }])));
   const inside = outside.clone();
   Object.assign(inside, { uniforms: outside.uniforms, side: BackSide });

@@ -125,5 +125,6 @@ def light() -> dict[str, Any]:
             "soft": mouth.SOFT,
             "level": mouth.FROM_LEVEL,
             "above": mouth.FROM_ABOVE,
+            "out": mouth.OUT_M,
         },
     }

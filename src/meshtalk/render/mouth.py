@@ -26,6 +26,9 @@ TOOTH_DEPTH_M = (0.006, 0.035)
 BACK_TOOTH = (0.27, 0.15, 0.12)
 """Share of red, green and blue that the last tooth shows of what it would show in the open."""
 
+OUT_M = (0.001, 0.004)
+"""Between so far before the opening of the lips and so far, a tongue that is put out comes to see the whole world."""
+
 _compiled = compiled(error_model="numpy")
 
 
@@ -60,7 +63,8 @@ def opening_of(topology: Topology, template: np.ndarray) -> np.ndarray | None:
 def let_in(vertices, normals, which, opening, light):
     """Light that comes between the lips: the form factor of the opening, a bright sheet, at each vertex.
 
-    A piece of area A at distance d sends A cos cos' / (π d² + A): a disc's share, which never exceeds 1.
+    A piece of area A at distance d sends A cos cos' / (π d² + A): a disc's share, which never exceeds 1. Before the lips,
+    where a tongue may come, the whole world shines.
 
     Args:
         vertices: (V,3) metres, +Z out of the face; normals: (V,3) unit, of the same space.
@@ -94,12 +98,15 @@ def let_in(vertices, normals, which, opening, light):
                 p += 1
     for m in range(which.shape[0]):
         v = which[m]
-        falling = passing = 0.0
+        falling = passing = before = 0.0
+        nearest = np.inf
         for p in range(n):
             x, y, z = centre[p, 0] - vertices[v, 0], centre[p, 1] - vertices[v, 1], centre[p, 2] - vertices[v, 2]
             out = area[p, 0] * x + area[p, 1] * y + area[p, 2] * z
+            square = x * x + y * y + z * z + 1e-12
+            if square < nearest:
+                nearest, before = square, -out / (size[p] + 1e-12)
             if out > 0.0:
-                square = x * x + y * y + z * z + 1e-12
                 away = np.sqrt(square)
                 share = out / (away * (np.pi * square + size[p]))
                 towards = (normals[v, 0] * x + normals[v, 1] * y + normals[v, 2] * z) / away
@@ -108,6 +115,10 @@ def let_in(vertices, normals, which, opening, light):
                 falling += share * bright * max((towards + SOFT) / (1.0 + SOFT), 0.0)
         falling = min(1.25 * falling, 1.0)  # enamel is wet and bright
         passing = min(passing, 1.0)
+        free = min(max((before - OUT_M[0]) / (OUT_M[1] - OUT_M[0]), 0.0), 1.0)
+        open_sky = min(max(FROM_LEVEL + FROM_ABOVE * normals[v, 1], 0.2), 1.0)
+        falling += free * (open_sky - falling)
+        passing += free * (1.0 - passing)
         light[m, 0], light[m, 1] = falling * (2.0 - falling), passing
 
 
