@@ -72,7 +72,13 @@ def main() -> None:
     for speaker, face in zip(options.speakers, FACES, strict=True):
         person = load_head().person(face)
         renderer = Renderer(
-            load_head().topology, person.template, SIZE, SIZE, Look(camera="mouth"), tint=person.tint, subject=person.name
+            load_head().topology,
+            person.template,
+            SIZE,
+            SIZE,
+            Look(camera="mouth"),
+            tint=person.tint,
+            subject=person.name,
         )
         done: dict[str, Clip] = {}
         cells = []

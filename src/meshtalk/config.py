@@ -173,6 +173,9 @@ class LossConfig:
     opening: float = 0.3
     """Squared error of the lip opening itself, closed frames emphasised, so that closures close; of the reconstruction, and
     of what a sampled expression is decoded to."""
+    mouth: float = field(default=0.0, metadata=_NEWER)
+    """Squared error of width, protrusion, lip to teeth and tongue over their variance, rare positions emphasised; of the same
+    two outputs."""
     velocity: float = 4.0
     """Squared error of the frame-to-frame change: less jitter. Of the same two outputs."""
     norm: Literal["squared", "plain"] = "squared"
@@ -212,7 +215,7 @@ _OFFICIAL_AUDIO = AudioConfig(
     frontend="logmel", input_kernel=5, dilations=(2, 4, 6, 2, 4, 6), lookahead_hops=50, trunk_lookahead_hops=0
 )
 PRESETS: dict[str, tuple[ModelConfig, TrainConfig]] = {
-    "compact": (ModelConfig(), TrainConfig()),
+    "compact": (ModelConfig(), TrainConfig(loss=LossConfig(mouth=0.5))),
     "official": (
         ModelConfig(
             preset="official",

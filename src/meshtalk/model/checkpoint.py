@@ -18,7 +18,14 @@ from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.mesh.head import load_head
 from meshtalk.mesh.topology import Topology
-from meshtalk.model.geometry import BasisGeometry, DenseGeometry, Identity, opening_pairs, region_arrays
+from meshtalk.model.geometry import (
+    BasisGeometry,
+    DenseGeometry,
+    Identity,
+    mouth_functionals,
+    opening_pairs,
+    region_arrays,
+)
 from meshtalk.model.networks import MeshTalk, Regressor
 
 FORMAT = "meshtalk-model-1"
@@ -149,7 +156,7 @@ def geometry_arrays(geometry: BasisGeometry | DenseGeometry) -> dict[str, np.nda
 def build_geometry(
     config: ModelConfig, arrays: dict[str, np.ndarray], topology: Topology
 ) -> BasisGeometry | DenseGeometry:
-    """Build a geometry from its arrays and the topology's regions and inner lips.
+    """Build a geometry from its arrays and the topology's regions and landmarks.
 
     Raises:
         KeyError, ValueError: arrays are missing or have wrong shapes.
@@ -157,15 +164,15 @@ def build_geometry(
     dense = config.geometry.kind == "dense"
     # whole meshes can move without anybody having named their regions; only training and measures ask for them
     regions = {} if dense and not topology.regions else region_arrays(topology)
-    opening = opening_pairs(topology)
+    opening, mouth = opening_pairs(topology), mouth_functionals(topology)
     if dense:
         shape = (topology.n_vertices, 3)
-        return DenseGeometry(arrays["mean"].reshape(shape), arrays["std"].reshape(shape), regions, opening)
+        return DenseGeometry(arrays["mean"].reshape(shape), arrays["std"].reshape(shape), regions, opening, mouth)
     basis = arrays["basis"].reshape(len(arrays["basis"]), -1, 3)
     if not 0 <= arrays["identity_index"].min() <= arrays["identity_index"].max() < topology.n_vertices:
         raise ValueError("identity_index has vertices that do not exist")
     identity = Identity(*(arrays[f"identity_{name}"] for name in Identity._fields))
-    return BasisGeometry(basis, arrays["scale"], identity, regions, opening)
+    return BasisGeometry(basis, arrays["scale"], identity, regions, opening, mouth)
 
 
 def _is_packaged_head(topology: Topology) -> bool:

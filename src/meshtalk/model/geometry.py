@@ -44,13 +44,25 @@ class Geometry(nn.Module):
     n_motion: int
     n_template: int
 
-    def __init__(self, regions: Mapping[str, np.ndarray], opening: tuple[np.ndarray, np.ndarray] | None) -> None:
+    mouth_rows: Tensor
+
+    def __init__(
+        self,
+        regions: Mapping[str, np.ndarray],
+        opening: tuple[np.ndarray, np.ndarray] | None,
+        mouth: np.ndarray | None,
+    ) -> None:
         super().__init__()
         self.regions = tuple(regions)
         self.has_opening = opening is not None and len(opening[0]) > 0
+        self.has_mouth = mouth is not None and len(mouth) > 0
         for name, weights in regions.items():
             if not weights.sum() > 0:
                 raise InputError(f"region {name!r} is empty. Give the topology weights for it.")
+
+    def mouth(self, motion: Float[Tensor, "*batch {self.n_motion}"]) -> Float[Tensor, "*batch functionals"]:
+        """(...,n) → (...,F) the functionals of `mouth_functionals`, mm, from an origin of their own."""
+        return motion @ self.mouth_rows
 
     def normalise(self, motion: Float[Tensor, "*batch {self.n_motion}"]) -> Float[Tensor, "*batch {self.n_motion}"]:
         """Motion (B,T,n) in mm → network input."""
@@ -91,6 +103,7 @@ class BasisGeometry(Geometry):
         identity: principal components of the identity.
         regions: name → (V,) weights.
         opening: index arrays of the upper and the lower inner lip.
+        mouth: (F,V,3) of `mouth_functionals`.
     """
 
     kind = "basis"
@@ -110,8 +123,9 @@ class BasisGeometry(Geometry):
         identity: Identity,
         regions: Mapping[str, np.ndarray],
         opening: tuple[np.ndarray, np.ndarray] | None,
+        mouth: np.ndarray | None = None,
     ) -> None:
-        super().__init__(regions, opening)
+        super().__init__(regions, opening, mouth)
         self.n_motion, self.n_template = len(basis), len(identity.basis)
         self.n_vertices = basis.shape[1]
         self.register_buffer("basis", _float(basis.reshape(len(basis), -1)), persistent=False)
@@ -132,6 +146,9 @@ class BasisGeometry(Geometry):
             upper, lower = opening
             rows = basis[:, upper, 1] - basis[:, lower, 1]  # (K, pairs)
             self.register_buffer("opening_rows", _float(rows.mean(1)), persistent=False)
+        if mouth is not None and self.has_mouth:
+            rows = np.einsum("kvc,fvc->kf", basis, mouth, dtype=np.float64)
+            self.register_buffer("mouth_rows", _float(rows), persistent=False)
 
     def to_motion(
         self, displacement: Float[Tensor, "frames {self.n_vertices} 3"], template: Float[Tensor, "{self.n_vertices} 3"]
@@ -224,6 +241,7 @@ class DenseGeometry(Geometry):
         mean: (V,3) mm, std: (V,3) mm of the training meshes.
         regions: name → (V,) weights.
         opening: index arrays of the upper and the lower inner lip.
+        mouth: (F,V,3) of `mouth_functionals`.
     """
 
     kind = "dense"
@@ -238,8 +256,9 @@ class DenseGeometry(Geometry):
         std: np.ndarray,
         regions: Mapping[str, np.ndarray],
         opening: tuple[np.ndarray, np.ndarray] | None,
+        mouth: np.ndarray | None = None,
     ) -> None:
-        super().__init__(regions, opening)
+        super().__init__(regions, opening, mouth)
         self.n_motion = self.n_template = mean.size
         self.n_vertices = len(mean)
         self.register_buffer("mean", _float(mean.reshape(-1)))
@@ -249,6 +268,8 @@ class DenseGeometry(Geometry):
         if opening is not None and self.has_opening:
             self.register_buffer("upper_lip", torch.as_tensor(np.asarray(opening[0], np.int64)), persistent=False)
             self.register_buffer("lower_lip", torch.as_tensor(np.asarray(opening[1], np.int64)), persistent=False)
+        if mouth is not None and self.has_mouth:
+            self.register_buffer("mouth_rows", _float(mouth.reshape(len(mouth), -1).T), persistent=False)
 
     def to_motion(
         self, displacement: Float[Tensor, "frames {self.n_vertices} 3"], template: Float[Tensor, "{self.n_vertices} 3"]
@@ -329,3 +350,45 @@ def opening_pairs(topology: Topology) -> tuple[np.ndarray, np.ndarray] | None:
     if not topology.names_inner_lips:
         return None
     return topology.landmarks["lip_inner_upper"], topology.landmarks["lip_inner_lower"]
+
+
+TIP_SHARE = 0.8
+"""Vertices of the tongue that go at least so far with tongueOut as the one that goes furthest."""
+
+
+def mouth_functionals(topology: Topology) -> np.ndarray:
+    """(F,V,3) what of the mouth beside its opening a viewer sees, each a weighted sum of coordinates: distance of the corners,
+    way forward of the inner lips, height and depth of the lower lip against the upper teeth, way forward and height of the
+    tongue's tip; of these, those whose landmarks, part and shape the topology has.
+    """
+    marks, count = topology.landmarks, topology.n_vertices
+    found: list[np.ndarray] = []
+
+    def add(axis: int, *terms: tuple[np.ndarray, float]) -> None:
+        one = np.zeros((count, 3), np.float32)
+        for index, sign in terms:
+            np.add.at(one[:, axis], index, sign / len(index))
+        found.append(one)
+
+    if "lip_corners" in marks:
+        right, left = marks["lip_corners"][:1], marks["lip_corners"][1:2]
+        add(0, (left, 1.0), (right, -1.0))
+    if topology.names_inner_lips:
+        lower = marks["lip_inner_lower"]
+        add(2, (lower, 0.5), (marks["lip_inner_upper"], 0.5))
+        if "upper_teeth" in marks:
+            add(1, (lower, 1.0), (marks["upper_teeth"], -1.0))
+            add(2, (lower, 1.0), (marks["upper_teeth"], -1.0))
+    names = topology.shape_names
+    if (
+        topology.parts is not None
+        and "tongue" in topology.part_names
+        and topology.shapes is not None
+        and "tongueOut" in names
+    ):
+        far = topology.shapes[names.index("tongueOut"), :, 2] * (topology.parts == topology.part_names.index("tongue"))
+        tip = np.flatnonzero(far >= TIP_SHARE * far.max())
+        if far.max() > 0:
+            add(2, (tip, 1.0))
+            add(1, (tip, 1.0))
+    return np.stack(found) if found else np.zeros((0, count, 3), np.float32)

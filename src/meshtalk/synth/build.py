@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from meshtalk.audio.sounds import SOUNDS
 from meshtalk.clip import Phone
 from meshtalk.corpus.store import LISTENER, SPLITS, ClipInfo, Corpus, CorpusWriter
 from meshtalk.errors import InputError
@@ -29,6 +30,7 @@ from meshtalk.synth.clips import VERSION as MOTION_VERSION
 from meshtalk.synth.effort import with_effort
 from meshtalk.synth.kokoro import cache_folder
 from meshtalk.synth.sentences import sentences
+from meshtalk.synth.singing import with_held_vowels
 from meshtalk.synth.speech import HELD_OUT, VOICES, Utterance, synthesize
 from meshtalk.synth.upper_face import EMOTIONS
 
@@ -41,11 +43,17 @@ SHARE = {"train": 1.0, "val": 1 / 15, "test": 1 / 9}
 HELD_OUT_SENTENCES = {"val": 0.07, "test": 0.12}
 HELD_OUT_PEOPLE = {"val": 3, "test": 5}
 NEUTRAL_SHARE = 0.28
-LISTENING_SHARE = 0.06
+LISTENING_SHARE = 0.12
 """Share of training minutes without speech: a silent face rests its mouth and blinks."""
+SOUND_SHARE, SOUND_DB = 0.65, (-45.0, -12.0)
+"""Of these minutes, those in which music, typing, breath, hum or noise is heard; and its level."""
+SOUND_CHANCES = (0.45, 0.15, 0.15, 0.1, 0.15)
+"""In the order of SOUNDS."""
 LISTENING_S = (8.0, 14.0)
 ROOM_DB = (-90.0, -50.0)
 DIGITAL_SILENCE_SHARE = 0.3
+SUNG_SHARE = 0.08
+"""Of the training clips: vowels are held, at a pitch of their own."""
 EFFORT_DB = 5.0
 """Voices are given up to so much more or less emphasis, clip by clip: soft and loud speech."""
 FLITE_TURNS = 4
@@ -135,11 +143,15 @@ def listening(seed: int) -> Iterator[Job]:
 
 
 def room(seed: int) -> Utterance:
-    """Seconds of room tone, or of digital silence."""
+    """Seconds of room tone, of digital silence, or of a sound that is not speech."""
     rng = np.random.default_rng(seed)
     n_samples = round(rng.uniform(*LISTENING_S) * RATE_HZ)
     level = 0.0 if rng.random() < DIGITAL_SILENCE_SHARE else 10 ** (rng.uniform(*ROOM_DB) / 20)
-    audio = (level * rng.standard_normal(n_samples)).astype(np.float32)
+    audio = level * rng.standard_normal(n_samples)
+    if rng.random() < SOUND_SHARE:
+        name = str(rng.choice(list(SOUNDS), p=SOUND_CHANCES))
+        audio = audio + 10 ** (rng.uniform(*SOUND_DB) / 20) * SOUNDS[name](n_samples, RATE_HZ, rng)
+    audio = np.clip(audio, -1, 1).astype(np.float32)
     return Utterance(audio, (Phone(SILENCE, 0.0, n_samples / RATE_HZ),), "", LISTENER, "")
 
 
@@ -203,14 +215,16 @@ def _make(job: Job, writer: CorpusWriter, utterances: Path) -> ClipInfo | None:
     utterance = room(job.seed) if job.voice == LISTENER else cached_utterance(job, utterances)
     if utterance is None:
         return None
-    audio = utterance.audio
+    audio, phones = utterance.audio, utterance.phones
+    if job.split == "train" and job.voice != LISTENER and (rng := rng_of(job.seed, "sung")).random() < SUNG_SHARE:
+        audio, phones = with_held_vowels(audio, utterance.sample_rate, phones, rng)
     if job.voice != LISTENER:
         emphasis_db = float(rng_of(job.seed, "effort").uniform(-EFFORT_DB, EFFORT_DB))
         audio = with_effort(audio, utterance.sample_rate, emphasis_db)
     clip = make_clip(
         audio,
         utterance.sample_rate,
-        utterance.phones,
+        phones,
         load_head().person(job.person),
         emotion=job.emotion,
         sentence=job.sentence,

@@ -1,15 +1,29 @@
-"""Augmentation of recordings (vocal tract, reverberation, noise, microphone), so that codes do not depend on them."""
+"""Augmentation of recordings (vocal tract, rooms, noise, music, microphones, telephones), so that codes do not depend on them."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from meshtalk.audio.mel import HOP, MelFrontend, MelState, follow_level, frame_level_db
+from meshtalk.audio.sounds import SOUNDS
 from meshtalk.config import SAMPLE_RATE
 
 LEVEL_DB = 15.0
 EQ_DB = 5.0
-SNR_DB = (8.0, 50.0)
+BESIDE = {
+    "noise": (0.55, 8.0, 50.0),
+    "music": (0.25, -2.0, 25.0),
+    "typing": (0.06, 0.0, 25.0),
+    "hum": (0.06, 3.0, 30.0),
+}
+"""Sound beside the voice → share of recordings, least and most dB by which the voice's loud level exceeds it."""
+BABBLE = (0.15, 4.0, 25.0)
+"""The same of other people's voices."""
+ROOM_SHARE, ROOM_S = 0.4, (0.15, 1.1)
+"""Reverberation time."""
+TELEPHONE_SHARE, TELEPHONE_HZ = 0.08, (300.0, 3400.0)
+OVERDRIVE_SHARE, OVERDRIVE_DB = 0.1, (6.0, 24.0)
+"""How far the loud level is driven over full scale before it is clipped."""
 WARP = 0.18
 """Largest relative change of the vocal tract's length."""
 
@@ -24,37 +38,62 @@ def random_equaliser(samples: np.ndarray, rng: np.random.Generator) -> np.ndarra
 
 
 def random_reverb(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Convolve with exponentially decaying noise behind a direct path (reverberation time 0.15-0.6 s)."""
-    reverberation_s = rng.uniform(0.15, 0.6)
+    """Convolve with some early reflections and exponentially decaying noise behind a direct path."""
+    reverberation_s = rng.uniform(*ROOM_S)
     n = int(reverberation_s * SAMPLE_RATE)
-    decay = np.exp(-6.9 * np.arange(n) / n)
-    tail = rng.normal(size=n) * decay
-    tail *= rng.uniform(0.1, 0.7) / np.sqrt((tail**2).sum())
+    tail = rng.normal(size=n) * np.exp(-6.9 * np.arange(n) / n)
+    tail *= rng.uniform(0.1, 0.8) / np.sqrt((tail**2).sum())
+    early = rng.integers(SAMPLE_RATE // 500, SAMPLE_RATE // 20, rng.integers(0, 6))
+    np.add.at(tail, early, rng.uniform(-0.4, 0.4, len(early)))
     tail[0] = 1.0
     size = len(samples) + n
     wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(tail, size), size)
     return wet[: len(samples)]
 
 
-def random_noise(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Add coloured noise at 8-50 dB below the recording's loud level (the paper's data is clean; the world is not)."""
-    spectrum = np.fft.rfft(rng.normal(size=len(samples)))
-    frequency = np.maximum(np.arange(len(spectrum)), 1) / len(spectrum)
-    noise = np.fft.irfft(spectrum * frequency ** -rng.uniform(0, 1), len(samples))
-    loud = np.sqrt(np.percentile(samples**2, 90)) + 1e-6
-    snr_db = rng.uniform(*SNR_DB)
-    return samples + noise / (noise.std() + 1e-9) * loud * 10 ** (-snr_db / 20)
+def loud_level(samples: np.ndarray) -> float:
+    """Amplitude of a recording's loud parts."""
+    return float(np.sqrt(np.percentile(samples**2, 90))) + 1e-6
 
 
-def augment_waveform(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(S,) float32 → (S,) float32 with another reverberation, microphone, level and, sometimes, clipping."""
+def beside(samples: np.ndarray, sound: np.ndarray, ratio_db: float) -> np.ndarray:
+    """The samples with a sound, so many dB below their loud level, added."""
+    return samples + sound / (sound.std() + 1e-9) * loud_level(samples) * 10 ** (-ratio_db / 20)
+
+
+def telephone(samples: np.ndarray) -> np.ndarray:
+    """Narrow band, 8 bits of µ-law (ITU-T G.711)."""
+    spectrum = np.fft.rfft(samples)
+    hz = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)
+    low, high = TELEPHONE_HZ
+    narrow = np.fft.irfft(spectrum / (1 + (low / np.maximum(hz, 1)) ** 8) / (1 + (hz / high) ** 16), len(samples))
+    peak = np.abs(narrow).max() + 1e-9
+    coded = np.round(127 * np.sign(narrow) * np.log1p(255 * np.abs(narrow) / peak) / np.log(256)) / 127
+    return np.sign(coded) * (256 ** np.abs(coded) - 1) / 255 * peak
+
+
+def augment_waveform(samples: np.ndarray, rng: np.random.Generator, babble: np.ndarray | None = None) -> np.ndarray:
+    """(S,) float32 → (S,) float32 with other sounds beside it, another room, microphone and level.
+
+    Args:
+        babble: other people's voices, repeated or cut to the length of the samples, or None.
+    """
     out = samples.astype(np.float64)
     if rng.random() < 0.8:
         out = random_equaliser(out, rng)
-    if rng.random() < 0.4:
+    share, least_db, most_db = BABBLE
+    if babble is not None and rng.random() < share:
+        out = beside(out, np.resize(babble, len(out)), rng.uniform(least_db, most_db))
+    if rng.random() < ROOM_SHARE:
         out = random_reverb(out, rng)
-    if rng.random() < 0.8:
-        out = random_noise(out, rng)
+    for name, (share, least_db, most_db) in BESIDE.items():
+        if rng.random() < share:
+            out = beside(out, SOUNDS[name](len(out), SAMPLE_RATE, rng), rng.uniform(least_db, most_db))
+    if rng.random() < TELEPHONE_SHARE:
+        out = telephone(out)
+    if rng.random() < OVERDRIVE_SHARE:
+        drive = 10 ** (rng.uniform(*OVERDRIVE_DB) / 20) / loud_level(out) * 0.3
+        out = np.clip(out * drive, -1, 1) * 0.5
     out = out * 10 ** (rng.uniform(-LEVEL_DB, LEVEL_DB) / 20)
     return np.clip(out, -1, 1).astype(np.float32)
 
@@ -68,12 +107,14 @@ def warp_bands(magnitude: np.ndarray, factor: float) -> np.ndarray:
     return magnitude[:, low] * (1 - share) + magnitude[:, low + 1] * share
 
 
-def augmented_mel(samples: np.ndarray, frontend: MelFrontend, rng: np.random.Generator | None) -> np.ndarray:
-    """(ceil(S/160), n_mels) log-mel of a recording, clean (rng None) or augmented."""
+def augmented_mel(
+    samples: np.ndarray, frontend: MelFrontend, rng: np.random.Generator | None, babble: np.ndarray | None = None
+) -> np.ndarray:
+    """(ceil(S/160), n_mels) log-mel of a recording, clean (rng None) or augmented, perhaps with (S,) other voices."""
     if rng is None:
         return frontend.all(samples)
     warp = float(np.exp(rng.uniform(-WARP, WARP))) if rng.random() < 0.8 else 1.0
-    return warped_mel(augment_waveform(samples, rng), frontend, warp)
+    return warped_mel(augment_waveform(samples, rng, babble), frontend, warp)
 
 
 def warped_mel(samples: np.ndarray, frontend: MelFrontend, warp: float) -> np.ndarray:

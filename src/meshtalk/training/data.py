@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,7 +21,7 @@ from torch import Tensor
 from meshtalk.audio.files import frame_hops, to_mono
 from meshtalk.audio.mel import MelFrontend
 from meshtalk.clip import Clip
-from meshtalk.config import HOP_RATE, ModelConfig, to_json
+from meshtalk.config import HOP_RATE, SAMPLE_RATE, ModelConfig, to_json
 from meshtalk.corpus.rows import ClipRows, Projection
 from meshtalk.corpus.store import AUDIO, DENSE, LINEAR, VALID, ClipInfo, Corpus
 from meshtalk.errors import InputError
@@ -35,16 +35,23 @@ from meshtalk.training.shards import Rows, RowStore, Shard, plan, shard_lengths,
 from meshtalk.training.signals import SIGNALS
 
 Say = Callable[[str], None]
-AUGMENTATION_SEED = 0
-"""Augmented sound belongs to the data: runs that differ in their seed see the same versions, and share one cache."""
+BABBLERS = 3
+"""Other voices at once."""
+AUGMENTATION_SEED = 1
+"""Raise it when augmentation changes. Augmented sound belongs to the data: runs that differ in their seed see the same
+versions, and share one cache."""
 
 
-def clip_features(clip: Clip, config: ModelConfig, rng: np.random.Generator | None) -> np.ndarray:
+def clip_features(
+    clip: Clip, config: ModelConfig, rng: np.random.Generator | None, babble: np.ndarray | None = None
+) -> np.ndarray:
     """(L,n_features) float16 features of a clip's audio; frame 0 is `stack_reach` hops before time 0."""
     torch.set_num_threads(1)
     frontend = MelFrontend(config.audio.frontend)
     samples = to_mono(clip.audio, clip.sample_rate)
-    mel = padded_mel(augmented_mel(samples, frontend, rng), _encoder(config.audio), config.fps, frontend.silence)
+    mel = padded_mel(
+        augmented_mel(samples, frontend, rng, babble), _encoder(config.audio), config.fps, frontend.silence
+    )
     return _extractor(config.audio.frontend)(torch.from_numpy(mel)[None])[0].half().numpy()
 
 
@@ -63,9 +70,20 @@ def _features_job(job: tuple[str, ModelConfig, int, Rows, Shard]) -> None:
         key = int(hashlib.sha256(info.id.encode()).hexdigest()[:12], 16)
         rngs = [None, *(np.random.default_rng([AUGMENTATION_SEED, key, version]) for version in range(versions))]
         clip = corpus.load(info)
-        return np.stack([clip_features(clip, config, rng) for rng in rngs])
+        voices = babble(corpus, shard.clips, shard.clips.index(info)) if versions else None
+        return np.stack([clip_features(clip, config, rng, voices) for rng in rngs])
 
     write_shard(shard, rows, map(features, shard.clips))
+
+
+def babble(corpus: Corpus, clips: Sequence[ClipInfo], index: int) -> np.ndarray | None:
+    """(S,) float32 voices of the BABBLERS clips after one at once, repeated or cut to its length; None if it is alone."""
+    others = [clips[(index + k) % len(clips)] for k in range(1, min(BABBLERS + 1, len(clips)))]
+    size, *lengths = (round(info.duration_s * SAMPLE_RATE) for info in (clips[index], *others))
+    if not min(lengths, default=0):
+        return None
+    sounds = (corpus.load(info) for info in others)
+    return sum((np.resize(to_mono(clip.audio, clip.sample_rate), size) for clip in sounds), np.zeros(size, np.float32))
 
 
 def _motion_job(job: tuple[str, Fraction, np.ndarray, Rows, Shard]) -> None:

@@ -18,6 +18,7 @@ from meshtalk.model.geometry import (
     BasisGeometry,
     DenseGeometry,
     Identity,
+    mouth_functionals,
     opening_pairs,
     region_arrays,
 )
@@ -61,7 +62,8 @@ def fit_geometry(corpus: Corpus, config: GeometryConfig) -> tuple[BasisGeometry 
     # rare small components must not be amplified to the size of the jaw
     scale = np.maximum(std, 0.02 * std.max())
     identity = _fit_identity(corpus, infos, config.identity_components)
-    return BasisGeometry(basis, scale, identity, region_arrays(corpus.topology), opening_pairs(corpus.topology)), mix
+    regions, opening = region_arrays(corpus.topology), opening_pairs(corpus.topology)
+    return BasisGeometry(basis, scale, identity, regions, opening, mouth_functionals(corpus.topology)), mix
 
 
 def _rig_basis(corpus: Corpus, infos: tuple[ClipInfo, ...], config: GeometryConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -148,6 +150,5 @@ def _fit_dense(corpus: Corpus, infos: tuple[ClipInfo, ...]) -> DenseGeometry:
     mean = np.asarray(total / count)
     std = np.sqrt(np.maximum(np.asarray(squares / count) - mean**2, 0))
     # vertices that hardly move must not be amplified
-    return DenseGeometry(
-        mean, np.maximum(std, 0.02 * std.max()), region_arrays(corpus.topology), opening_pairs(corpus.topology)
-    )
+    regions, opening = region_arrays(corpus.topology), opening_pairs(corpus.topology)
+    return DenseGeometry(mean, np.maximum(std, 0.02 * std.max()), regions, opening, mouth_functionals(corpus.topology))

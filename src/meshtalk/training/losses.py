@@ -83,6 +83,28 @@ def opening(
     return (weight * (lip_opening(output) - true_mm).square()).mean()
 
 
+RARE = 9.0
+"""Most that a rare position's error weighs more than a usual one's in `mouth`."""
+FLOOR_MM = 0.5
+"""A functional that moves less than this is not blown up to the size of the others in `mouth`."""
+
+
+def mouth(
+    output: Float[Tensor, "batch frames motion"],
+    truth: Float[Tensor, "batch frames motion"],
+    functionals: Callable[[Tensor], Tensor],
+) -> Float[Tensor, ""]:
+    """Squared error of width, protrusion, lip to teeth and tongue, each over its own variance; (B,T,n) motions; scalar.
+
+    A frame weighs 1 + its true position's squared distance from the batch's mean, in deviations, up to 1 + RARE: rounded lips
+    and a lip under the teeth are rare, and a plain squared mean averages them away.
+    """
+    true_mm = functionals(truth)
+    mean, variance = true_mm.mean((0, 1)), true_mm.var((0, 1)) + FLOOR_MM**2
+    weight = 1 + ((true_mm - mean).square() / variance).clamp(max=RARE)
+    return (weight * (functionals(output) - true_mm).square() / variance).mean((0, 1)).sum()
+
+
 def swap_partners(clip_ids: Int[Tensor, " batch"], shift: int) -> Int[Tensor, " batch"]:
     """For every window of a batch another window of a *different* clip.
 

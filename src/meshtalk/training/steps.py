@@ -44,6 +44,8 @@ class Losses:
         terms = {}
         if self.config.opening and self.geometry.has_opening:
             terms["opening"] = self.config.opening * losses.opening(output, truth, self.geometry.opening)
+        if self.config.mouth and self.geometry.has_mouth:
+            terms["mouth_shape"] = self.config.mouth * losses.mouth(output, truth, self.geometry.mouth)
         if self.config.velocity:
             terms["velocity"] = self.config.velocity * losses.velocity(output, truth, self.region, regions)
         return terms
