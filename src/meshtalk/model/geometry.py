@@ -138,9 +138,9 @@ class BasisGeometry(Geometry):
             # products and sums one by one: a linear-algebra library's depend on its threads
             gram = np.einsum("avc,bvc->ab", basis * weights[:, None], basis, dtype=np.float64) / weights.sum()
             self.register_buffer(f"gram_{name}", _float(gram), persistent=False)
-        upper, mouth = (self.get_buffer(f"gram_{name}").double() for name in ("upper_face", "mouth"))
+        above, below = (self.get_buffer(f"gram_{name}").double() for name in ("upper_face", "mouth"))
         ridge = 1e-6 * torch.eye(len(basis), dtype=torch.float64)
-        keep = torch.linalg.solve(upper + SILENCE * mouth + ridge, upper)
+        keep = torch.linalg.solve(above + SILENCE * below + ridge, above)
         self.register_buffer("silencing", keep.T.float(), persistent=False)
         if opening is not None and self.has_opening:
             upper, lower = opening
