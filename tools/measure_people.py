@@ -104,9 +104,9 @@ def rule(clip: TrackedClip, seed: int) -> Clip:
 
 def model_performer(path: str) -> Callable[[TrackedClip, int], Clip]:
     """Performances by a trained model."""
-    from meshtalk.inference.animator import Animator
+    from meshtalk.inference.animator import load_model
 
-    animator = Animator.load(path)
+    animator = load_model(None if path == 'packaged' else path)
     person = load_head().person(PERSON)
 
     def perform(clip: TrackedClip, seed: int) -> Clip:
