@@ -58,7 +58,8 @@ class Clip:
     """T frames of V vertices at `fps`; frame k is at exactly k/fps seconds of the audio.
 
     Motion is the displacement from the template, held either dense or as weights of a linear basis
-    (`template + weights · basis`): exactly one of the two. Vertices are metres, +Y up, +Z out of the face.
+    (`template + weights · basis`): exactly one of the two. Vertices are metres in a right-handed frame: +X to the face's own
+    left, +Y up, +Z forward, out of the face.
 
     Example:
         >>> from meshtalk import Clip
@@ -74,8 +75,9 @@ class Clip:
     """(V,3) float32 metres: the neutral face of this person."""
     fps: Fraction
     audio: np.ndarray
-    """(S,) mono float32."""
+    """(S,) mono float32 in [-1,1]; empty if there is no sound."""
     sample_rate: int
+    """Samples of `audio` in a second, Hz."""
     displacement: np.ndarray | None = None
     """(T,V,3) metres, dense form. It may be a `numpy.memmap`: everything here and in the exports reads it in pieces."""
     weights: np.ndarray | None = None
@@ -85,8 +87,11 @@ class Clip:
     basis_names: tuple[str, ...] = ()
     """Names of the K basis shapes (blendshape names where they are blendshapes)."""
     subject: str = ""
+    """Who speaks: a name or number of the data set, or of the packaged people; empty if unknown."""
     sentence: str = ""
+    """Which sentence is spoken, as the data set names it; empty if unknown."""
     emotion: str = ""
+    """Acted emotion, as the data set names it; empty if neutral or unknown."""
     tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Factors on the linear light of the skin's red, green and blue, for pictures: this person's skin tone."""
     phones: tuple[Phone, ...] = ()
@@ -288,7 +293,11 @@ class Clip:
         except InputError:
             raise
         except Exception as error:  # a damaged archive fails in many ways, and all of them mean one thing here
-            raise InputError(f"{path} is not a meshtalk clip ({type(error).__name__}: {error})") from None
+            if Path(path).suffix.lower() != ".npz":
+                advice = f"To animate a recording: meshtalk animate {path} -o out.glb"
+            else:
+                advice = f"It may be damaged ({type(error).__name__}); write it again."
+            raise InputError(f"{path} is not a meshtalk clip (.npz). {advice}") from None
         return clip.validate()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from meshtalk.cli.options import Output
+from meshtalk.cli.options import OptionalNumber, OptionalPath, Output
 from meshtalk.errors import InputError
 
 SUFFIXES = (".csv", ".json")
@@ -16,8 +16,8 @@ def arkit(
     clip: Positional[Path],
     /,
     output: Output = Path("weights.csv"),
-    rig: Path | None = None,
-    smoothing: float | None = None,
+    rig: OptionalPath = None,
+    smoothing: OptionalNumber = None,
 ) -> None:
     """Convert a clip to weights of ARKit's 52 blendshapes and report the fitting error.
 
