@@ -37,6 +37,12 @@ _UNSEEN = 1e-9
 """A shape that moves less than this share of the largest one is treated as empty: its weight is 0."""
 
 
+def check_smoothing(smoothing: float) -> None:
+    """Raise InputError unless it is finite and not negative."""
+    if not (math.isfinite(smoothing) and smoothing >= 0):
+        raise InputError(f"smoothing must be 0 or positive, got {smoothing}. Try {SMOOTHING}.")
+
+
 @dataclass(frozen=True, eq=False)
 class Solver:
     """The problem's constants for one rig. It holds no state: one serves any number of clips and streams.
@@ -50,8 +56,7 @@ class Solver:
     smoothing: float = SMOOTHING
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.smoothing) and self.smoothing >= 0):
-            raise InputError(f"smoothing must be 0 or positive, got {self.smoothing}. Try {SMOOTHING}.")
+        check_smoothing(self.smoothing)
         shapes = self.topology.shapes
         if shapes is None or not len(shapes):
             raise InputError(

@@ -150,8 +150,10 @@ class Animator:
         """
         if not 1 <= n <= MAX_TAKES:
             raise InputError(f"n must be 1 to {MAX_TAKES} takes, got {n}")
+        spec = self._spec(
+            range(seed, seed + n), **options
+        )  # what is wrong with an option is said before anything is done
         samples = self.samples(audio, sample_rate)
-        spec = self._spec(range(seed, seed + n), **options)
         lasting = samples if spec.director is None else spec.director.direction.lengthened(samples)
         total = n_frames(len(lasting), SAMPLE_RATE, spec.fps)
         carried: list[np.ndarray] = []
