@@ -128,7 +128,8 @@ class Clip:
         """(t,V,3) float32 displacement from the template of frames start..stop, in memory."""
         if self.weights is not None and self.basis is not None:
             chunk = self.weights[start:stop].astype(np.float32)
-            flat = chunk @ self.basis.reshape(len(self.basis), -1)
+            # one by one: a linear-algebra library's sums depend on its threads, and on how many frames are asked for at once
+            flat = np.einsum("tk,kv->tv", chunk, self.basis.reshape(len(self.basis), -1), optimize=False)
             return flat.reshape(len(chunk), -1, 3)
         assert self.displacement is not None
         chunk = self.displacement[start:stop]

@@ -23,6 +23,7 @@ from meshtalk.arkit.names import FEWEST_SHAPES, known
 from meshtalk.clip import CHUNK, Clip
 from meshtalk.errors import InputError
 from meshtalk.mesh.topology import Topology
+from meshtalk.parallel import one_thread
 
 SMOOTHING = 0.005
 REST = 1e-5
@@ -229,6 +230,7 @@ class Weights:
     """False: they are the clip's own."""
 
 
+@one_thread()
 def weights_of(clip: Clip, rig: Topology | None = None, *, smoothing: float = SMOOTHING) -> Weights:
     """A clip's weights.
 

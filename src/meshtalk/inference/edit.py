@@ -23,7 +23,7 @@ from meshtalk.inference.latents import LatentAnimator
 from meshtalk.measures import tracks
 from meshtalk.mesh.topology import lip_opening_m
 from meshtalk.model.geometry import MM
-from meshtalk.parallel import on_own_threads
+from meshtalk.parallel import on_own_threads, one_thread
 from meshtalk.resample import Resampler
 
 Fit = Literal["loop", "hold", "stretch", "cut"]
@@ -42,6 +42,7 @@ POSE_VERTICES = 300
 """Number of evenly spread vertices, enough to distinguish poses."""
 
 
+@one_thread()
 @on_own_threads
 def redub(
     animator: Animator,

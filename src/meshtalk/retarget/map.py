@@ -14,6 +14,7 @@ from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.mesh.head import load_head
 from meshtalk.mesh.topology import Topology
+from meshtalk.parallel import one_thread
 from meshtalk.retarget.transfer import Binding, Contacts, Part, Transfer, Unroll
 
 FORMAT = "meshtalk-map-2"
@@ -42,6 +43,7 @@ class Map(Binding):
         shapes = self.transfer(head.neutral).apply(head.topology.shapes)
         return replace(self.topology, shape_names=head.topology.shape_names, shapes=shapes)
 
+    @one_thread()
     def retarget(self, clip: Clip) -> Clip:
         """A clip of the packaged head, on the mesh. A clip made of blendshapes stays one: the weights are the same.
 
