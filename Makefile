@@ -14,7 +14,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt --
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make constraints"
 
-.PHONY: demo test test-all coverage check train reproduce bench docs blender constraints clean
+.PHONY: demo test test-all coverage check train reproduce fuzz bench docs blender constraints clean
 
 demo: $(VENV)/.demo  ## two people speak two real recordings: demo/*.mp4, *.glb, contact_sheet.png
 	$(BIN)/meshtalk demo -o demo
@@ -40,6 +40,9 @@ train: $(VENV)/.train  ## from nothing to the shipped model: corpus/ and runs/co
 
 reproduce: $(VENV)/.train  ## the paper's claims on the corpus of `make train`: runs/reproduce and docs/reproduction.md
 	$(BIN)/python experiments/reproduce.py corpus -o runs/reproduce
+
+fuzz: $(VENV)/.kernels  ## 10,000 damaged files of every kind: the right result or one clear sentence; a quarter of an hour
+	$(BIN)/python fuzz/run.py
 
 bench: $(VENV)/.dev  ## speed of the model on this machine, as ratios
 	$(BIN)/python benchmarks/speed.py
