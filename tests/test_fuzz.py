@@ -14,7 +14,7 @@ import kinds
 import mutate
 import run
 
-QUICK = [kind for kind in kinds.KINDS if kind not in (*kinds.SLOW, "topology")]
+QUICK = [kind for kind in kinds.KINDS if kind not in kinds.SLOW]
 
 
 @pytest.fixture(scope="module")

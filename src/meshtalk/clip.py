@@ -179,6 +179,12 @@ class Clip:
                 and motion whose lengths differ by more than a frame.
         """
         n_vertices = self.topology.n_vertices
+        for name in ("template", "audio", "weights", "basis", "displacement"):
+            array = getattr(self, name)
+            if array is not None and array.dtype.kind not in "fiu":
+                raise InputError(f"{name} must be numbers, got {array.dtype}")
+        if not np.isfinite([time for phone in self.phones for time in (phone.start_s, phone.end_s)]).all():
+            raise InputError("the times of phones must be finite. Repair or drop them.")
         if self.template.shape != (n_vertices, 3):
             raise InputError(f"template must have shape ({n_vertices}, 3), as its topology, got {self.template.shape}")
         if self.weights is not None and self.basis is not None:

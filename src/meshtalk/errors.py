@@ -28,12 +28,16 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in flat)
 
 
+def shortened(text: str, most: int) -> str:
+    """Text of at most so many characters, and a sign that there were more."""
+    return text if len(text) <= most else text[: most - 2] + " …"
+
+
 def reason_of(error: BaseException) -> str:
     """What an exception says, on one line: the system's word for a file that cannot be opened, else its kind and message."""
     if isinstance(error, OSError) and error.strerror:
         return one_line(error.strerror)
-    said = one_line(str(error))
-    said = said if len(said) <= LONGEST_REASON else said[:LONGEST_REASON] + " …"
+    said = shortened(one_line(str(error)), LONGEST_REASON)
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 

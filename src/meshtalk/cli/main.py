@@ -18,7 +18,7 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Suppress, subcomm
 
 from meshtalk.cli import animate, arkit, batch, corpus, edit, export, regions, retarget, train
 from meshtalk.cli.options import Output
-from meshtalk.errors import InputError, one_line, reason_of
+from meshtalk.errors import InputError, one_line, reason_of, shortened
 
 
 def demo(output: Output = Path("demo")) -> None:
@@ -74,6 +74,8 @@ meshtalk COMMAND --help describes a command and its options; with --debug any of
 Exit codes: 0 done, 1 done in parts, 2 bad input.
 """
 HELP_COLUMN = 18
+LONGEST_SENTENCE = 2000
+"""Characters of an error, whatever a file's names and texts bring into it."""
 DEBUG = "--debug"
 """Anywhere among the arguments: show the traceback of an error."""
 
@@ -133,7 +135,7 @@ def _refuse(error: Exception, args: list[str], debug: bool) -> NoReturn:
     if debug:
         traceback.print_exception(error)
     said = str(error) if isinstance(error, InputError) else _sentence(error, args)
-    print(f"meshtalk: {one_line(said)}", file=sys.stderr)
+    print(f"meshtalk: {shortened(one_line(said), LONGEST_SENTENCE)}", file=sys.stderr)
     raise SystemExit(2) from None
 
 
