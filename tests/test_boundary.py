@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,13 @@ from safetensors.numpy import load_file, save_file
 from test_cli import refused, run
 
 from meshtalk.cli import main as command_line
+from meshtalk.clip import Phone
 from meshtalk.corpus.store import Corpus
 from meshtalk.errors import InputError, one_line, reading, reason_of
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.topology import Topology
 from meshtalk.model.checkpoint import load_checkpoint, save_checkpoint
+from meshtalk.retarget.map import FORMAT, load_map
 
 CLIP = rig.make_clip(3, 0.4)
 DEEP = "[" * 100_000
@@ -172,3 +177,57 @@ def test_smoothing_is_checked_before_anything(capsys, here, value, options):
     assert "smoothing must be 0 or positive" in refused(
         capsys, here, "arkit", "none.npz", f"--smoothing={value}", *options
     )
+
+
+# --- arrays that compiled loops trust ----------------------------------------------------------------------------
+
+TOPOLOGY = rig.TOPOLOGY.to_arrays() | {
+    "uvs": np.zeros((4, 2), np.float32), "uv_faces": np.zeros_like(rig.TOPOLOGY.faces),
+    "parts": np.zeros(rig.TOPOLOGY.n_vertices, np.uint8), "part_names": np.array(["skin"]),
+}  # fmt: skip
+
+
+def with_value(name: str, value: float) -> dict[str, np.ndarray]:
+    array = np.array(TOPOLOGY[name])
+    array.reshape(-1)[0] = value
+    return TOPOLOGY | {name: array}
+
+
+@pytest.mark.parametrize("arrays", [
+    with_value("faces", -1), with_value("faces", 10**6), with_value("landmark/lip_inner_upper", 96), with_value("uv_faces", 4),
+    with_value("uv_faces", -1), with_value("parts", 1), with_value("uvs", np.nan), with_value("shape_mm", np.inf),
+    with_value("region/mouth", -np.inf), with_value("region/lips", 2), TOPOLOGY | {"uv_faces": TOPOLOGY["uv_faces"][:-1]},
+    TOPOLOGY | {"parts": TOPOLOGY["parts"][:-1]}, TOPOLOGY | {"faces": TOPOLOGY["faces"].astype(float)},
+    TOPOLOGY | {"uvs": TOPOLOGY["uvs"][:, :1]},
+])  # fmt: skip
+def test_a_topology_whose_numbers_point_nowhere(arrays):
+    assert Topology.from_arrays(TOPOLOGY).n_vertices == 96
+    with pytest.raises(InputError):
+        Topology.from_arrays(arrays)
+
+
+@pytest.mark.parametrize("changes", [
+    {"tint": (float("nan"), 1.0, 1.0)}, {"tint": (1e30, 1.0, 1.0)}, {"phones": (Phone("a", float("nan"), 1.0),)},
+    {"template": np.full(CLIP.template.shape, "x")}, {"audio": np.zeros(len(CLIP.audio), bool)},
+])  # fmt: skip
+def test_a_clip_of_values_that_are_none(changes):
+    with pytest.raises(InputError, match=r"must be"):
+        replace(CLIP, **changes).validate()
+
+
+def test_a_map_whose_parts_do_not_fit(tmp_path):
+    head = load_head()
+    rows, n = np.zeros((0, 3)), head.topology.n_vertices
+    arrays = {f"topology/{k}": v for k, v in head.topology.to_arrays().items()} | {"template": head.neutral}
+    arrays |= {
+        "fit": np.zeros((n, 3)),
+        "turn": rows,
+        "rows": rows,
+        "source": rows,
+        "shares": rows,
+        "mesh": np.array("x"),
+    }
+    with open(tmp_path / "a.map", "wb") as stream:
+        np.savez(stream, format=np.array(FORMAT), head=np.array(head.topology.hash), notes=np.array([]), **arrays)
+    with pytest.raises(InputError, match=r"a\.map is not a retarget map \(.*\)\. Compute it again"):
+        load_map(tmp_path / "a.map")

@@ -18,6 +18,8 @@ from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.mesh.topology import Topology, check_size, lip_opening_m
 
+MAX_TINT = 10.0
+"""Skin ten times as bright as the texture is damage."""
 CHUNK = 256
 """Frames expanded to vertices at a time, so that an hour of animation never has to fit in memory."""
 MAP_FROM_BYTES = 64 << 20
@@ -183,6 +185,8 @@ class Clip:
             array = getattr(self, name)
             if array is not None and array.dtype.kind not in "fiu":
                 raise InputError(f"{name} must be numbers, got {array.dtype}")
+        if not all(0 <= factor <= MAX_TINT for factor in self.tint):
+            raise InputError(f"tint must be three factors of 0 to {MAX_TINT:g}, got {self.tint}")
         if not np.isfinite([time for phone in self.phones for time in (phone.start_s, phone.end_s)]).all():
             raise InputError("the times of phones must be finite. Repair or drop them.")
         if self.template.shape != (n_vertices, 3):

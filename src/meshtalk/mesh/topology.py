@@ -74,6 +74,11 @@ class Topology:
                 raise InputError(
                     f"region {name!r} must have shape ({self.n_vertices},), a weight per vertex, got {weights.shape}"
                 )
+            if not (np.isfinite(weights).all() and weights.min(initial=0) > -0.01 and weights.max(initial=0) < 1.01):
+                raise InputError(f"weights of region {name!r} must be 0 to 1, got {weights.min()} to {weights.max()}")
+        for name, array in (("uvs", self.uvs), ("blendshapes", self.shapes)):
+            if array is not None and not np.isfinite(array).all():
+                raise InputError(f"{name} hold NaN or infinite values. Write them again.")
         if self.shapes is not None and self.shapes.shape != (len(self.shape_names), self.n_vertices, 3):
             raise InputError(
                 f"blendshapes must have shape {(len(self.shape_names), self.n_vertices, 3)}, got {self.shapes.shape}"
