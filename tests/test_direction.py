@@ -21,7 +21,7 @@ from meshtalk.measures import metrics, sync, tracks
 
 EVERYTHING = Direction(
     intensity={"mouth": 1.3, "upper_face": 0.5}, smoothing_s={"upper_face": 0.3, "mouth": 0.1}, blinks_per_min=30,
-    lead_in_s=0.4, lead_out_s=0.5,
+    lead_in_s=0.4, lead_out_s=0.5, articulation=1.3,
 )  # fmt: skip
 
 
@@ -70,6 +70,20 @@ def test_a_stream_is_directed_as_a_recording_is(sizes, name, fps):
     whole = ANIMATORS[name].animate(AUDIO, 16000, **options)
     np.testing.assert_allclose(streamed(ANIMATORS[name], sizes, **options), whole.vertices, atol=1e-5)
     assert whole.duration_s == pytest.approx(len(AUDIO) / 16000 + 0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("articulation", [0.5, 1.5])
+def test_articulation_scales_the_mouth_and_keeps_closed_lips_closed(packaged, speech, plain, articulation):
+    directed = packaged.animate(speech, 16000, direction=Direction(articulation=articulation))
+    opening, plain_opening = directed.lip_opening_mm(), plain.lip_opening_mm()
+    wide, closed = plain_opening > 4, plain_opening < 0.3
+    assert wide.sum() > 50
+    assert closed.sum() > 30
+    # teeth and tongue share the region, the cheeks only part of it: the projection takes a little of the factor
+    assert np.median(opening[wide] / plain_opening[wide]) == pytest.approx(articulation, abs=0.12)
+    assert np.abs(opening - plain_opening)[closed].max() < 0.15
+    brows = [moved_mm(clip, "upper_face") for clip in (directed, plain)]
+    assert np.abs(brows[0] - brows[1]).max() < 0.25
 
 
 def test_takes_blink_each_for_itself():

@@ -37,6 +37,8 @@ class Directing:
     """eyes do not blink."""
     hold_gaze: Annotated[bool, FlagCreatePairsOff] = False
     """eyes look straight ahead."""
+    articulation: float = 1.0
+    """how far the mouth moves in speech, 0.5 (mumbled) to 1.5 (exaggerated); closed lips stay closed."""
     intensity: Words = ()
     """REGION=FACTOR …: scale the motion of a region, 0 to 3; regions: mouth, upper_face, eyelids, lips."""
     freeze: Words = ()
@@ -64,6 +66,7 @@ class Directing:
                 f"--freeze excludes --intensity, got both for {', '.join(sorted(both))}. Give one of them."
             )
         return Direction(
+            articulation=self.articulation,
             intensity=intensity | dict.fromkeys(still, 0.0),
             smoothing_s=named_numbers(self.smooth, "smooth"),
             blinks_per_min=0.0 if self.no_blinks else self.blinks,

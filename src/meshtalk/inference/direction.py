@@ -21,6 +21,9 @@ from meshtalk.mesh.topology import Topology
 from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry
 
 MAX_INTENSITY = 3.0
+ARTICULATIONS = (0.5, 1.5)
+PARTED_MM = 2.0
+"""Lips that speech holds together are left alone by `articulation`, those this far apart get all of it."""
 MAX_STRENGTH = 2.0
 """Of an expression: the encoder does not generalise far beyond its training data."""
 WHOLE_FACE = ""
@@ -43,6 +46,8 @@ class Direction:
     """Region → factor on its motion, 0 to 3; 0 keeps it at rest. Where regions overlap, factors multiply."""
     smoothing_s: Mapping[str, float] = field(default_factory=dict[str, float])
     """Region → width of a Hann window over time, up to a second. Half of the widest adds to a stream's latency."""
+    articulation: float = 1.0
+    """How far the mouth moves in speech, 0.5 (mumbled) to 1.5 (exaggerated); closed lips stay closed."""
     blinks_per_min: float | None = None
     """Blinks per minute that replace the model's own; 0 for none, None for the model's."""
     hold_gaze: bool = False
@@ -59,6 +64,8 @@ class Direction:
             for region, value in table.items():
                 if not 0 <= value <= limit:
                     raise InputError(f"{what} of {region!r} must be 0 to {limit:g}, got {value}")
+        if not ARTICULATIONS[0] <= self.articulation <= ARTICULATIONS[1]:
+            raise InputError("articulation must be {:g} to {:g}, got {:g}".format(*ARTICULATIONS, self.articulation))
         blinks = self.blinks_per_min
         if blinks is not None and not 0 <= blinks <= MAX_BLINKS_PER_MIN:
             raise InputError(f"blinks per minute must be 0 to {MAX_BLINKS_PER_MIN:g}, got {blinks}")
@@ -116,6 +123,9 @@ class Director:
         ]
         self.delay = max((len(window) // 2 for window, _ in self._windows), default=0)
         """Frames of delay by smoothing."""
+        self._articulate = (
+            None if direction.articulation == 1 else _Articulator(geometry, topology, self.rest, direction.articulation)
+        )
         self._gaze = _Remover(geometry, topology, "eyeLook") if direction.hold_gaze else None
         self._blink = self._lids = None
         if direction.blinks_per_min is not None:
@@ -179,6 +189,8 @@ class Director:
         if self._gaze is not None:
             moved = self._gaze(moved)
         moved = self._scale(moved)
+        if self._articulate is not None:
+            moved = self._articulate(moved)
         frames = state.frame + np.arange(len(moved))
         if self.direction.lead_in_s and state.frame < self.direction.lead_in_s * self._fps:
             share = _smoothstep(np.minimum(frames / (self.direction.lead_in_s * self._fps), 1))
@@ -285,6 +297,24 @@ def region_weights(topology: Topology, region: str) -> np.ndarray:
 class _Same:
     def __call__(self, moved: Tensor) -> Tensor:
         return moved
+
+
+class _Articulator:
+    """Scales the mouth's motion, frame by frame, by how far apart the lips are."""
+
+    def __init__(
+        self, geometry: BasisGeometry | DenseGeometry, topology: Topology, rest: Tensor, articulation: float
+    ) -> None:
+        if not geometry.has_opening:
+            raise InputError("--articulation needs a topology that marks the inner lips. Use --intensity mouth=1.2.")
+        self._geometry, self._rest, self._more = geometry, rest, articulation - 1
+        self._mouth = region_share(geometry, topology, "mouth")
+
+    def __call__(self, moved: Tensor) -> Tensor:
+        parted_mm = self._geometry.opening(moved + self._rest) - self._geometry.opening(self._rest)
+        share = (parted_mm / PARTED_MM).clamp(0, 1)
+        share = share * share * (3 - 2 * share)
+        return moved + self._more * share[..., None] * self._mouth(moved)
 
 
 class _Remover:
