@@ -78,7 +78,7 @@ AS_IT_IS = {
 }  # fmt: skip
 
 
-class Stop(Exception):
+class Stop(BaseException):
     """The library was asked; what it would do is tested elsewhere."""
 
 
