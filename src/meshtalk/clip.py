@@ -18,6 +18,8 @@ from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.mesh.topology import Topology, check_size, lip_opening_m
 
+MAX_TINT = 10.0
+"""Skin ten times as bright as the texture is damage."""
 CHUNK = 256
 """Frames expanded to vertices at a time, so that an hour of animation never has to fit in memory."""
 MAP_FROM_BYTES = 64 << 20
@@ -133,7 +135,8 @@ class Clip:
         """(t,V,3) float32 displacement from the template of frames start..stop, in memory."""
         if self.weights is not None and self.basis is not None:
             chunk = self.weights[start:stop].astype(np.float32)
-            flat = chunk @ self.basis.reshape(len(self.basis), -1)
+            # one by one: a linear-algebra library's sums depend on its threads, and on how many frames are asked for at once
+            flat = np.einsum("tk,kv->tv", chunk, self.basis.reshape(len(self.basis), -1), optimize=False)
             return flat.reshape(len(chunk), -1, 3)
         assert self.displacement is not None
         chunk = self.displacement[start:stop]
@@ -183,6 +186,14 @@ class Clip:
                 and motion whose lengths differ by more than a frame.
         """
         n_vertices = self.topology.n_vertices
+        for name in ("template", "audio", "weights", "basis", "displacement"):
+            array = getattr(self, name)
+            if array is not None and array.dtype.kind not in "fiu":
+                raise InputError(f"{name} must be numbers, got {array.dtype}")
+        if not all(0 <= factor <= MAX_TINT for factor in self.tint):
+            raise InputError(f"tint must be three factors of 0 to {MAX_TINT:g}, got {self.tint}")
+        if not np.isfinite([time for phone in self.phones for time in (phone.start_s, phone.end_s)]).all():
+            raise InputError("the times of phones must be finite. Repair or drop them.")
         if self.template.shape != (n_vertices, 3):
             raise InputError(f"template must have shape ({n_vertices}, 3), as its topology, got {self.template.shape}")
         if self.weights is not None and self.basis is not None:

@@ -29,7 +29,7 @@ def arkit(
         smoothing: temporal regularisation (default 0.005; 0 for none, 0.05 for noisy scans).
     """
     from meshtalk.arkit.rig import load_rig
-    from meshtalk.arkit.solve import SMOOTHING, Solver, measure, weights_of
+    from meshtalk.arkit.solve import SMOOTHING, Solver, check_smoothing, measure, weights_of
     from meshtalk.clip import Clip
     from meshtalk.export.blendshapes import write_weights
     from meshtalk.files import check_writable
@@ -37,9 +37,10 @@ def arkit(
     if output.suffix.lower() not in SUFFIXES:
         raise InputError(f"weights must be written to {' or '.join(SUFFIXES)}, got {output}")
     check_writable(output)
+    amount = SMOOTHING if smoothing is None else smoothing
+    check_smoothing(amount)
     loaded = Clip.load(clip)
     shapes = load_rig(rig, loaded) if rig is not None else None
-    amount = SMOOTHING if smoothing is None else smoothing
     weights = weights_of(loaded, shapes, smoothing=amount)
     write_weights(loaded, output, weights)
     print("weights: " + ("solved for" if weights.solved else "the clip's own, clamped to 0 to 1"))

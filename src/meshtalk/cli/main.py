@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr
@@ -14,14 +15,14 @@ from difflib import get_close_matches
 from functools import partial, wraps
 from pathlib import Path
 from textwrap import wrap
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, NoReturn, Union
 
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Suppress, subcommand
 
 from meshtalk.cli import animate, arkit, batch, corpus, edit, export, regions, retarget, train
 from meshtalk.cli.options import Output
-from meshtalk.errors import InputError
+from meshtalk.errors import InputError, one_line, reason_of, shortened
 
 
 def demo(output: Output = Path("demo")) -> None:
@@ -78,9 +79,14 @@ Examples:
   meshtalk animate speech.wav -o out.glb --template face.obj
   meshtalk evaluate - CORPUS
 
-meshtalk COMMAND --help describes a command and its options. Exit codes: 0 done, 1 done in parts, 2 bad input.
+meshtalk COMMAND --help describes a command and its options; with --debug any of them shows the traceback of an error.
+Exit codes: 0 done, 1 done in parts, 2 bad input.
 """
 HELP_COLUMN = 18
+LONGEST_SENTENCE = 2000
+"""Characters of an error, whatever a file's names and texts bring into it."""
+DEBUG = "--debug"
+"""Anywhere among the arguments: show the traceback of an error."""
 
 
 def help_text() -> str:
@@ -129,17 +135,40 @@ def postponed(verb: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
 
 def _warn(message: Warning | str, *_: object) -> None:
     """Print a warning as one line, without its source location."""
-    print(f"meshtalk: {message}", file=sys.stderr)
+    print(f"meshtalk: {one_line(str(message))}", file=sys.stderr)
+
+
+def _sentence(error: Exception, args: list[str]) -> str:
+    """One line about an exception that nobody expected, with the name of its file or of those that the command was given."""
+    path = getattr(error, "filename", None)
+    if isinstance(error, OSError) and isinstance(path, str | bytes):
+        named = os.fsdecode(path)
+        advice = "Choose another file, or free what it needs."
+    else:
+        named = ", ".join(arg for arg in args if os.path.exists(arg)) or " ".join(args)
+        advice = "If the input is sound this is a defect: run it with --debug and report what that prints."
+    return f"{named}: {reason_of(error)}. {advice}"
+
+
+def _refuse(error: Exception, args: list[str], debug: bool) -> NoReturn:
+    """End with exit code 2 and one line; `debug` shows the traceback before it."""
+    if debug:
+        traceback.print_exception(error)
+    said = str(error) if isinstance(error, InputError) else _sentence(error, args)
+    print(f"meshtalk: {shortened(one_line(said), LONGEST_SENTENCE)}", file=sys.stderr)
+    raise SystemExit(2) from None
 
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line.
 
-    Exit codes: 0; 1 when a batch failed in parts; 2 with one line on standard error for bad input; 130 when interrupted;
-    141 when the reader of standard output closed it, as a shell reports a program that SIGPIPE ended.
+    Exit codes: 0; 1 when a batch failed in parts; 2 with one line on standard error for bad input and for whatever else was
+    raised, whose traceback `--debug` shows; 130 when interrupted; 141 when the reader of standard output closed it, as a
+    shell reports a program that SIGPIPE ended.
     """
     warnings.showwarning = _warn
     given = sys.argv[1:] if args is None else args
+    debug, given = DEBUG in given, [arg for arg in given if arg != DEBUG]
     try:
         if given[:1] in (["-h"], ["--help"]):
             print(help_text(), end="", flush=True)
@@ -154,9 +183,8 @@ def main(args: list[str] | None = None) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush complains
         raise SystemExit(141) from None
-    except InputError as error:
-        print(f"meshtalk: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    except Exception as error:  # the boundary: a user's files are damaged in more ways than we know
+        _refuse(error, given, debug)
     except KeyboardInterrupt:
         print("meshtalk: interrupted. Finished work is saved; run the same command again to resume.", file=sys.stderr)
         raise SystemExit(130) from None
