@@ -1,4 +1,5 @@
-# Every verb does all of its own set-up from a bare clone: a virtual environment in .venv, pinned by constraints.txt.
+# Every verb does all of its own set-up from a bare clone: a virtual environment in .venv, pinned by constraints.txt, whose hashes
+# uv compares. PyTorch alone is pinned by its version only: its build for CPUs comes from where pip's own settings find it.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,9 +8,13 @@ BLENDER_PYTHON ?= python3.11
 PLAYER := hatch_build.py $(wildcard web/*.* web/src/*)
 KERNELS := tests/kernels_rig.py $(shell grep -rl "import compiled" src --include=*.py)
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+TORCH := torch==2.13.0
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt --build-constraints constraints.txt
+COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-annotate \
+	--custom-compile-command "make constraints"
 
-.PHONY: demo test test-all coverage check train reproduce bench docs blender clean
+.PHONY: demo test test-all coverage check train reproduce fuzz bench docs blender constraints clean
 
 demo: $(VENV)/.demo  ## two people speak two real recordings: demo/*.mp4, *.glb, contact_sheet.png
 	$(BIN)/meshtalk demo -o demo
@@ -36,6 +41,9 @@ train: $(VENV)/.train  ## from nothing to the shipped model: corpus/ and runs/co
 reproduce: $(VENV)/.train  ## the paper's claims on the corpus of `make train`: runs/reproduce and docs/reproduction.md
 	$(BIN)/python experiments/reproduce.py corpus -o runs/reproduce
 
+fuzz: $(VENV)/.kernels  ## 10,000 damaged files of every kind: the right result or one clear sentence; a quarter of an hour
+	$(BIN)/python fuzz/run.py
+
 bench: $(VENV)/.dev  ## speed of the model on this machine, as ratios
 	$(BIN)/python benchmarks/speed.py
 
@@ -44,26 +52,34 @@ docs: $(VENV)/.docs  ## this documentation as pages, with the reference of the P
 
 blender: $(BLENDER)/ready  ## Blender as a module of Python 3.11, about 1 GB: the tests then open our files in it
 
+constraints: $(VENV)/.uv  ## the newest versions of all that is installed here, with their hashes
+	echo $(TORCH) | $(COMPILE) pyproject.toml - --universal --python-version 3.10 --all-extras --no-emit-package torch -o constraints.txt
+	echo uv | $(COMPILE) - --universal --python-version 3.10 -o tools/uv.txt
+	cd web && npm update --package-lock-only --ignore-scripts
+
 clean:
 	rm -rf $(VENV) $(BLENDER) web/node_modules src/meshtalk/assets/player.html demo build dist site .pytest_cache .ruff_cache .hypothesis .coverage
 
-$(VENV)/bin/python:
+$(VENV)/.uv: tools/uv.txt
 	$(PYTHON) -m venv $(VENV)
-
-$(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt $(PLAYER)
-	$(PIP) -e ".[media,align]"
+	$(PIP) --require-hashes -r tools/uv.txt
+	$(PIP) --no-deps $(TORCH)
 	touch $@
 
-$(VENV)/.train: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(PIP) -e ".[train,corpus]"
+$(VENV)/.demo: $(VENV)/.uv pyproject.toml constraints.txt $(PLAYER)
+	$(UV) -e ".[media,align]"
 	touch $@
 
-$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt $(PLAYER)
-	$(PIP) -e ".[dev]"
+$(VENV)/.train: $(VENV)/.uv pyproject.toml constraints.txt
+	$(UV) -e ".[train,corpus]"
 	touch $@
 
-$(VENV)/.docs: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(PIP) -e ".[docs]"
+$(VENV)/.dev: $(VENV)/.uv pyproject.toml constraints.txt $(PLAYER)
+	$(UV) -e ".[dev]"
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.uv pyproject.toml constraints.txt
+	$(UV) -e ".[docs]"
 	touch $@
 
 # numba's machine code: the processes of the test-suite share what is compiled here, a minute's work
@@ -73,5 +89,5 @@ $(VENV)/.kernels: $(VENV)/.dev $(KERNELS)
 
 $(BLENDER)/ready: tools/blender/requirements.txt
 	$(BLENDER_PYTHON) -m venv $(BLENDER)
-	$(BLENDER)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	$(BLENDER)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
 	touch $@

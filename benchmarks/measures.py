@@ -64,6 +64,17 @@ def animating(animator: Animator, seconds: float, repeats: int, warm: bool = Fal
     return timed(lambda: animator.animate(samples, SAMPLE_RATE), repeats, warm).scaled(1 / seconds)
 
 
+def beside_a_busy_core(animator: Animator, seconds: float, repeats: int) -> tuple[Timing, Timing]:
+    """`animating` on an idle machine, and while another process keeps one core busy without a pause."""
+    idle = animating(animator, seconds, repeats, warm=True)
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        return idle, animating(animator, seconds, repeats, warm=True)
+    finally:
+        busy.kill()
+        busy.wait()
+
+
 def memory_floor(animator: Animator) -> tuple[float, float]:
     """The bound of a prior larger than the caches: bytes that sampling must read a frame, and how many a second can be.
 

@@ -304,7 +304,7 @@ def test_a_full_disk_stops_it(capsys, said, tiny_model, tmp_path, jobs, monkeypa
         return save(clip, path, look)
 
     monkeypatch.setattr(Clip, "save", full)
-    with pytest.raises(InputError, match=r"is full\. Free some space and run the same command again"):
+    with pytest.raises(InputError, match=r"No space left on device\. Free some space and run the command"):
         animate_all([said], tmp_path / "out", model=tiny_model)
     assert list(written(tmp_path / "out")) == ["a.npz"]
     monkeypatch.undo()

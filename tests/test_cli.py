@@ -335,3 +335,39 @@ def test_retarget_without_scipy_is_refused(here):
         r"meshtalk: retargeting needs scipy\S* \(not installed\)\. Run pip install 'meshtalk\[media\]'\.\n",
         ended.stderr,
     )
+
+
+# --- wrong arguments and help ------------------------------------------------------------------------------------
+
+BAD_ARGUMENTS = {
+    "nothing given": (["animate"], "Missing from meshtalk animate: PATH -o PATH, --output PATH", "animate"),
+    "no number": (["animate", "a.wav", "-o", "a.glb", "--seed", "abc"], "--seed", "animate"),
+    "unknown option": (["animate", "a.wav", "-o", "a.glb", "--sed", "3"], "--sed", "animate"),
+    "option without value": (["animate", "a.wav", "-o", "a.glb", "--seed"], "--seed", "animate"),
+    "no subcommand": (["corpus"], "build", "corpus"),
+    "unknown subcommand": (["corpus", "nope"], "nope", "corpus"),
+    "missing in a subcommand": (["corpus", "check"], "Missing from meshtalk corpus check: PATH", "corpus check"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "words", "command"), BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS)
+def test_wrong_arguments_get_one_sentence_and_the_right_help(capsys, here, arguments, words, command):
+    message = refused(capsys, here, *arguments)
+    assert words in message
+    assert message.endswith(f"Try meshtalk {command} --help.")
+    assert "full helptext" not in message
+    assert "---" not in message
+
+
+def test_a_recording_is_no_clip_but_can_be_animated(capsys, here):
+    message = refused(capsys, here, "export", "speech.wav", "-o", "a.glb")
+    assert message.endswith(
+        "speech.wav is not a meshtalk clip (.npz). To animate a recording: meshtalk animate speech.wav -o out.glb"
+    )
+
+
+def test_help_gives_one_default_and_plain_metavars(capsys, here):
+    for command in (["animate"], ["export"], ["retarget"], ["corpus", "convert"], ["regions", "painted"]):
+        text = run(capsys, *command, "--help")
+        assert "{None}" not in text
+        assert "default: None" not in " ".join(text.split())

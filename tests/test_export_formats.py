@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from textwrap import dedent
+from typing import Any
 
 import numpy as np
 import pytest
@@ -222,3 +225,17 @@ def test_sound_and_picture_stay_together_at_another_rate(tmp_path, fps):
     seen_s = np.mean([float(time) for time, _ in np.array(pictures, object)[away > away.max() / 2]])
     loud = np.flatnonzero(np.abs(sound) > 0.45) / rate
     assert abs(seen_s - (loud[0] + loud[-1]) / 2) < 0.5 / fps
+
+
+def test_the_recipe_of_contributing_writes_what_it_says(tmp_path):
+    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text("utf-8")
+    code = re.search(r" *```python\n(.*?)```", text, re.DOTALL)
+    assert code is not None
+    made: dict[str, Any] = {}
+    exec(dedent(code[1]), made)
+    clip = with_gap(make_clip())
+    made["write_xyz"](clip, tmp_path / "a.xyz")
+    expected = clip.vertices.copy()
+    expected[GAP] = expected[GAP.start - 1]
+    np.testing.assert_allclose(np.loadtxt(tmp_path / "a.xyz"), expected.reshape(-1, 3), atol=1e-6)
+    check_sound(tmp_path / "a_sound.wav", clip)

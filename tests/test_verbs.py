@@ -44,6 +44,7 @@ DIRECTED: Mapping[str, tuple[list[str], Direction]] = {
     "--blinks": (["--blinks", "12"], Direction(blinks_per_min=12)),
     "--no-blinks": (["--no-blinks", "--blinks", "0"], Direction(blinks_per_min=0)),
     "--hold-gaze": (["--hold-gaze"], Direction(hold_gaze=True)),
+    "--articulation": (["--articulation", "1.2"], Direction(articulation=1.2)),
     "--intensity": (
         ["--intensity", "mouth=1.2", "eyelids=0.5", "--intensity", "lips=0"],
         Direction(intensity={"mouth": 1.2, "eyelids": 0.5, "lips": 0}),
@@ -78,7 +79,7 @@ AS_IT_IS = {
 }  # fmt: skip
 
 
-class Stop(Exception):
+class Stop(BaseException):
     """The library was asked; what it would do is tested elsewhere."""
 
 

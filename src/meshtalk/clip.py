@@ -18,6 +18,8 @@ from meshtalk.errors import InputError
 from meshtalk.files import atomic
 from meshtalk.mesh.topology import Topology, check_size, lip_opening_m
 
+MAX_TINT = 10.0
+"""Skin ten times as bright as the texture is damage."""
 CHUNK = 256
 """Frames expanded to vertices at a time, so that an hour of animation never has to fit in memory."""
 MAP_FROM_BYTES = 64 << 20
@@ -58,7 +60,8 @@ class Clip:
     """T frames of V vertices at `fps`; frame k is at exactly k/fps seconds of the audio.
 
     Motion is the displacement from the template, held either dense or as weights of a linear basis
-    (`template + weights · basis`): exactly one of the two. Vertices are metres, +Y up, +Z out of the face.
+    (`template + weights · basis`): exactly one of the two. Vertices are metres in a right-handed frame: +X to the face's own
+    left, +Y up, +Z forward, out of the face.
 
     Example:
         >>> from meshtalk import Clip
@@ -74,8 +77,9 @@ class Clip:
     """(V,3) float32 metres: the neutral face of this person."""
     fps: Fraction
     audio: np.ndarray
-    """(S,) mono float32."""
+    """(S,) mono float32 in [-1,1]; empty if there is no sound."""
     sample_rate: int
+    """Samples of `audio` in a second, Hz."""
     displacement: np.ndarray | None = None
     """(T,V,3) metres, dense form. It may be a `numpy.memmap`: everything here and in the exports reads it in pieces."""
     weights: np.ndarray | None = None
@@ -85,8 +89,11 @@ class Clip:
     basis_names: tuple[str, ...] = ()
     """Names of the K basis shapes (blendshape names where they are blendshapes)."""
     subject: str = ""
+    """Who speaks: a name or number of the data set, or of the packaged people; empty if unknown."""
     sentence: str = ""
+    """Which sentence is spoken, as the data set names it; empty if unknown."""
     emotion: str = ""
+    """Acted emotion, as the data set names it; empty if neutral or unknown."""
     tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Factors on the linear light of the skin's red, green and blue, for pictures: this person's skin tone."""
     phones: tuple[Phone, ...] = ()
@@ -128,7 +135,8 @@ class Clip:
         """(t,V,3) float32 displacement from the template of frames start..stop, in memory."""
         if self.weights is not None and self.basis is not None:
             chunk = self.weights[start:stop].astype(np.float32)
-            flat = chunk @ self.basis.reshape(len(self.basis), -1)
+            # one by one: a linear-algebra library's sums depend on its threads, and on how many frames are asked for at once
+            flat = np.einsum("tk,kv->tv", chunk, self.basis.reshape(len(self.basis), -1), optimize=False)
             return flat.reshape(len(chunk), -1, 3)
         assert self.displacement is not None
         chunk = self.displacement[start:stop]
@@ -178,6 +186,14 @@ class Clip:
                 and motion whose lengths differ by more than a frame.
         """
         n_vertices = self.topology.n_vertices
+        for name in ("template", "audio", "weights", "basis", "displacement"):
+            array = getattr(self, name)
+            if array is not None and array.dtype.kind not in "fiu":
+                raise InputError(f"{name} must be numbers, got {array.dtype}")
+        if not all(0 <= factor <= MAX_TINT for factor in self.tint):
+            raise InputError(f"tint must be three factors of 0 to {MAX_TINT:g}, got {self.tint}")
+        if not np.isfinite([time for phone in self.phones for time in (phone.start_s, phone.end_s)]).all():
+            raise InputError("the times of phones must be finite. Repair or drop them.")
         if self.template.shape != (n_vertices, 3):
             raise InputError(f"template must have shape ({n_vertices}, 3), as its topology, got {self.template.shape}")
         if self.weights is not None and self.basis is not None:
@@ -288,7 +304,11 @@ class Clip:
         except InputError:
             raise
         except Exception as error:  # a damaged archive fails in many ways, and all of them mean one thing here
-            raise InputError(f"{path} is not a meshtalk clip ({type(error).__name__}: {error})") from None
+            if Path(path).suffix.lower() != ".npz":
+                advice = f"To animate a recording: meshtalk animate {path} -o out.glb"
+            else:
+                advice = f"It may be damaged ({type(error).__name__}); write it again."
+            raise InputError(f"{path} is not a meshtalk clip (.npz). {advice}") from None
         return clip.validate()
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -344,11 +346,17 @@ def from_json(kind: Any, data: Any) -> Any:
         if data not in typing.get_args(kind):
             raise InputError(f"value must be one of {typing.get_args(kind)}, got {data!r}")
         return data
+    if isinstance(kind, types.UnionType):  # of None and one other
+        return None if data is None else from_json(next(k for k in typing.get_args(kind) if k is not type(None)), data)
+    if origin is Mapping:
+        if not isinstance(data, dict):
+            raise InputError(f"a mapping is required, got {data!r}")
+        return {name: from_json(typing.get_args(kind)[1], value) for name, value in data.items()}
     accepted = (int, float) if kind is float else kind
-    if (
-        isinstance(kind, types.UnionType)
-        or not isinstance(data, accepted)
-        or (isinstance(data, bool) and kind is not bool)
-    ):
-        raise InputError(f"{getattr(kind, '__name__', kind)} is required, got {data!r}")
+    if not isinstance(data, accepted) or (isinstance(data, bool) and kind is not bool):
+        raise InputError(f"{getattr(kind, '__name__', kind)} is required, got {str(data)[:100]!r}")
+    if kind is float and not -sys.float_info.max <= data <= sys.float_info.max:
+        raise InputError(f"a finite number is required, got {str(data)[:100]}")
+    if isinstance(data, str) and not data.isprintable():  # a terminal would obey it
+        raise InputError(f"printable text is required, got {data[:100]!r}")
     return data

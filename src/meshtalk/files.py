@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import platform
+import re
+import secrets
 import shutil
+import sys
 import tempfile
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 
-from meshtalk.errors import InputError
+from meshtalk.errors import DiskError, InputError
 
 Json: TypeAlias = dict[str, Any] | list[Any] | str | int | float | bool | None
 """What `json.loads` gives."""
 SPOOL_BYTES = 2**28
 """Larger result arrays are memory-mapped from a temporary file."""
+LONGEST_NAME = 255
+"""Bytes of a file's name that file systems take."""
+FORGOTTEN_S = 7 * 24 * 3600
+"""Age of a partial file that is removed even though nobody knows whether its writer, on another machine, is alive."""
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_PARTIAL = re.compile(r"\.meshtalk-([0-9a-f]{8})-([0-9]+)-([0-9a-f]{6})-")
+_MACHINE, _RUN = f"{zlib.crc32(platform.node().encode()):08x}", secrets.token_hex(3)
+_PROBE_BYTES = 1 << 16
+_swept: set[tuple[int, Path]] = set()
 
 
 def check_writable(path: Path) -> None:
     """Check early that an output can be written.
 
     Raises:
-        InputError: the folder is missing or read-only, or `path` is itself a folder.
+        InputError: the name is too long, the folder is missing or read-only, or `path` is itself a folder.
     """
     folder = path.parent
+    if any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
+        raise InputError(f"cannot write {path}: names have up to {LONGEST_NAME} bytes. Choose a shorter one.")
     if not folder.is_dir():
         raise InputError(f"cannot write {path}: there is no folder {folder}. Create it or choose another output.")
     if path.is_dir():
@@ -55,32 +73,115 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder; rename it to `path` on success, remove it on failure.
 
     Raises:
-        InputError: `path` exists and is not an empty folder, or cannot be created.
+        InputError: `path` exists and is not an empty folder, or cannot be created; or the disk is full.
     """
     path = Path(path)
     check_folder(path)
-    temporary = Path(tempfile.mkdtemp(prefix=".meshtalk-", dir=path.parent))
-    try:
+    with _partial_folder(path) as temporary:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes folders private; an output is an ordinary folder
         if path.exists():
             path.rmdir()
         temporary.replace(path)
+
+
+@contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path` that takes its place on success, whatever was there; it is removed on failure.
+
+    Raises:
+        InputError: the disk is full or fails.
+    """
+    with _partial_folder(path) as temporary:
+        yield temporary
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.replace(path)
+
+
+@contextmanager
+def _partial_folder(path: Path) -> Iterator[Path]:
+    with disk_errors(path):
+        temporary = Path(tempfile.mkdtemp(prefix=_partial_name(path.parent), dir=path.parent))
+    try:
+        with disk_errors(path, temporary):
+            temporary.chmod(0o777 & ~_umask())  # mkdtemp makes folders private; an output is an ordinary folder
+            yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
-def replaced_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path` that takes its place on success, whatever was there; it is removed on failure."""
-    temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=path.parent))
+def disk_errors(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Turn what a full or failing disk does to a writer into one sentence, whatever exception its library makes of it.
+
+    Args:
+        path: what is written.
+        temporary: the file or folder that is written meanwhile; where it has no more room, that is why the writer failed.
+
+    Raises:
+        DiskError: the disk is full or fails, or the file would be larger than is allowed.
+    """
     try:
-        yield temporary
-        temporary.chmod(0o755)
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = _told_by(error) or (None if temporary is None else _want_of_room(temporary))
+        if reason is None:
+            raise
+        raise DiskError(f"cannot write {path}: {reason}. Free some space and run the command again.") from error
+
+
+def _told_by(error: BaseException | None) -> str | None:
+    """What an exception, or one that led to it, says of the disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _DISK:
+            return os.strerror(error.errno)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _want_of_room(temporary: Path) -> str | None:
+    """Why nothing can be added to a partial file, or to the newest file of a partial folder; None if it can."""
+    try:
+        if temporary.is_dir():
+            files = [file for file in temporary.rglob("*") if file.is_file()]
+            temporary = max(files, key=lambda file: file.stat().st_mtime_ns, default=temporary / "probe")
+        with open(temporary, "ab") as stream:
+            stream.write(bytes(_PROBE_BYTES))
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        return _told_by(error)
+    return None
+
+
+def _partial_name(folder: Path) -> str:
+    """How this process names its partial files in a folder, from which those of killed ones are removed."""
+    if (os.getpid(), folder) not in _swept:
+        _swept.add((os.getpid(), folder))
+        for path in folder.glob(".meshtalk-*"):
+            if _is_forgotten(path):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    return f".meshtalk-{_MACHINE}-{os.getpid()}-{_RUN}-"
+
+
+def _is_forgotten(partial: Path) -> bool:
+    """Whether the process that wrote a partial file is no more."""
+    named = _PARTIAL.match(partial.name)
+    if named and named[1] == _MACHINE and sys.platform != "win32":  # where a signal 0 would end the process
+        pid = int(named[2])
+        if pid == os.getpid():  # numbers are given again: a container's first process is always 1
+            return named[3] != _RUN
+        try:
+            os.kill(pid, 0)
+        except (ProcessLookupError, OverflowError):
+            return True
+        except PermissionError:
+            pass
+    try:
+        return time.time() - partial.lstat().st_mtime > FORGOTTEN_S
+    except OSError:
+        return False
 
 
 def _umask() -> int:
@@ -94,19 +195,37 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path with the same suffix; rename it to `path` on success, remove it on failure.
 
     Raises:
-        InputError: `path` cannot be written.
+        InputError: `path` cannot be written, or the disk is full or fails.
     """
     path = Path(path)
     check_writable(path)
-    handle, name = tempfile.mkstemp(prefix=".meshtalk-", suffix=path.suffix, dir=path.parent)
+    with disk_errors(path):
+        handle, name = tempfile.mkstemp(prefix=_partial_name(path.parent), suffix=path.suffix[-32:], dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; an output is an ordinary file
-        temporary.replace(path)
+        with disk_errors(path, temporary):
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; an output is an ordinary file
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def reserve(stream: IO[bytes], n_bytes: int) -> None:
+    """Extend a file to so many bytes, which are then there: a map of it cannot end the process.
+
+    Raises:
+        OSError: the disk has no room for them, or a file must not be so large.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(stream.fileno(), 0, n_bytes)
+        return
+    if hasattr(os, "fstatvfs"):  # macOS
+        disk = os.fstatvfs(stream.fileno())
+        if disk.f_bavail * disk.f_frsize < n_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    stream.truncate(n_bytes)
 
 
 def write_json(path: str | Path, value: object) -> None:
@@ -121,11 +240,23 @@ def write_json(path: str | Path, value: object) -> None:
 
 
 def spooled(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
-    """An uninitialised array, memory-mapped from a temporary file if it is large."""
-    if int(np.prod(shape)) * np.dtype(dtype).itemsize <= SPOOL_BYTES:
+    """An uninitialised array, memory-mapped from a temporary file if it is large.
+
+    Raises:
+        DiskError: the folder for temporary files has no room for it.
+    """
+    n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if n_bytes <= SPOOL_BYTES:
         return np.empty(shape, dtype)
-    with tempfile.TemporaryFile(prefix="meshtalk-") as file:  # the map outlives the name and the handle
-        return np.memmap(file, dtype, "w+", shape=shape)
+    with tempfile.TemporaryFile(prefix="meshtalk-") as file:
+        try:
+            reserve(file, n_bytes)
+        except OSError as error:
+            raise DiskError(
+                f"{n_bytes / 1e9:.1f} GB of temporary results do not fit into {tempfile.gettempdir()}: {error.strerror}. Free "
+                "some space, or set TMPDIR to a folder with more."
+            ) from error
+        return np.memmap(file, dtype, "r+", shape=shape)  # the map outlives the name and the handle
 
 
 def check_picture(path: str | Path) -> Path:

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import wraps
 from multiprocessing import get_context, parent_process
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from meshtalk.errors import InputError
@@ -72,14 +72,50 @@ def _do(job: Any) -> Any:
         return _task(job)
 
 
+_lock = Lock()
+_limit: Any = None
+_limited = 0
+_forked = False
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Within, linear algebra runs on one thread: several round differently, so that bytes would depend on the machine."""
+    """Within, linear algebra runs on one thread: several round differently, so that bytes would depend on the machine.
+
+    The limit is the process's, from the first of its threads that is in here to the last.
+    """
+    global _limit, _limited
     from threadpoolctl import threadpool_limits
 
     # torch that is loaded later, in a worker, follows the environment; torch's number first, for OpenMP's is a part of it
-    with torch_threads(1) if "torch" in sys.modules else nullcontext(), threadpool_limits(1):
-        yield
+    with torch_threads(1) if "torch" in sys.modules else nullcontext():
+        with _lock:
+            _limit, _limited = (threadpool_limits(1) if not _limited else _limit), _limited + 1
+        try:
+            yield
+        finally:
+            with _lock:
+                _limited -= 1
+                if not _limited:
+                    _limit.restore_original_limits()
+
+
+def _after_fork() -> None:
+    """A forked process has none of its parent's threads, and torch would wait for them for ever: it computes on one."""
+    global _forked, _lock, _limited
+    _lock, _limited = Lock(), 0
+    if torch := sys.modules.get("torch"):
+        _forked = True
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def threads_here(count: int) -> int:
+    """How many of so many threads this process can have: one if it was forked from one that had loaded torch."""
+    return 1 if _forked else count
 
 
 @contextmanager
@@ -92,7 +128,9 @@ def torch_threads(count: int) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(count)  # also where it is `count` already: that is OpenMP's number, and MKL has its own
+    torch.set_num_threads(
+        threads_here(count)
+    )  # also where it is `count` already: that is OpenMP's number, and MKL has its own
     try:
         yield
     finally:

@@ -23,6 +23,7 @@ from meshtalk.arkit.names import FEWEST_SHAPES, known
 from meshtalk.clip import CHUNK, Clip
 from meshtalk.errors import InputError
 from meshtalk.mesh.topology import Topology
+from meshtalk.parallel import one_thread
 
 SMOOTHING = 0.005
 REST = 1e-5
@@ -35,6 +36,12 @@ SWEEPS, SETTLED = 300, 1e-5
 """A clip is solved when no weight moves by more than SETTLED in a sweep."""
 _UNSEEN = 1e-9
 """A shape that moves less than this share of the largest one is treated as empty: its weight is 0."""
+
+
+def check_smoothing(smoothing: float) -> None:
+    """Raise InputError unless it is finite and not negative."""
+    if not (math.isfinite(smoothing) and smoothing >= 0):
+        raise InputError(f"smoothing must be 0 or positive, got {smoothing}. Try {SMOOTHING}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +57,7 @@ class Solver:
     smoothing: float = SMOOTHING
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.smoothing) and self.smoothing >= 0):
-            raise InputError(f"smoothing must be 0 or positive, got {self.smoothing}. Try {SMOOTHING}.")
+        check_smoothing(self.smoothing)
         shapes = self.topology.shapes
         if shapes is None or not len(shapes):
             raise InputError(
@@ -224,6 +230,7 @@ class Weights:
     """False: they are the clip's own."""
 
 
+@one_thread()
 def weights_of(clip: Clip, rig: Topology | None = None, *, smoothing: float = SMOOTHING) -> Weights:
     """A clip's weights.
 

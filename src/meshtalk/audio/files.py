@@ -53,11 +53,13 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> tuple[np.nda
     """
     path = Path(path)
     if not os.path.exists(path):  # unlike Path.exists, false for a name that no file can have
-        raise InputError(f"there is no audio file at {path}")
+        raise InputError(f"there is no audio file at {path}. Check the path.")
     if path.is_dir():
-        raise InputError(f"an audio or video file is required, got the folder {path}")
+        raise InputError(
+            f"an audio or video file is required, got the folder {path}. For all of its recordings: meshtalk batch."
+        )
     if not os.access(path, os.R_OK):
-        raise InputError(f"no permission to read {path}")
+        raise InputError(f"no permission to read {path}. Change its permissions or copy it.")
     best, opened, damaged = np.zeros(0, np.float32), False, False
     for decode in DECODERS:
         fate = DecodeStatus()
@@ -73,7 +75,7 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> tuple[np.nda
             break
     if not len(best):
         raise InputError(
-            f"{path} holds no samples"
+            f"{path} holds no samples. Record or export it again."
             if opened and not damaged
             else f"{path} is not audio that can be decoded, or it is damaged. Give WAV, FLAC, OGG, MP3, M4A or a video with sound."
         )
@@ -101,10 +103,13 @@ def to_mono(samples: np.ndarray, rate: int, target_rate: int = SAMPLE_RATE, name
     samples = np.asarray(samples)
     if samples.ndim not in (1, 2) or samples.shape[0] == 0:
         raise InputError(
-            f"{name} must have samples of shape (samples,) or (samples, channels), got shape {samples.shape}"
+            f"{name} must have samples of shape (samples,) or (samples, channels), got shape {samples.shape}."
+            " Give at least one sample."
         )
     if samples.dtype.kind not in "iuf":
-        raise InputError(f"{name} must have integer or floating-point samples, got {samples.dtype}")
+        raise InputError(
+            f"{name} must have integer or floating-point samples, got {samples.dtype}. Convert them to float32."
+        )
     if samples.ndim == 2 and not 0 < samples.shape[1] <= MAX_CHANNELS:
         raise InputError(
             f"{name} must have shape (samples, channels) with 1 to {MAX_CHANNELS} channels, got {samples.shape}"
@@ -156,7 +161,7 @@ def _collect(blocks: Iterable[tuple[int, np.ndarray]], target_rate: int, name: s
 def _check_rate(rate: int, name: str) -> None:
     low, high = RATES_HZ
     if not low <= rate <= high:
-        raise InputError(f"{name} must have a sample rate of {low} to {high} Hz, got {rate}")
+        raise InputError(f"{name} must have a sample rate of {low} to {high} Hz, got {rate}. Try 16000.")
 
 
 def _mix(block: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import time
 import warnings
@@ -14,13 +13,13 @@ from typing import Any
 from meshtalk.batch.ledger import sha256
 from meshtalk.batch.recordings import Recording
 from meshtalk.clip import Clip
-from meshtalk.errors import InputError
+from meshtalk.errors import DiskError, InputError, reason_of
 from meshtalk.export import SEQUENCES
+from meshtalk.files import disk_errors
 from meshtalk.inference.animator import Animator, load_model
 from meshtalk.outcomes import FAILED, Outcome
 
 _loaded = lru_cache(1)(load_model)
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -75,16 +74,16 @@ class Animate:
                 warnings.simplefilter("always", UserWarning)
                 stat = recording.path.stat() if recording.path.exists() else None
                 clip = animator.animate(recording.path, seed=self.seed, **self.options)
-                write(clip, self.folder / output_of(recording, self.suffix), self.look)
+                output = self.folder / output_of(recording, self.suffix)
+                with disk_errors(output):
+                    write(clip, output, self.look)
                 digest = sha256(recording.path)
+        except DiskError:
+            raise
         except InputError as error:
             return Outcome(str(recording.path), FAILED, str(error))
         except Exception as error:  # files are damaged in many ways; the other recordings are none the worse for it
-            if isinstance(error, OSError) and error.errno in FULL:
-                raise InputError(
-                    f"the disk of {self.folder} is full. Free some space and run the same command again."
-                ) from None
-            why = f"it cannot be animated: {type(error).__name__}: {error}"
+            why = f"it cannot be animated: {reason_of(error)}"
             return Outcome(str(recording.path), FAILED, why)
         assert stat is not None
         note = "; ".join(str(warning.message) for warning in odd if issubclass(warning.category, UserWarning))

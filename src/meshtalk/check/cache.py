@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from meshtalk.check.duplicates import Fingerprint
 from meshtalk.check.measure import Measured, measured
 from meshtalk.corpus.store import ClipInfo, Corpus
-from meshtalk.errors import InputError
+from meshtalk.errors import InputError, reading
 from meshtalk.files import atomic
 from meshtalk.mesh.topology import INNER_LIPS
 
@@ -131,10 +130,10 @@ def _save(path: Path, found: Measured) -> None:
 def _load(path: Path, id: str) -> Measured | None:
     """None if it is not there, or is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with reading(f"{path} is damaged", "The clip is measured again."), np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        prints = Fingerprint(**{f.name: arrays.pop(f"print_{f.name}") for f in fields(Fingerprint)})
-        plain = {name: value if value.ndim else value.item() for name, value in arrays.items()}
-        return Measured(id, prints=prints, **plain)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            prints = Fingerprint(**{f.name: arrays.pop(f"print_{f.name}") for f in fields(Fingerprint)})
+            plain = {name: value if value.ndim else value.item() for name, value in arrays.items()}
+            return Measured(id, prints=prints, **plain)
+    except InputError:
         return None

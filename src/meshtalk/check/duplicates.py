@@ -1,4 +1,4 @@
-"""Detection of duplicate sound or motion, also at another level, rate or compression, or trimmed.
+"""Find clips of a corpus that hold the same sound or motion, even if louder, resampled, compressed or trimmed.
 
 Fingerprints find candidates, which are then compared clip by clip.
 """

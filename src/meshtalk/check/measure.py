@@ -145,7 +145,7 @@ def _measure_motion(clip: Clip, valid: np.ndarray, found: Measured) -> None:
         step = np.diff(run, axis=0)
         new = step[max(old - 1, 0) :]
         steps.append(_length_mm(new).max(1))
-        mouth_steps.append(_length_mm(new[:, mouth]).max(1))
+        mouth_steps.append(_length_mm(new[:, mouth]).max(1, initial=0))
         energy += np.einsum("tvc,tvc->v", new, new)
         # half the second difference: how far a vertex lies from the middle of where it was and will be
         bend = _length_mm(np.diff(step, axis=0)) / 2

@@ -9,7 +9,16 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from meshtalk.cli.options import Flat, FlatLooking, Looking, Output, Performing, load_animator
+from meshtalk.cli.options import (
+    Flat,
+    FlatLooking,
+    Looking,
+    OptionalPath,
+    OptionalText,
+    Output,
+    Performing,
+    load_animator,
+)
 from meshtalk.errors import InputError
 
 _AS_IT_IS, _AS_USUAL = Performing(), Looking()
@@ -38,8 +47,8 @@ def animate(
 def stream(
     rate: int = 16000,
     channels: int = 1,
-    format: str | None = None,
-    vmc: str | None = None,
+    format: OptionalText = None,
+    vmc: OptionalText = None,
     live: bool = False,
     how: Flat = _AS_IT_IS,
 ) -> None:
@@ -103,7 +112,7 @@ def again(
     take: Positional[Path],
     /,
     output: Output,
-    model: Path | None = None,
+    model: OptionalPath = None,
     device: str = "cpu",
     looking: FlatLooking = _AS_USUAL,
 ) -> None:

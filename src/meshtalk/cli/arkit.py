@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from meshtalk.cli.options import Output
+from meshtalk.cli.options import OptionalNumber, OptionalPath, Output
 from meshtalk.errors import InputError
 
 SUFFIXES = (".csv", ".json")
@@ -16,8 +16,8 @@ def arkit(
     clip: Positional[Path],
     /,
     output: Output = Path("weights.csv"),
-    rig: Path | None = None,
-    smoothing: float | None = None,
+    rig: OptionalPath = None,
+    smoothing: OptionalNumber = None,
 ) -> None:
     """Convert a clip to weights of ARKit's 52 blendshapes and report the fitting error.
 
@@ -29,7 +29,7 @@ def arkit(
         smoothing: temporal regularisation (default 0.005; 0 for none, 0.05 for noisy scans).
     """
     from meshtalk.arkit.rig import load_rig
-    from meshtalk.arkit.solve import SMOOTHING, Solver, measure, weights_of
+    from meshtalk.arkit.solve import SMOOTHING, Solver, check_smoothing, measure, weights_of
     from meshtalk.clip import Clip
     from meshtalk.export.blendshapes import write_weights
     from meshtalk.files import check_writable
@@ -37,9 +37,10 @@ def arkit(
     if output.suffix.lower() not in SUFFIXES:
         raise InputError(f"weights must be written to {' or '.join(SUFFIXES)}, got {output}")
     check_writable(output)
+    amount = SMOOTHING if smoothing is None else smoothing
+    check_smoothing(amount)
     loaded = Clip.load(clip)
     shapes = load_rig(rig, loaded) if rig is not None else None
-    amount = SMOOTHING if smoothing is None else smoothing
     weights = weights_of(loaded, shapes, smoothing=amount)
     write_weights(loaded, output, weights)
     print("weights: " + ("solved for" if weights.solved else "the clip's own, clamped to 0 to 1"))

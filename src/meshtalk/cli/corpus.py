@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, Positional
 
-from meshtalk.cli.options import Output
+from meshtalk.cli.options import OptionalPath, OptionalText, Output
 from meshtalk.progress import bar
 
 
@@ -33,13 +33,13 @@ def convert(
     source: Positional[Path],
     output: Positional[Path],
     /,
-    template: Path | None = None,
-    topology: Path | None = None,
-    fps: str | None = None,
-    unit: str | None = None,
-    axes: str | None = None,
-    rows: Path | None = None,
-    flame: Path | None = None,
+    template: OptionalPath = None,
+    topology: OptionalPath = None,
+    fps: OptionalText = None,
+    unit: OptionalText = None,
+    axes: OptionalText = None,
+    rows: OptionalPath = None,
+    flame: OptionalPath = None,
     workers: int = 2,
 ) -> None:
     """Convert a data set you downloaded, or your own captures, to a corpus. Interruptible and resumable.
@@ -104,7 +104,7 @@ def info(corpus: Positional[Path], /, verify: Annotated[bool, FlagCreatePairsOff
         print("files: all match the manifest")
 
 
-def check(corpus: Positional[Path], /, html: Path | None = None, json: Path | None = None, workers: int = 2) -> None:
+def check(corpus: Positional[Path], /, html: OptionalPath = None, json: OptionalPath = None, workers: int = 2) -> None:
     """Check a corpus for defects: timing, jumps, frozen motion, silence, units, axes, duplicates, leaking splits.
 
     Exit code 1 if there are problems, 0 if there are none (there may be remarks). Interruptible and resumable.
@@ -142,8 +142,8 @@ def split(
     by: tuple[str, ...] = ("subject",),
     val_share: float = 0.1,
     test_share: float = 0.1,
-    val_names: Path | None = None,
-    test_names: Path | None = None,
+    val_names: OptionalPath = None,
+    test_names: OptionalPath = None,
     seed: int = 0,
     replace_official: Annotated[bool, FlagCreatePairsOff] = False,
 ) -> None:

@@ -12,6 +12,8 @@ from meshtalk.cli.options import (
     FlatLooking,
     Looking,
     Numbers,
+    OptionalPath,
+    OptionalText,
     Output,
     Words,
     joined,
@@ -30,7 +32,7 @@ def redub(
     output: Output,
     fit: str = "loop",
     strength: Words = (),
-    model: Path | None = None,
+    model: OptionalPath = None,
     device: str = "cpu",
     directing: FlatDirecting = _AS_IT_IS,
     looking: FlatLooking = _AS_USUAL,
@@ -64,8 +66,8 @@ def swap(
     /,
     output: Output,
     heads: Numbers = (),
-    region: str | None = None,
-    model: Path | None = None,
+    region: OptionalText = None,
+    model: OptionalPath = None,
     looking: FlatLooking = _AS_USUAL,
 ) -> None:
     """Replace the codes of some code heads of a clip with another clip's.
@@ -99,7 +101,7 @@ def swap(
 
 
 def heads(
-    clips: Positional[tuple[Path, ...]] = (), /, output: Output = Path("heads.png"), model: Path | None = None
+    clips: Positional[tuple[Path, ...]] = (), /, output: Output = Path("heads.png"), model: OptionalPath = None
 ) -> None:
     """Measure and draw which code head moves which region of the face.
 

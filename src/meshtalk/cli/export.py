@@ -9,13 +9,15 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from meshtalk.cli.options import FlatLooking, Looking, Output
+from meshtalk.cli.options import FlatLooking, Looking, OptionalText, Output
 from meshtalk.progress import bar
 
 _AS_USUAL = Looking()
 
 
-def export(clip: Positional[Path], /, output: Output, fps: str | None = None, looking: FlatLooking = _AS_USUAL) -> None:
+def export(
+    clip: Positional[Path], /, output: Output, fps: OptionalText = None, looking: FlatLooking = _AS_USUAL
+) -> None:
     """Write a clip in another format or at another frame rate.
 
     Args:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:  # what the verbs import when they run: the command line itsel
 Output = Annotated[Path, arg(aliases=["-o"])]
 Words = Annotated[tuple[tuple[str, ...], ...], UseAppendAction]
 """`--option a b --option c`: values accumulate."""
+OptionalPath = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="")]
+OptionalText = Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")]
+OptionalNumber = Annotated[float | None, arg(metavar="NUMBER", help_behavior_hint="")]
+"""Options that may be left out; their help says what happens then."""
 Word = TypeVar("Word", str, int)
 Numbers = Annotated[tuple[tuple[int, ...], ...], UseAppendAction]
 
@@ -31,7 +35,7 @@ Numbers = Annotated[tuple[tuple[int, ...], ...], UseAppendAction]
 class Directing:
     """Direction of a performance: blinks, gaze, intensity, smoothing, fades."""
 
-    blinks: float | None = None
+    blinks: OptionalNumber = None
     """blinks per minute instead of the model's own."""
     no_blinks: Annotated[bool, FlagCreatePairsOff] = False
     """eyes do not blink."""
@@ -80,17 +84,17 @@ class Directing:
 class Performing:
     """Face, expression and sampling of a performance."""
 
-    template: Path | None = None
+    template: OptionalPath = None
     """face to animate: any face or head mesh (.obj, .ply, .stl, .glb, .vrm), or one of the model's topology (.npy and .npz too)."""
-    landmarks: Path | None = None
+    landmarks: OptionalPath = None
     """landmarks of a template of another topology (.json of `meshtalk landmarks`), if its face is not detected."""
-    map: Path | None = None
+    map: OptionalPath = None
     """retarget map of a template of another topology (.map): read if it exists, else computed and saved."""
-    expression: Path | None = None
+    expression: OptionalPath = None
     """clip (.npz) that provides the expression signal: upper face and emotion."""
     strength: Words = ()
     """FACTOR of the expression, 0 to 2, or REGION=FACTOR … (default: 1)."""
-    person: str | None = None
+    person: OptionalText = None
     """clara, amara, kenji or henrik, another of the packaged people, p00, p01, …, or an integer seed for a new face."""
     seed: int = 0
     """random seed; the same seed gives the same animation."""
@@ -100,9 +104,9 @@ class Performing:
     """nucleus sampling: sample among the most likely codes with this total probability."""
     argmax: bool = False
     """use the most likely codes instead of sampling."""
-    fps: str | None = None
+    fps: OptionalText = None
     """frame rate of the output, e.g. 25, 30, 60, 30000/1001 (default: the model's)."""
-    model: Path | None = None
+    model: OptionalPath = None
     """model folder (default: the packaged model)."""
     device: str = "cpu"
     """torch device, e.g. cpu, cuda, mps."""
@@ -167,10 +171,10 @@ class Performing:
 class Looking:
     """Camera and light of pictures and films."""
 
-    camera: str | None = None
-    """of .mp4: front (default), three-quarter, profile, face or mouth."""
-    light: str | None = None
-    """of .mp4: studio (default), soft or dramatic."""
+    camera: OptionalText = None
+    """camera of .mp4, .gif and .png: front (default), three-quarter, profile, face or mouth."""
+    light: OptionalText = None
+    """light of .mp4, .gif and .png: studio (default), soft or dramatic."""
 
     def look(self) -> Look | None:
         """These options as a `Look`; None for the defaults.

@@ -8,7 +8,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from meshtalk.cli.options import Output
+from meshtalk.cli.options import OptionalPath, OptionalText, Output
 
 
 def landmarks(mesh: Positional[Path], points: Positional[Path | None] = None, /, *, output: Output) -> None:
@@ -35,11 +35,11 @@ def painted(
     mesh: Positional[Path],
     /,
     output: Output,
-    mouth: Path | None = None,
-    upper_face: Path | None = None,
-    eyelids: Path | None = None,
-    lips: Path | None = None,
-    axes: str | None = None,
+    mouth: OptionalPath = None,
+    upper_face: OptionalPath = None,
+    eyelids: OptionalPath = None,
+    lips: OptionalPath = None,
+    axes: OptionalText = None,
 ) -> None:
     """Read regions from vertex colours, or from one file per region; inner lips are found between painted lips.
 
@@ -93,7 +93,7 @@ def apply(corpus: Positional[Path], regions: Positional[Path], /) -> None:
     print(f"{given.root} has regions {given.topology.region_hash}: {', '.join(given.topology.regions)}")
 
 
-def show(source: Positional[Path], /, output: Output, mesh: Path | None = None, axes: str | None = None) -> None:
+def show(source: Positional[Path], /, output: Output, mesh: OptionalPath = None, axes: OptionalText = None) -> None:
     """Draw the regions of a topology, a clip, a model or a corpus.
 
     Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from meshtalk.cli.options import FlatLooking, Looking, Output, find_map
+from meshtalk.cli.options import FlatLooking, Looking, OptionalPath, Output, find_map
 from meshtalk.errors import InputError
 
 _AS_USUAL = Looking()
@@ -17,9 +17,9 @@ def retarget(
     clip: Positional[Path],
     /,
     output: Output,
-    to: Path | None = None,
-    landmarks: Path | None = None,
-    map: Path | None = None,
+    to: OptionalPath = None,
+    landmarks: OptionalPath = None,
+    map: OptionalPath = None,
     looking: FlatLooking = _AS_USUAL,
 ) -> None:
     """Retarget a clip of the packaged head to any face or head mesh.
@@ -42,7 +42,7 @@ def retarget(
     print(find_map(to, map, landmarks).retarget(loaded).save(output, look))
 
 
-def landmarks(mesh: Positional[Path], /, output: Output, landmarks: Path | None = None) -> None:
+def landmarks(mesh: Positional[Path], /, output: Output, landmarks: OptionalPath = None) -> None:
     """Detect the facial landmarks of a mesh: write them, draw them, or make a page to edit them.
 
     Args:

@@ -15,7 +15,8 @@ import numpy as np
 import soundfile  # pyright: ignore[reportMissingTypeStubs]
 
 from meshtalk.clip import Clip, Phone
-from meshtalk.errors import InputError
+from meshtalk.config import from_json
+from meshtalk.errors import MISSING, InputError, reading
 from meshtalk.files import Json, atomic, replaced_folder, write_json
 from meshtalk.mesh.topology import Topology
 
@@ -104,17 +105,19 @@ class Corpus:
         """
         root = Path(path)
         manifest = read_manifest(root)
-        try:
-            fps = Fraction(manifest["fps"])
-            clips = tuple(ClipInfo(**entry) for entry in manifest["clips"])
-            licences = tuple(str(line) for line in manifest["licences"])
-            topology_hash = manifest["topology"]["hash"]
-            hashes = {"topology.npz": manifest["topology"]["sha256"]}
-            hashes |= {f"subjects/{name}.npy": digest for name, digest in manifest["subjects"].items()}
-        except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-            raise InputError(
-                f"{root / 'manifest.json'} is damaged ({type(error).__name__}: {error}). {_AGAIN}."
-            ) from None
+        with reading(f"{root / 'manifest.json'} is damaged", f"{_AGAIN}."):
+            try:
+                fps = Fraction(manifest["fps"])
+                if fps <= 0:
+                    raise ValueError(f"frame rate {fps}")
+                clips = from_json(tuple[ClipInfo, ...], manifest["clips"])
+                licences = from_json(tuple[str, ...], manifest["licences"])
+                topology_hash = from_json(str, manifest["topology"]["hash"])
+                subjects = from_json(Mapping[str, str], manifest["subjects"])
+                hashes = {"topology.npz": from_json(str, manifest["topology"]["sha256"])}
+                hashes |= {f"subjects/{check_name(name, 'a subject')}.npy": digest for name, digest in subjects.items()}
+            except InputError as error:
+                raise ValueError(error) from None  # which says nothing of the file
         for info in clips:
             check_name(info.id, "the clip id")
             if info.split not in SPLITS:
@@ -147,7 +150,7 @@ class Corpus:
         """
         if subject in self._templates:
             return self._templates[subject]
-        template = _read_array(self.root / "subjects" / f"{subject}.npy", mmap=False)
+        template = read_array(self.root / "subjects" / f"{subject}.npy")
         if template.shape != (self.topology.n_vertices, 3):
             raise InputError(
                 f"the template of {subject} must have shape ({self.topology.n_vertices}, 3), got {template.shape}"
@@ -165,20 +168,18 @@ class Corpus:
         """
         folder = self.root / "clips" / info.id
         linear = LINEAR in info.files
-        motion = _read_array(folder / (LINEAR if linear else DENSE), mmap=True)
+        motion = read_array(folder / (LINEAR if linear else DENSE), mmap=True)
         names = self.topology.shape_names
         tail = (len(names),) if linear else (self.topology.n_vertices, 3)
         if motion.shape != (info.n_frames, *tail):
             needed = (info.n_frames, *tail)
             raise InputError(f"motion of clip {info.id} must have shape {needed}, got {motion.shape}")
         audio, sample_rate = np.zeros(0, np.float32), info.sample_rate
-        try:
+        with reading(f"clip {info.id} cannot be read", f"{_AGAIN}."):
             if sound:
                 audio, sample_rate = soundfile.read(folder / AUDIO, dtype="float32")
-            listed = json.loads((folder / PHONES).read_text()) if sound else ()
+            listed = json.loads((folder / PHONES).read_bytes()) if sound else ()
             phones = tuple(Phone(str(n), float(a), float(b)) for n, a, b in listed)
-        except (soundfile.SoundFileError, OSError, ValueError, TypeError) as error:
-            raise InputError(f"clip {info.id} cannot be read ({error}). {_AGAIN}.") from None
         return Clip(
             topology=self.topology,
             template=self.template(info.subject),
@@ -193,7 +194,7 @@ class Corpus:
             sentence=info.sentence,
             emotion=info.emotion,
             phones=phones,
-            valid=_read_array(folder / VALID, mmap=False) if VALID in info.files else None,
+            valid=read_array(folder / VALID) if VALID in info.files else None,
         )
 
     def verify(self) -> None:
@@ -221,13 +222,12 @@ def read_manifest(root: Path) -> dict[str, Any]:
     """
     path = root / "manifest.json"
     try:
-        manifest: Json = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+        with reading(f"{path} is damaged", f"{_AGAIN}.", *MISSING):
+            manifest: Json = json.loads(path.read_text(encoding="utf-8"))
+    except MISSING:
         raise InputError(
             f"no corpus at {root}: there is no manifest.json. Make one with `meshtalk corpus build -o {root}`."
         ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}). {_AGAIN}.") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise InputError(f"{path} is not the manifest of a meshtalk corpus")
     if manifest.get("version") != VERSION:
@@ -237,13 +237,17 @@ def read_manifest(root: Path) -> dict[str, Any]:
     return manifest
 
 
-def _read_array(path: Path, mmap: bool) -> np.ndarray:
+def read_array(path: Path, mmap: bool = False) -> np.ndarray:
+    """An array of a corpus; `mmap` leaves it in its file.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
     try:
-        return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
-    except FileNotFoundError:
+        with reading(f"{path} is damaged", f"{_AGAIN}.", *MISSING):
+            return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except MISSING:
         raise InputError(f"{path} is missing. {_AGAIN}.") from None
-    except (ValueError, OSError, EOFError) as error:
-        raise InputError(f"{path} is damaged ({error}). {_AGAIN}.") from None
 
 
 class CorpusWriter:
@@ -336,8 +340,10 @@ class CorpusWriter:
     def existing(self, id: str, recipe: str) -> ClipInfo | None:
         """The clip of that id if it was finished by the same recipe."""
         try:
-            info = ClipInfo(**json.loads((self.root / "clips" / id / RECORD).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            with reading("the record is damaged", "The clip is made again."):
+                record = (self.root / "clips" / id / RECORD).read_text(encoding="utf-8")
+                info: ClipInfo = from_json(ClipInfo, json.loads(record))
+        except InputError:
             return None
         return info if info.recipe == recipe else None
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from meshtalk.corpus.store import DENSE, LINEAR, SPLITS, VALID, ClipInfo, Corpus
+from meshtalk.corpus.store import DENSE, LINEAR, SPLITS, VALID, ClipInfo, Corpus, read_array
 from meshtalk.errors import InputError
 
 WIDTH = 120
@@ -113,10 +113,7 @@ def _gaps(corpus: Corpus) -> str:
         if VALID not in info.files:
             continue
         path = corpus.root / "clips" / info.id / VALID
-        try:
-            valid = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{path} is missing or damaged ({error}). Build or copy the corpus again.") from None
+        valid = read_array(path)
         if valid.shape != (info.n_frames,):
             raise InputError(f"{path} must have shape ({info.n_frames},), got {valid.shape}")
         lost = int(np.count_nonzero(~valid.astype(bool)))

@@ -18,6 +18,7 @@ from meshtalk.export.mp4 import write_mp4
 from meshtalk.export.sequence import check_pattern, write_obj, write_ply
 from meshtalk.export.usd import write_usd
 from meshtalk.files import check_folder, check_writable
+from meshtalk.parallel import one_thread
 from meshtalk.progress import Show
 from meshtalk.render import Look
 
@@ -72,6 +73,7 @@ def check_output(path: str | Path, look: Look | None = None) -> Path:
     return path
 
 
+@one_thread()  # bytes do not depend on the machine's cores
 def export(clip: Clip, path: str | Path, look: Look | None = None, *, progress: Show | None = None) -> Path:
     """Write a clip in the format its suffix names (see EXPORTERS); the file is written atomically.
 

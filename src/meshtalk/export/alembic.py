@@ -12,7 +12,11 @@ import numpy as np
 from meshtalk.clip import Clip
 from meshtalk.errors import InputError
 from meshtalk.export.common import held, keys, normals, outputs, sound_of, write_sound
+from meshtalk.files import reserve
 from meshtalk.progress import Show
+
+SMALL_BYTES, SAMPLE_BYTES = 1 << 15, 1 << 8
+"""Of an archive, at most, beside positions and normals, each 12 bytes a vertex: of its head, and of each frame."""
 
 
 def write_abc(clip: Clip, path: Path, *, progress: Show | None = None) -> None:
@@ -60,6 +64,9 @@ def write_abc(clip: Clip, path: Path, *, progress: Show | None = None) -> None:
         places = imath.UnsignedIntArray(imath.DoubleArrayFromBuffer(corner_uvs))
         uvs = OV2fGeomParamSample(values, places, GeometryScope.kFacevaryingScope)
     with outputs(path, sound_of(clip)) as [file, *sound]:
+        # Alembic ends the process when a file cannot grow, so there must be room before it begins; it takes away what is left
+        with open(file, "r+b") as stream:
+            reserve(stream, SMALL_BYTES + clip.n_frames * (SAMPLE_BYTES + 24 * topology.n_vertices) + 40 * faces.size)
         archive = OArchive(str(file))
         times = archive.addTimeSampling(TimeSampling(float(1 / clip.fps), 0.0))
         mesh = OPolyMesh(archive.getTop(), "face", times)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from meshtalk.clip import CHUNK, Clip
 from meshtalk.errors import InputError
-from meshtalk.files import atomic
+from meshtalk.files import atomic, disk_errors
 from meshtalk.mesh.topology import vertex_normals
 from meshtalk.progress import Progress, Show
 from meshtalk.render.scene import looks
@@ -85,11 +85,17 @@ def beside(path: Path, ending: str) -> Path:
 def outputs(path: Path, companions: Sequence[str]) -> Iterator[list[Path]]:
     """Temporary paths of an output and of its companions: all get their places when all are whole, the output last.
 
+    An older output goes before: one that is killed between two names leaves no old face beside a new sound.
+
     Raises:
-        InputError: one of them cannot be written.
+        InputError: one of them cannot be written, or the disk is full.
     """
     with ExitStack() as stack:
-        yield [stack.enter_context(atomic(file)) for file in (path, *(beside(path, end) for end in companions))]
+        files = [stack.enter_context(atomic(file)) for file in (path, *(beside(path, end) for end in companions))]
+        with disk_errors(path, files[0]):
+            yield files
+        if companions:
+            path.unlink(missing_ok=True)
 
 
 def gain(audio: np.ndarray) -> float:

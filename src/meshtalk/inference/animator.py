@@ -37,7 +37,7 @@ from meshtalk.model.checkpoint import Checkpoint, load_checkpoint
 from meshtalk.model.fast_sampler import Precision
 from meshtalk.model.geometry import MM, BasisGeometry, DenseGeometry, Pose
 from meshtalk.model.networks import Regressor
-from meshtalk.parallel import on_own_threads
+from meshtalk.parallel import on_own_threads, threads_here
 from meshtalk.resample import Resampler
 
 MAX_TAKES = 64
@@ -55,7 +55,8 @@ class Animator:
         precision: of the prior's weights while sampling on a CPU.
         threads: of each call's linear algebra on a CPU. Sums over several threads round differently, so that the bytes of a
             result depend on it. Default: 1 for a model of up to SMALL_MODEL weights, such as the packaged one, which gains
-            nothing from more and would wait for every busy core; as many as torch uses for larger ones.
+            nothing from more and would wait for every busy core; as many as torch uses for larger ones. A process that was forked
+            from one with torch loaded computes on one, whatever is asked for: torch's threads are not in it.
 
     Example:
         >>> import numpy as np
@@ -150,8 +151,10 @@ class Animator:
         """
         if not 1 <= n <= MAX_TAKES:
             raise InputError(f"n must be 1 to {MAX_TAKES} takes, got {n}")
+        spec = self._spec(
+            range(seed, seed + n), **options
+        )  # what is wrong with an option is said before anything is done
         samples = self.samples(audio, sample_rate)
-        spec = self._spec(range(seed, seed + n), **options)
         lasting = samples if spec.director is None else spec.director.direction.lengthened(samples)
         total = n_frames(len(lasting), SAMPLE_RATE, spec.fps)
         carried: list[np.ndarray] = []
@@ -180,7 +183,7 @@ class Animator:
         directed = None if spec.director is None else vars(spec.director.direction)
         settings = {
             "meshtalk": version("meshtalk"), "model": self.checkpoint.hash, "precision": self.precision,
-            "threads": self.threads, "samples": n_samples, "seed": spec.seeds[0], "n": len(spec.seeds),
+            "threads": threads_here(self.threads), "samples": n_samples, "seed": spec.seeds[0], "n": len(spec.seeds),
             "temperature": spec.temperature, "top_p": spec.top_p, "argmax": spec.argmax, "fps": str(spec.fps),
             "direction": None if directed is None else as_json(directed),
         }  # fmt: skip

@@ -23,7 +23,7 @@ from meshtalk.inference.latents import LatentAnimator
 from meshtalk.measures import tracks
 from meshtalk.mesh.topology import lip_opening_m
 from meshtalk.model.geometry import MM
-from meshtalk.parallel import on_own_threads
+from meshtalk.parallel import on_own_threads, one_thread
 from meshtalk.resample import Resampler
 
 Fit = Literal["loop", "hold", "stretch", "cut"]
@@ -42,6 +42,7 @@ POSE_VERTICES = 300
 """Number of evenly spread vertices, enough to distinguish poses."""
 
 
+@one_thread()
 @on_own_threads
 def redub(
     animator: Animator,
@@ -74,6 +75,8 @@ def redub(
     Raises:
         InputError: a clip without frames or of another topology, or sound, fit or strength that cannot be used.
     """
+    _check_fit(fit)
+    factors = check_strength(strength)
     animator.topology.require(clip.topology, "the performance")
     samples = animator.samples(audio, sample_rate)
     if fit == "cut":
@@ -84,7 +87,7 @@ def redub(
     acted, template = fit_length(clip, n_frames, fit), np.asarray(clip.template, np.float32)
     geometry, topology = animator.geometry, animator.topology
     rest = rest_motion(geometry, template)
-    scale = region_scale(geometry, topology, check_strength(strength))
+    scale = region_scale(geometry, topology, factors)
     source = scale(animator.motion_of(acted) - rest) + rest
     silent = region_scale(geometry, topology, {"mouth": 0.0})(source - rest) + rest
     whole, spoken = (
@@ -112,8 +115,7 @@ def fit_length(clip: Clip, n_frames: int, fit: Fit) -> Clip:
     Raises:
         InputError: the clip has no frames, or `fit` is none of the four.
     """
-    if fit not in get_args(Fit):
-        raise InputError(f"fit must be one of {', '.join(get_args(Fit))}, got {fit!r}")
+    _check_fit(fit)
     if clip.n_frames == 0:
         raise InputError("the performance has no frames. Give a clip with at least one.")
     values = np.asarray(clip.weights if clip.weights is not None else clip.displacement)
@@ -127,6 +129,11 @@ def fit_length(clip: Clip, n_frames: int, fit: Fit) -> Clip:
     silence = np.zeros(round(n_frames / clip.fps * SAMPLE_RATE), np.float32)
     motion = {"weights": values} if clip.weights is not None else {"displacement": values}
     return replace(clip, **motion, audio=silence, sample_rate=SAMPLE_RATE, phones=(), valid=None, recipe=None)
+
+
+def _check_fit(fit: str) -> None:
+    if fit not in get_args(Fit):
+        raise InputError(f"fit must be one of {', '.join(get_args(Fit))}, got {fit!r}")
 
 
 def at_rate_of(frames: torch.Tensor, source: Fraction, target: Fraction) -> np.ndarray:

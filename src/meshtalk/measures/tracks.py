@@ -18,7 +18,9 @@ def positions(clip: Clip, indices: np.ndarray) -> np.ndarray:
     """
     if clip.weights is not None and clip.basis is not None:
         basis = np.take(clip.basis, indices, axis=1).reshape(len(clip.basis), -1)
-        moved = (np.asarray(clip.weights, np.float32) @ basis).reshape(clip.n_frames, -1, 3)
+        moved = np.einsum("tk,kv->tv", np.asarray(clip.weights, np.float32), basis, optimize=False).reshape(
+            clip.n_frames, -1, 3
+        )
     else:
         assert clip.displacement is not None
         moved = np.asarray(clip.displacement[:, indices], np.float32)

@@ -100,12 +100,14 @@ class Head:
         """
         if isinstance(name_or_seed, str):
             if NAMED.get(name_or_seed, name_or_seed) not in self.recipes:
-                known = ", ".join([*NAMED, *self.recipes])
-                raise InputError(f"person must be one of {known} or an integer, got {name_or_seed!r}")
+                raise InputError(
+                    f"person must be {', '.join(NAMED)}, p00 to p{len(self.recipes) - 2:02} or an integer,"
+                    f" got {name_or_seed!r}. Try clara."
+                )
             recipe = self.recipes[NAMED.get(name_or_seed, name_or_seed)]
             return self._make(name_or_seed, recipe["targets"], tuple(recipe["tint"]))
         if name_or_seed < 0:
-            raise InputError(f"the seed of a person must be an integer from 0 on, got {name_or_seed}")
+            raise InputError(f"the seed of a person must be an integer from 0 on, got {name_or_seed}. Try 7.")
         rng = np.random.default_rng([name_or_seed, 0x4EAD])
         names = [name for name in self.recipes if name != "default"]
         chosen = rng.choice(len(names), 3, replace=False)

@@ -56,15 +56,29 @@ class Topology:
         faces = np.asarray(self.faces)
         if faces.ndim != 2 or faces.shape[1] != 3:
             raise InputError(f"faces must be triangles of shape (F, 3), got {faces.shape}")
-        if len(faces) and (faces.min() < 0 or faces.max() >= self.n_vertices):
-            raise InputError(
-                f"faces must index vertices 0 to {self.n_vertices - 1}, got {faces.min()} to {faces.max()}"
-            )
+        _check_indices("faces", faces, self.n_vertices)
+        for name, indices in self.landmarks.items():
+            _check_indices(f"landmark {name!r}", indices, self.n_vertices)
+        if self.uvs is not None and self.uv_faces is not None:
+            if self.uvs.ndim != 2 or self.uvs.shape[1] != 2 or self.uv_faces.shape != faces.shape:
+                raise InputError(
+                    f"uvs must be (N, 2) and uv_faces {faces.shape} as faces, got {self.uvs.shape} and {self.uv_faces.shape}"
+                )
+            _check_indices("uv_faces", self.uv_faces, len(self.uvs), "texture coordinates")
+        if self.parts is not None:
+            if self.parts.shape != (self.n_vertices,):
+                raise InputError(f"parts must have shape ({self.n_vertices},), got {self.parts.shape}")
+            _check_indices("parts", self.parts, len(self.part_names), "part names")
         for name, weights in self.regions.items():
             if weights.shape != (self.n_vertices,):
                 raise InputError(
                     f"region {name!r} must have shape ({self.n_vertices},), a weight per vertex, got {weights.shape}"
                 )
+            if not (np.isfinite(weights).all() and weights.min(initial=0) > -0.01 and weights.max(initial=0) < 1.01):
+                raise InputError(f"weights of region {name!r} must be 0 to 1, got {weights.min()} to {weights.max()}")
+        for name, array in (("uvs", self.uvs), ("blendshapes", self.shapes)):
+            if array is not None and not np.isfinite(array).all():
+                raise InputError(f"{name} hold NaN or infinite values. Write them again.")
         if self.shapes is not None and self.shapes.shape != (len(self.shape_names), self.n_vertices, 3):
             raise InputError(
                 f"blendshapes must have shape {(len(self.shape_names), self.n_vertices, 3)}, got {self.shapes.shape}"
@@ -192,6 +206,14 @@ class Topology:
             raise
         except Exception as error:  # a damaged archive fails in many ways, and all of them mean one thing here
             raise InputError(f"{path} is not a meshtalk topology ({type(error).__name__}: {error})") from None
+
+
+def _check_indices(name: str, indices: np.ndarray, count: int, of: str = "vertices") -> None:
+    """Raise InputError unless an array holds numbers of `count` things: compiled loops trust them."""
+    if indices.dtype.kind not in "iu":
+        raise InputError(f"{name} must be integers, got {indices.dtype}")
+    if indices.size and (indices.min() < 0 or indices.max() >= count):
+        raise InputError(f"{name} must index {of} 0 to {count - 1}, got {indices.min()} to {indices.max()}")
 
 
 def lip_opening_m(

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from meshtalk.config import ModelConfig, from_json, to_json
-from meshtalk.errors import InputError
+from meshtalk.errors import MISSING, InputError, reading
 from meshtalk.files import atomic
 from meshtalk.mesh.head import load_head
 from meshtalk.mesh.topology import Topology
@@ -95,21 +94,21 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     """
     folder = Path(folder)
     try:
-        text = (folder / "config.json").read_text(encoding="utf-8")
-        description: dict[str, Any] = json.loads(text)
-        weights = (folder / "model.safetensors").read_bytes()
-        arrays = load_file(folder / "model.safetensors")
-    except (FileNotFoundError, NotADirectoryError):
+        with reading(f"the model in {folder} cannot be read", "Copy or train it again.", *MISSING):
+            text = (folder / "config.json").read_text(encoding="utf-8")
+            description: dict[str, Any] = json.loads(text)
+            weights = (folder / "model.safetensors").read_bytes()
+            arrays = load_file(folder / "model.safetensors")
+    except MISSING:
         raise InputError(
             f"{folder} is not a model folder. It must hold config.json and model.safetensors, as `meshtalk train` writes."
         ) from None
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"the model in {folder} cannot be read ({error}). Copy or train it again.") from None
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise InputError(f"{folder}/config.json is not of format {FORMAT!r}. Use a model of this version of meshtalk.")
     if missing := {"config", "topology", "topology_hash", "network"} - set(description):
         raise InputError(f"{folder}/config.json lacks {', '.join(sorted(missing))}. Copy or train the model again.")
-    config: ModelConfig = from_json(ModelConfig, description["config"])
+    with reading(f"{folder}/config.json cannot be used", "Copy or train the model again."):
+        config: ModelConfig = from_json(ModelConfig, description["config"])
     packaged = description["topology"] == PACKAGED_HEAD
     topology = load_head().topology if packaged else Topology.load(folder / "topology.npz")
     if topology.hash != description["topology_hash"]:
@@ -118,7 +117,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         )
     if bad := [name for name, value in arrays.items() if not np.isfinite(value).all()]:
         raise InputError(f"the weights {bad[0]} in {folder} hold NaN or infinite values. Train the model again.")
-    try:
+    with reading(f"the weights in {folder} do not fit its config.json", "Copy or train the model again."):
         mix = arrays.get("geometry.mix")
         part = {k[9:]: v for k, v in arrays.items() if k.startswith("geometry.")}
         if mix is not None:
@@ -136,10 +135,6 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         template = arrays["template"]
         if template.shape != (topology.n_vertices, 3):
             raise ValueError(f"the template has shape {template.shape}")
-    except InputError:
-        raise
-    except Exception as error:  # sizes that lie fail in numpy and torch in many ways, and all of them mean this
-        raise InputError(f"the weights in {folder} do not fit its config.json: {str(error)[:200]}") from None
     digest = hashlib.sha256(text.encode() + weights).hexdigest()[:16]
     return Checkpoint(build.eval(), config, topology, template, mix, digest)
 

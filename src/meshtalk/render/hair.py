@@ -1,4 +1,4 @@
-"""Hair in pictures: brows, lashes and locks on the scalp, as ribbons attached to the skin.
+"""Draw eyebrows, eyelashes and scalp hair in rendered pictures, as ribbons attached to the skin.
 
 No mesh, clip or export knows of it. Everything is drawn from fixed random numbers: the same face has the same hair.
 """

@@ -15,6 +15,7 @@ from meshtalk.errors import InputError
 from meshtalk.mesh.head import LIPS_APART_M, load_head
 from meshtalk.mesh.surface import Surface
 from meshtalk.mesh.topology import Topology
+from meshtalk.parallel import one_thread
 from meshtalk.retarget import pieces as kinds
 from meshtalk.retarget.annotate import described
 from meshtalk.retarget.correspond import Places, find_places
@@ -40,6 +41,7 @@ TILT_DEG, HUMAN = 15.0, 1.3
 ORDERS = tuple(permutations(range(3)))
 
 
+@one_thread()
 def make_map(
     vertices: np.ndarray,
     topology: Topology,

@@ -1,4 +1,4 @@
-"""Triangles that turn over in some poses, lifted by moves that are linear in what the poses do, as small and smooth as can be."""
+"""Keep triangles from flipping in extreme poses: the smallest smooth correction that is linear in the pose."""
 
 from __future__ import annotations
 

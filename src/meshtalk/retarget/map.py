@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.clip import Clip
-from meshtalk.errors import InputError
+from meshtalk.errors import InputError, reading
 from meshtalk.files import atomic
 from meshtalk.mesh.head import load_head
 from meshtalk.mesh.topology import Topology
+from meshtalk.parallel import one_thread
 from meshtalk.retarget.transfer import Binding, Contacts, Part, Transfer, Unroll
 
 FORMAT = "meshtalk-map-2"
@@ -42,6 +42,7 @@ class Map(Binding):
         shapes = self.transfer(head.neutral).apply(head.topology.shapes)
         return replace(self.topology, shape_names=head.topology.shape_names, shapes=shapes)
 
+    @one_thread()
     def retarget(self, clip: Clip) -> Clip:
         """A clip of the packaged head, on the mesh. A clip made of blendshapes stays one: the weights are the same.
 
@@ -90,6 +91,13 @@ def load_map(path: str | Path) -> Map:
     """
     path = Path(path)
     try:
+        return _loaded(path)
+    except FileNotFoundError:
+        raise InputError(f"there is no map at {path}. Give the mesh with --template or --to to compute it.") from None
+
+
+def _loaded(path: Path) -> Map:
+    with reading(f"{path} is not a retarget map", "Compute it again from its mesh.", FileNotFoundError):
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         if str(arrays["format"]) != FORMAT or str(arrays["head"]) != load_head().topology.hash:
@@ -99,7 +107,7 @@ def load_map(path: str | Path) -> Map:
         for name in names:
             fields = {k: arrays[f"part/{name}/{k}"] for k in ("source", "vertices", "away")}
             parts[name] = Part(**fields, round=bool(arrays[f"part/{name}/round"]))
-        return Map(
+        made = Map(
             mesh=str(arrays["mesh"]),
             topology=Topology.from_arrays({k[9:]: v for k, v in arrays.items() if k.startswith("topology/")}),
             **{name: arrays[name] for name in ("template", "fit", "turn", "rows", "source", "shares")},
@@ -108,11 +116,9 @@ def load_map(path: str | Path) -> Map:
             unroll=Unroll(**{k[7:]: v for k, v in arrays.items() if k.startswith("unroll/")}),
             notes=tuple(str(note) for note in arrays["notes"]),
         )
-    except FileNotFoundError:
-        raise InputError(f"there is no map at {path}. Give the mesh with --template or --to to compute it.") from None
-    except InputError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} is not a retarget map ({type(error).__name__}). Compute it again from its mesh."
-        ) from None
+        head = load_head()
+        assert head.topology.shapes is not None
+        moved = made.transfer(head.neutral).apply(head.topology.shapes[:1])  # what does not fit together says so now
+        if moved.shape[1:] != made.template.shape or not np.isfinite(moved).all():
+            raise ValueError(f"it moves {moved.shape[1:]} of {made.template.shape} coordinates")
+        return made

@@ -1,4 +1,4 @@
-"""Rims that roll over as a slit opens or closes: small moves that go with its edges and keep them facing as they do at rest.
+"""Keep triangles at the rims of lips and eyelids from flipping: correction shapes that follow the motion of the edges.
 
 A lid's rim lies across the way that the lid goes, and so do the inner edges of lips: where one end of it goes further
 than the other, its triangles turn over half-way. The moves that keep them from it are sought once, when a map is made;

@@ -1,4 +1,4 @@
-"""Triangles that motion would turn over: what their corners move with is drawn towards their neighbours until none does."""
+"""Keep triangles from flipping in motion: smooth the motion weights of their corners until none flips."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from meshtalk.stream.pipes import EXAMPLES
 from meshtalk.stream.sinks import Frame, Sink
 
 REPORT_S = 5.0
-"""Losses are reported at most so often."""
+"""Seconds between two reports of lost sound or frames, at least."""
 
 
 @dataclass(frozen=True)

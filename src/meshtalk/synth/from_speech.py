@@ -24,7 +24,7 @@ from meshtalk.clip import Phone
 from meshtalk.corpus.ownership import Maker
 from meshtalk.corpus.splits import ENOUGH
 from meshtalk.corpus.store import SPLITS, ClipInfo, Corpus, CorpusWriter
-from meshtalk.errors import InputError
+from meshtalk.errors import DiskError, InputError
 from meshtalk.files import atomic
 from meshtalk.mesh.head import load_head
 from meshtalk.outcomes import DROPPED, Outcome, some_of, told
@@ -147,6 +147,8 @@ def _hear(spoken: TranscribedRecording, cache: Path) -> AlignedRecording | Outco
     try:
         content = sha256(spoken.path.read_bytes()).hexdigest()
         phones = _phones(spoken, content, cache)
+    except DiskError:
+        raise
     except (InputError, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         return Outcome(str(spoken.path), DROPPED, f"unreadable sound: {why}")

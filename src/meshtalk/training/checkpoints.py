@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from meshtalk.errors import InputError
+from meshtalk.errors import InputError, reason_of
 from meshtalk.files import atomic
 from meshtalk.training.data import Say
-
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     """Write a checkpoint; the existing one becomes the previous one. At every moment one of the two is intact.
 
     Raises:
-        OSError: the disk is full or fails; nothing has changed then.
+        InputError: the disk is full or fails; nothing has changed then.
     """
     copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     payload = save(copies, metadata={**metadata, "crc32": str(_checksum(copies, metadata))})
@@ -65,8 +61,8 @@ def read(path: Path, progress: Say) -> Kept | None:
             continue
         try:
             kept = _read(candidate)
-        except (SafetensorError, OSError, ValueError) as error:
-            damage.append(f"{candidate} is damaged ({error})")
+        except Exception as error:  # it is damaged, in whatever way; the one before it may be whole
+            damage.append(f"{candidate} is damaged ({reason_of(error)})")
             continue
         if candidate != path:
             reason = damage[0] if damage else f"{path} is missing"
@@ -105,22 +101,3 @@ def clean(*folders: Path) -> None:
     for folder in folders:
         for path in folder.glob(".meshtalk-*"):
             path.unlink(missing_ok=True)
-
-
-@contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn errors of a full or failing disk into InputError.
-
-    Raises:
-        InputError: the disk is full or fails.
-    """
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        full = isinstance(error, OSError) and error.errno in _DISK
-        if not full and "IoError" not in str(error):
-            raise
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError(
-            f"cannot write to the run {folder}: {reason}. Free some space and run the command again; the last checkpoint is intact."
-        ) from None

@@ -1,4 +1,4 @@
-"""Prefetching: a thread reads the data of the next steps during the current one."""
+"""Read the next training batches on a background thread while the current step computes."""
 
 from __future__ import annotations
 

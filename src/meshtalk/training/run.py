@@ -14,7 +14,7 @@ import torch
 from meshtalk.config import ModelConfig, StageConfig, TrainConfig, to_json
 from meshtalk.corpus.store import Corpus
 from meshtalk.errors import InputError
-from meshtalk.files import atomic
+from meshtalk.files import atomic, disk_errors
 from meshtalk.model.checkpoint import Checkpoint, build_geometry, geometry_arrays, save_checkpoint
 from meshtalk.model.geometry import BasisGeometry, DenseGeometry
 from meshtalk.model.networks import MeshTalk, Regressor
@@ -65,7 +65,7 @@ def train(
         Stopped: Ctrl-C, SIGTERM or SIGUSR1 was received; progress is saved.
     """
     folder = Path(folder)
-    with handling(at_once), checkpoints.disk_errors(folder):
+    with handling(at_once), disk_errors(folder):
         fabric = engine.start(device, precision)
         if fabric.global_rank > 0:
             progress = _silent
