@@ -106,7 +106,7 @@ def model_performer(path: str) -> Callable[[TrackedClip, int], Clip]:
     """Performances by a trained model."""
     from meshtalk.inference.animator import load_model
 
-    animator = load_model(None if path == 'packaged' else path)
+    animator = load_model(None if path == "packaged" else path)
     person = load_head().person(PERSON)
 
     def perform(clip: TrackedClip, seed: int) -> Clip:
