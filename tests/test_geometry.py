@@ -13,6 +13,7 @@ from jaxtyping import TypeCheckError
 from scipy.spatial.transform import Rotation
 
 from meshtalk.errors import InputError
+from meshtalk.mesh.head import load_head
 from meshtalk.model.geometry import (
     IDENTITY_REACH,
     LIP_EMPHASIS,
@@ -20,6 +21,7 @@ from meshtalk.model.geometry import (
     BasisGeometry,
     DenseGeometry,
     Pose,
+    mouth_functionals,
     opening_pairs,
     region_arrays,
 )
@@ -124,6 +126,37 @@ def test_opening_in_millimetres():
     np.testing.assert_allclose(dense.opening(dense.to_motion(DISPLACEMENT, TEMPLATE)), truth, atol=1e-3)
     at_rest = float((TEMPLATE[27:29, 1] * -1 + TEMPLATE[35:37, 1]).mean() * 1e3)
     np.testing.assert_allclose(basis.opening(basis.to_motion(DISPLACEMENT, TEMPLATE)) + at_rest, truth, atol=1e-3)
+
+
+def test_the_mouths_functionals_are_the_landmarks_distances():
+    head = load_head()
+    functionals = mouth_functionals(head.topology)
+    marks, shapes = head.topology.landmarks, head.topology.shapes
+    assert functionals.shape == (6, head.topology.n_vertices, 3)
+    weights = np.random.default_rng(0).uniform(0, 1, (4, len(shapes))).astype(np.float32)
+    moved = np.tensordot(weights, shapes, 1)
+    of = {name: moved[:, index].mean(1) for name, index in marks.items()}
+    right, left = (moved[:, k] for k in marks["lip_corners"])
+    lips = (of["lip_inner_lower"] + of["lip_inner_upper"]) / 2
+    teeth = of["lip_inner_lower"] - of["upper_teeth"]
+    wanted = np.stack([left[:, 0] - right[:, 0], lips[:, 2], teeth[:, 1], teeth[:, 2]], 1)
+    ours = np.einsum("tvc,fvc->tf", moved, functionals)
+    np.testing.assert_allclose(ours[:, :4], wanted, atol=1e-6)
+    out = np.einsum("vc,fvc->f", shapes[head.topology.shape_names.index("tongueOut")], functionals)
+    assert out[4] > 0.02  # metres: the tongue's tip comes forward
+    flat, count = shapes.reshape(len(shapes), -1).astype(np.float64), head.topology.n_vertices
+    basis = np.linalg.svd(flat, full_matrices=False)[2].reshape(-1, count, 3)
+    regions, mean = region_arrays(head.topology), np.zeros((count, 3))
+    linear = BasisGeometry(basis, np.ones(len(basis)), rig._identity(), regions, None, functionals)
+    dense = DenseGeometry(mean, mean + 1, regions, None, functionals)
+    for geometry in (linear, dense):
+        motion = geometry.to_motion(torch.from_numpy(moved), torch.zeros(count, 3))
+        np.testing.assert_allclose(geometry.mouth(motion).numpy(), 1e3 * ours, atol=0.02)
+
+
+def test_a_topology_without_landmarks_has_no_functionals():
+    bare = replace(load_head().topology, landmarks={}, parts=None, part_names=())
+    assert mouth_functionals(bare).shape == (0, bare.n_vertices, 3)
 
 
 def test_identity_does_not_depend_on_where_a_face_stands_but_on_its_shape():

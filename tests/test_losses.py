@@ -84,3 +84,31 @@ def test_partners_vary_with_the_shift():
 def test_no_partner_is_an_error(ids):
     with pytest.raises(ValueError, match="at least two clips"):
         losses.swap_partners(torch.tensor(ids), 0)
+
+
+def test_the_mouths_shape_weighs_rare_positions_more():
+    # one functional, the first coordinate: nine frames at 0 and one at 10; mean 1, variance 10
+    truth = torch.zeros(1, 10, 3)
+    truth[0, 9, 0] = 10.0
+    variance = 10.0 + losses.FLOOR_MM**2
+
+    def loss(frame: int) -> float:
+        output = truth.clone()
+        output[0, frame, 0] += 2.0
+        output[0, :, 1] += 7.0  # of no functional
+        return float(losses.mouth(output, truth, lambda motion: motion[..., :1]))
+
+    assert loss(9) == pytest.approx((1 + 81 / variance) * 4 / variance / 10)
+    assert loss(0) == pytest.approx((1 + 1 / variance) * 4 / variance / 10)
+    assert losses.mouth(truth, truth, lambda motion: motion[..., :1]) == 0
+
+
+def test_one_rare_position_does_not_outweigh_all():
+    truth = torch.zeros(1, 1000, 1)
+    truth[0, 0, 0] = 100.0
+    output = truth.clone()
+    output[0, 0, 0] -= 1.0
+    variance = float(truth.var()) + losses.FLOOR_MM**2
+    assert float(losses.mouth(output, truth, lambda motion: motion)) == pytest.approx(
+        (1 + losses.RARE) / variance / 1000
+    )
