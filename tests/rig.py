@@ -17,7 +17,14 @@ from meshtalk.inference.animator import Animator
 from meshtalk.mesh.head import load_head
 from meshtalk.mesh.topology import Topology
 from meshtalk.model.checkpoint import Checkpoint
-from meshtalk.model.geometry import BasisGeometry, DenseGeometry, Identity, opening_pairs, region_arrays
+from meshtalk.model.geometry import (
+    BasisGeometry,
+    DenseGeometry,
+    Identity,
+    mouth_functionals,
+    opening_pairs,
+    region_arrays,
+)
 from meshtalk.model.networks import MeshTalk, Regressor
 from meshtalk.training.data import Batch, WindowData
 
@@ -192,7 +199,8 @@ def basis_geometry(topology: Topology = TOPOLOGY) -> BasisGeometry:
     """Of the rig, with two identity components."""
     basis, _ = orthonormal()
     scale = np.array([6.0, 4.0, 3.0, 5.0, 4.0, 3.0])
-    return BasisGeometry(basis, scale, _identity(), region_arrays(topology), opening_pairs(topology))
+    regions, opening = region_arrays(topology), opening_pairs(topology)
+    return BasisGeometry(basis, scale, _identity(), regions, opening, mouth_functionals(topology))
 
 
 def _identity() -> Identity:

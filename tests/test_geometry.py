@@ -18,8 +18,10 @@ from meshtalk.model.geometry import (
     IDENTITY_REACH,
     LIP_EMPHASIS,
     LOSS_REGIONS,
+    TIP_SHARE,
     BasisGeometry,
     DenseGeometry,
+    Identity,
     Pose,
     mouth_functionals,
     opening_pairs,
@@ -128,35 +130,48 @@ def test_opening_in_millimetres():
     np.testing.assert_allclose(basis.opening(basis.to_motion(DISPLACEMENT, TEMPLATE)) + at_rest, truth, atol=1e-3)
 
 
-def test_the_mouths_functionals_are_the_landmarks_distances():
+def test_what_is_seen_of_the_mouth_beside_its_opening_in_millimetres():
+    """Of the packaged head, whose jaw drops, lips pucker and tongue comes out: the same by both geometries as by its vertices."""
     head = load_head()
-    functionals = mouth_functionals(head.topology)
-    marks, shapes = head.topology.landmarks, head.topology.shapes
-    assert functionals.shape == (6, head.topology.n_vertices, 3)
-    weights = np.random.default_rng(0).uniform(0, 1, (4, len(shapes))).astype(np.float32)
-    moved = np.tensordot(weights, shapes, 1)
-    of = {name: moved[:, index].mean(1) for name, index in marks.items()}
-    right, left = (moved[:, k] for k in marks["lip_corners"])
-    lips = (of["lip_inner_lower"] + of["lip_inner_upper"]) / 2
-    teeth = of["lip_inner_lower"] - of["upper_teeth"]
-    wanted = np.stack([left[:, 0] - right[:, 0], lips[:, 2], teeth[:, 1], teeth[:, 2]], 1)
-    ours = np.einsum("tvc,fvc->tf", moved, functionals)
-    np.testing.assert_allclose(ours[:, :4], wanted, atol=1e-6)
-    out = np.einsum("vc,fvc->f", shapes[head.topology.shape_names.index("tongueOut")], functionals)
-    assert out[4] > 0.02  # metres: the tongue's tip comes forward
-    flat, count = shapes.reshape(len(shapes), -1).astype(np.float64), head.topology.n_vertices
-    basis = np.linalg.svd(flat, full_matrices=False)[2].reshape(-1, count, 3)
-    regions, mean = region_arrays(head.topology), np.zeros((count, 3))
-    linear = BasisGeometry(basis, np.ones(len(basis)), rig._identity(), regions, None, functionals)
-    dense = DenseGeometry(mean, mean + 1, regions, None, functionals)
-    for geometry in (linear, dense):
-        motion = geometry.to_motion(torch.from_numpy(moved), torch.zeros(count, 3))
-        np.testing.assert_allclose(geometry.mouth(motion).numpy(), 1e3 * ours, atol=0.02)
+    marks, names, shapes = head.topology.landmarks, head.topology.shape_names, head.topology.shapes
+    moved = shapes[[names.index(n) for n in ("jawOpen", "mouthPucker", "tongueOut")]] * np.array(
+        [[[0.3]], [[0.8]], [[0.5]]]
+    )
+    q = np.linalg.qr(moved.reshape(3, -1).T.astype(np.float64))[0].T.reshape(moved.shape)
+    regions, functionals = region_arrays(head.topology), mouth_functionals(head.topology)
+    identity = Identity(np.arange(4), np.zeros((4, 3)), np.eye(2, 12), np.ones(2))
+    basis = BasisGeometry(q, np.ones(3), identity, regions, None, functionals)
+    dense = DenseGeometry(head.neutral * 1e3, np.ones_like(head.neutral), regions, None, functionals)
+    template, motion = torch.from_numpy(head.neutral), torch.from_numpy(moved.astype(np.float32))
+    tongue = moved[2, :, 2] * (head.topology.parts == head.topology.part_names.index("tongue"))
+    tip = tongue >= TIP_SHARE * tongue.max()
+    lower, upper, teeth = (marks[n] for n in ("lip_inner_lower", "lip_inner_upper", "upper_teeth"))
+    expected = 1e3 * np.stack(
+        [
+            moved[:, marks["lip_corners"][1], 0] - moved[:, marks["lip_corners"][0], 0],
+            (moved[:, lower, 2].mean(1) + moved[:, upper, 2].mean(1)) / 2,
+            moved[:, lower, 1].mean(1) - moved[:, teeth, 1].mean(1),
+            moved[:, lower, 2].mean(1) - moved[:, teeth, 2].mean(1),
+            moved[:, tip, 2].mean(1),
+            moved[:, tip, 1].mean(1),
+        ],
+        1,
+    )
+    assert expected[1, 0] < -3  # a pucker narrows
+    assert expected[1, 1] > 3  # and protrudes
+    assert expected[0, 2] < -5  # a jaw takes the lower lip away from the teeth
+    assert expected[2, 4] > 5  # a tongue comes out
+    np.testing.assert_allclose(basis.mouth(basis.to_motion(motion, template)), expected, atol=2e-3)
+    at_rest = dense.mouth(dense.to_motion(torch.zeros_like(motion[:1]), template))
+    np.testing.assert_allclose(dense.mouth(dense.to_motion(motion, template)) - at_rest, expected, atol=2e-3)
 
 
-def test_a_topology_without_landmarks_has_no_functionals():
-    bare = replace(load_head().topology, landmarks={}, parts=None, part_names=())
-    assert mouth_functionals(bare).shape == (0, bare.n_vertices, 3)
+def test_a_mesh_is_asked_for_what_of_the_mouth_it_has():
+    bare = mouth_functionals(replace(rig.TOPOLOGY, landmarks={}))
+    assert bare.shape == (0, rig.TOPOLOGY.n_vertices, 3)
+    mean = rig.NEUTRAL * 1e3
+    assert not DenseGeometry(mean, mean * 0 + 1, region_arrays(rig.TOPOLOGY), None, bare).has_mouth
+    assert len(mouth_functionals(rig.TOPOLOGY)) == 1  # it has inner lips, no corners, teeth or tongue
 
 
 def test_identity_does_not_depend_on_where_a_face_stands_but_on_its_shape():

@@ -62,6 +62,33 @@ def test_a_missed_closure_costs_more_than_the_same_error_on_an_open_mouth():
     assert float(losses.opening(TRUTH + 1, TRUTH, first)) > 5 * float(losses.opening(wide + 1, wide, first))
 
 
+def test_the_mouths_shape_by_hand():
+    """Two functionals of a batch of four frames; the second moves less than the floor."""
+    truth = torch.tensor([[[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [8.0, 0.0]]])
+    usual = losses.Usual.of(truth)
+    floor = losses.FLOOR_MM**2
+    torch.testing.assert_close(usual.mean, torch.tensor([2.0, 0.0]))
+    torch.testing.assert_close(usual.variance, torch.tensor([16.0 + floor, floor]))
+    output = truth + torch.tensor([[[0.0, 0.0], [1.0, 0.5], [0.0, 0.0], [3.0, 0.0]]])
+    usually, rarely = 1 + 4 / (16 + floor), 1 + 36 / (16 + floor)
+    expected = (usually * 1 / (16 + floor) + rarely * 9 / (16 + floor) + 0.25 / floor) / 4
+    assert float(losses.mouth(output, truth, torch.clone, usual)) == pytest.approx(expected)
+    assert float(losses.mouth(truth, truth, torch.clone, usual)) == 0
+
+
+def test_a_rare_position_weighs_more_but_not_without_end():
+    truth = torch.zeros(1, 1000, 1)
+    truth[0, 0] = 30.0
+    usual = losses.Usual.of(truth)
+
+    def missed(frame: int) -> float:
+        output = truth.clone()
+        output[0, frame] += 1.0
+        return float(losses.mouth(output, truth, torch.clone, usual))
+
+    assert missed(0) / missed(1) == pytest.approx(1 + losses.RARE, rel=0.01)
+
+
 @settings(max_examples=50)
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=20), st.integers(0, 10_000))
 def test_partners_are_windows_of_another_clip(ids, shift):
@@ -84,31 +111,3 @@ def test_partners_vary_with_the_shift():
 def test_no_partner_is_an_error(ids):
     with pytest.raises(ValueError, match="at least two clips"):
         losses.swap_partners(torch.tensor(ids), 0)
-
-
-def test_the_mouths_shape_weighs_rare_positions_more():
-    # one functional, the first coordinate: nine frames at 0 and one at 10; mean 1, variance 10
-    truth = torch.zeros(1, 10, 3)
-    truth[0, 9, 0] = 10.0
-    variance = 10.0 + losses.FLOOR_MM**2
-
-    def loss(frame: int) -> float:
-        output = truth.clone()
-        output[0, frame, 0] += 2.0
-        output[0, :, 1] += 7.0  # of no functional
-        return float(losses.mouth(output, truth, lambda motion: motion[..., :1]))
-
-    assert loss(9) == pytest.approx((1 + 81 / variance) * 4 / variance / 10)
-    assert loss(0) == pytest.approx((1 + 1 / variance) * 4 / variance / 10)
-    assert losses.mouth(truth, truth, lambda motion: motion[..., :1]) == 0
-
-
-def test_one_rare_position_does_not_outweigh_all():
-    truth = torch.zeros(1, 1000, 1)
-    truth[0, 0, 0] = 100.0
-    output = truth.clone()
-    output[0, 0, 0] -= 1.0
-    variance = float(truth.var()) + losses.FLOOR_MM**2
-    assert float(losses.mouth(output, truth, lambda motion: motion)) == pytest.approx(
-        (1 + losses.RARE) / variance / 1000
-    )

@@ -71,6 +71,8 @@ def test_motions_of_a_loss_have_one_shape(model):
             losses.cross_modality(motion, motion, truth, error)
         with pytest.raises(TypeCheckError, match="'truth'"):
             losses.opening(motion, truth, model.geometry.opening)
+        with pytest.raises(TypeCheckError, match="'truth'"):
+            losses.mouth(motion, truth, model.geometry.mouth, losses.Usual.of(model.geometry.mouth(motion)))
     with pytest.raises(TypeCheckError, match="'error'"):
         model.geometry.region_error(motion[0], "mouth")
     with pytest.raises(TypeCheckError, match="'clip_ids'"):

@@ -21,12 +21,13 @@ import torch
 import torch.utils.tensorboard
 from safetensors.numpy import load_file
 
+from meshtalk.config import PRESETS
 from meshtalk.corpus.store import Corpus
 from meshtalk.training.run import train
 from meshtalk.training.signals import Stopped
 
 _STAGE = {"steps": 4, "frames": 12, "batch": 6, "learning_rate": 5e-4}
-_WHOLE = rig.quick_training(1, 1, 1, tau_end=0.5, mouth_weight=1.0, checkpoint_every=2)
+_WHOLE = rig.quick_training(1, 1, 1, loss=PRESETS["compact"][1].loss, tau_end=0.5, mouth_weight=1.0, checkpoint_every=2)
 TRAINING = replace(
     _WHOLE, **{name: replace(getattr(_WHOLE, name), **_STAGE) for name in ("regression", "stage1", "stage2")}
 )

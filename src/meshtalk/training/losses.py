@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -89,20 +90,34 @@ FLOOR_MM = 0.5
 """A functional that moves less than this is not blown up to the size of the others in `mouth`."""
 
 
+class Usual(NamedTuple):
+    """Where the F functionals of `Geometry.mouth` usually are."""
+
+    mean: Float[Tensor, " functionals"]
+    """mm"""
+    variance: Float[Tensor, " functionals"]
+    """mm², FLOOR_MM² included."""
+
+    @classmethod
+    def of(cls, true_mm: Float[Tensor, "batch frames functionals"]) -> Usual:
+        """Of a whole batch: a slice of it has others, and its training would be another."""
+        return cls(true_mm.mean((0, 1)), true_mm.var((0, 1)) + FLOOR_MM**2)
+
+
 def mouth(
     output: Float[Tensor, "batch frames motion"],
     truth: Float[Tensor, "batch frames motion"],
     functionals: Callable[[Tensor], Tensor],
+    usual: Usual,
 ) -> Float[Tensor, ""]:
-    """Squared error of width, protrusion, lip to teeth and tongue, each over its own variance; (B,T,n) motions; scalar.
+    """Squared error of width, protrusion, lip to teeth and tongue, each over its variance; (B,T,n) motions; scalar, no unit.
 
-    A frame weighs 1 + its true position's squared distance from the batch's mean, in deviations, up to 1 + RARE: rounded lips
+    A frame weighs 1 + its true position's squared distance from the usual one, in deviations, up to 1 + RARE: rounded lips
     and a lip under the teeth are rare, and a plain squared mean averages them away.
     """
     true_mm = functionals(truth)
-    mean, variance = true_mm.mean((0, 1)), true_mm.var((0, 1)) + FLOOR_MM**2
-    weight = 1 + ((true_mm - mean).square() / variance).clamp(max=RARE)
-    return (weight * (functionals(output) - true_mm).square() / variance).mean((0, 1)).sum()
+    weight = 1 + ((true_mm - usual.mean).square() / usual.variance).clamp(max=RARE)
+    return (weight * (functionals(output) - true_mm).square() / usual.variance).mean((0, 1)).sum()
 
 
 def swap_partners(clip_ids: Int[Tensor, " batch"], shift: int) -> Int[Tensor, " batch"]:

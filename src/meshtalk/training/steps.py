@@ -15,7 +15,7 @@ from torch import Tensor
 from meshtalk.config import LossConfig, TrainConfig
 from meshtalk.model.networks import MeshTalk, Regressor, gumbel_softmax
 from meshtalk.training import losses
-from meshtalk.training.data import Batch, WindowData
+from meshtalk.training.data import Batch, Draw, WindowData
 from meshtalk.training.loop import Step
 from meshtalk.training.rng import WholeDraws
 from meshtalk.training.validation import clip_labels
@@ -28,10 +28,13 @@ EVENT_MM = 0.25
 
 
 class Losses:
-    """The terms of `losses` bound to a geometry and their weights."""
+    """The terms of `losses` bound to a geometry, their weights and the motion of the whole batch (B,T,n), mm."""
 
-    def __init__(self, model: MeshTalk | Regressor, config: LossConfig) -> None:
+    def __init__(self, model: MeshTalk | Regressor, config: LossConfig, whole: Tensor) -> None:
         self.geometry, self.config = model.geometry, config
+        self.usual: losses.Usual | None = None
+        if config.mouth and self.geometry.has_mouth:
+            self.usual = losses.Usual.of(self.geometry.mouth(whole))
 
     def region(self, error: Tensor, region: str) -> Tensor:
         weight = self.config.upper_face if region == "upper_face" else 1.0
@@ -44,11 +47,20 @@ class Losses:
         terms = {}
         if self.config.opening and self.geometry.has_opening:
             terms["opening"] = self.config.opening * losses.opening(output, truth, self.geometry.opening)
-        if self.config.mouth and self.geometry.has_mouth:
-            terms["mouth_shape"] = self.config.mouth * losses.mouth(output, truth, self.geometry.mouth)
+        if self.usual is not None:
+            terms["mouth_shape"] = self.config.mouth * losses.mouth(output, truth, self.geometry.mouth, self.usual)
         if self.config.velocity:
             terms["velocity"] = self.config.velocity * losses.velocity(output, truth, self.region, regions)
         return terms
+
+
+@dataclass
+class Heard:
+    """Slice of a batch, with the motion of the whole."""
+
+    batch: Batch
+    whole: Tensor
+    """(size,T,n_motion) of the whole batch, mm."""
 
 
 class Regression:
@@ -57,18 +69,20 @@ class Regression:
     def __init__(self, model: Regressor, data: WindowData, train: TrainConfig) -> None:
         self.model, self.data, self.train = model, data, train
 
-    def read(self, step: Step) -> Batch:
+    def read(self, step: Step) -> Heard:
         """The slice's rows of a batch."""
         size, frames = self.train.regression.batch, self.train.regression.frames
-        return self.data.take(self.data.draw(step.rng, size, frames), step.part.rows(size))
+        draw = self.data.draw(step.rng, size, frames)
+        batch = self.data.take(draw, step.part.rows(size))
+        return Heard(batch, whole_motion(self.data, draw, batch))
 
-    def __call__(self, step: Step, read: Batch) -> dict[str, Tensor]:
+    def __call__(self, step: Step, read: Heard) -> dict[str, Tensor]:
         model, size = self.model, self.train.regression.batch
-        batch = to_device(read, model.output.weight)
+        batch, whole = to_device(read.batch, model.output.weight), read.whole.to(model.output.weight.device)
         with WholeDraws(step.part.rows(size), size):
             output = model(batch.features, batch.hops, batch.template)
         with full_precision(output):
-            bound = Losses(model, self.train.loss)
+            bound = Losses(model, self.train.loss, whole)
             terms = {"reconstruction": losses.reconstruction(output, batch.motion, bound.region)}
             terms |= bound.details(output, batch.motion)
             return {"loss": total(terms), **terms}
@@ -86,6 +100,8 @@ class Swapped:
     """(B,) row with which each of them is swapped."""
     batch: Batch
     """Of R windows."""
+    whole: Tensor
+    """(size,T,n_motion) of the whole batch, mm."""
 
 
 class Stage1:
@@ -105,7 +121,8 @@ class Stage1:
         partners = losses.swap_partners(torch.from_numpy(draw.clips), int(step.rng.integers(size))).numpy()
         rows = step.part.rows(size)
         read = np.union1d(rows, partners[rows])
-        return Swapped(read, rows, partners[rows], self.data.take(draw, read))
+        batch = self.data.take(draw, read)
+        return Swapped(read, rows, partners[rows], batch, whole_motion(self.data, draw, batch))
 
     def __call__(self, step: Step, read: Swapped) -> dict[str, Tensor]:
         model, train, size = self.model, self.train, self.train.stage1.batch
@@ -130,7 +147,8 @@ class Stage1:
             codes, _ = gumbel_softmax(model.fusion(mixed, torch.cat(sounds)), tau)
         decoded = model.decode(batch.template[mine].repeat(len(sounds), 1), codes)
         with full_precision(truth):
-            terms = stage1_terms(Losses(model, train.loss), decoded.split(len(read.rows)), truth, foreign)
+            bound = Losses(model, train.loss, read.whole.to(truth.device))
+            terms = stage1_terms(bound, decoded.split(len(read.rows)), truth, foreign)
             return {"loss": total(terms), **terms}
 
 
@@ -177,8 +195,8 @@ class Labelled:
     batch: Batch
     labels: Tensor
     """(B,T,H)"""
-    usual_weight: Tensor
-    """() mean weight of the frames of the whole batch."""
+    whole: Tensor
+    """(size,T,n_motion) of the whole batch, mm."""
 
 
 class Stage2:
@@ -189,17 +207,13 @@ class Stage2:
         self.labels = all_labels(model, data, fabric)
 
     def read(self, step: Step) -> Labelled:
-        """The slice's rows of a batch and, to weigh events, the motion of the whole batch."""
+        """The slice's rows of a batch."""
         size, frames = self.train.stage2.batch, self.train.stage2.frames
         draw, rows = self.data.draw(step.rng, size, frames), step.part.rows(size)
         batch = self.data.take(draw, rows)
         windows = zip(batch.clip_ids.tolist(), batch.starts.tolist(), strict=True)
         labels = torch.stack([self.labels[clip][start : start + frames] for clip, start in windows]).long()
-        whole = batch.motion
-        if self.train.event_weight and len(rows) < size:
-            whole = self.data.draw_motion(draw, np.arange(size))
-        device = self.model.decoder.vertex_bias.device
-        return Labelled(batch, labels, self._event_weight(whole.to(device)).mean())
+        return Labelled(batch, labels, whole_motion(self.data, draw, batch))
 
     def __call__(self, step: Step, read: Labelled) -> dict[str, Tensor]:
         model, train = self.model, self.train
@@ -216,9 +230,11 @@ class Stage2:
         output = None if sampled is None else model.decode(batch.template, sampled)
         with full_precision(batch.motion):
             likelihood = (codes * log_probs.float()).sum((-2, -1))
-            terms = {"nll": -(self._event_weight(batch.motion) * likelihood).mean() / read.usual_weight}
+            whole = read.whole.to(batch.motion.device)
+            usual_weight = self._event_weight(whole).mean()
+            terms = {"nll": -(self._event_weight(batch.motion) * likelihood).mean() / usual_weight}
             if output is not None:
-                bound = Losses(model, train.loss)
+                bound = Losses(model, train.loss, whole)
                 mouth = bound.region(output - batch.motion, "mouth")
                 details = bound.details(output, batch.motion, ("mouth",)).values()
                 terms["mouth"] = train.mouth_weight * (mouth + sum(details))
@@ -250,6 +266,12 @@ def full_precision(like: Tensor) -> AbstractContextManager[Any]:
 def total(terms: dict[str, Tensor]) -> Tensor:
     """Sum of the weighted terms."""
     return torch.stack(list(terms.values())).sum()
+
+
+def whole_motion(data: WindowData, draw: Draw, batch: Batch) -> Tensor:
+    """(size,T,n_motion) of all windows drawn, of which the batch may hold a slice; mm."""
+    size = len(draw.clips)
+    return batch.motion if len(batch.motion) == size else data.draw_motion(draw, np.arange(size))
 
 
 def to_device(batch: Batch, like: Tensor) -> Batch:
