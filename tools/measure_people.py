@@ -20,6 +20,7 @@ import numpy as np
 from tracked_speech import TrackedClip, read
 
 from meshtalk.clip import Clip
+from meshtalk.files import atomic
 from meshtalk.mesh.head import load_head
 from meshtalk.synth.articulation import UNIT_MM
 from meshtalk.synth.clips import make_clip
@@ -180,7 +181,10 @@ def main() -> None:
             cells.append(" / ".join(f"{value:5.1f}" for value in values))
         print(f"{name:4}{table[name][0]:4}  " + "   ".join(cells))
     if options.json:
-        options.json.write_text(json.dumps({name: result for name, result in results.items()}, indent=1), "utf-8")
+        content = {"clips": len(clips), "speakers": len({clip.speaker for clip in clips})}
+        content |= {name: {"figures": mean, "phones": phones} for name, (mean, phones) in results.items()}
+        with atomic(options.json) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
