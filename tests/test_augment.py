@@ -5,6 +5,7 @@ import pytest
 import rig
 
 from meshtalk.audio.mel import MelFrontend
+from meshtalk.audio.sounds import SOUNDS
 from meshtalk.training import augment
 
 SPEECH, ENVELOPE, _ = rig.speech(3, 2.0)
@@ -54,11 +55,28 @@ def test_warping_moves_formants():
     np.testing.assert_allclose(augment.warp_bands(peak, 1.0), peak, atol=1e-6)
 
 
-def test_noise_is_added_at_the_level_asked_for(monkeypatch):
-    monkeypatch.setattr(augment, "SNR_DB", (20.0, 20.0))
-    noise = augment.random_noise(SPEECH.astype(np.float64), rng()) - SPEECH
+@pytest.mark.parametrize("name", SOUNDS)
+def test_sounds_are_added_at_the_level_asked_for(name):
+    sound = SOUNDS[name](len(SPEECH), 16000, rng())
+    assert sound.shape == SPEECH.shape
+    assert sound.std() == pytest.approx(1, abs=0.01)
+    np.testing.assert_array_equal(sound, SOUNDS[name](len(SPEECH), 16000, rng()))
+    added = augment.beside(SPEECH.astype(np.float64), sound, 20.0) - SPEECH
     loud = np.sqrt(np.percentile(SPEECH**2, 90))
-    assert 20 * np.log10(loud / noise.std()) == pytest.approx(20, abs=0.1)
+    assert 20 * np.log10(loud / added.std()) == pytest.approx(20, abs=0.1)
+
+
+def test_a_telephone_passes_its_band_alone():
+    noise = rng().normal(0, 0.1, 32000)
+    hz = np.fft.rfftfreq(len(noise), 1 / 16000)
+    before, after = (np.abs(np.fft.rfft(x)) for x in (noise, augment.telephone(noise)))
+
+    def passed_db(low, high):
+        band = (hz > low) & (hz < high)
+        return 20 * np.log10(after[band].mean() / before[band].mean())
+
+    assert passed_db(600, 3000) == pytest.approx(0, abs=1)
+    assert max(passed_db(20, 150), passed_db(4500, 7900)) < -12
 
 
 def test_reverb_keeps_the_direct_sound_and_adds_a_decaying_tail():

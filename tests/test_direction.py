@@ -83,7 +83,7 @@ def test_articulation_scales_the_mouth_and_keeps_closed_lips_closed(packaged, sp
     assert np.median(opening[wide] / plain_opening[wide]) == pytest.approx(articulation, abs=0.12)
     assert np.abs(opening - plain_opening)[closed].max() < 0.15
     brows = [moved_mm(clip, "upper_face") for clip in (directed, plain)]
-    assert np.abs(brows[0] - brows[1]).max() < 0.25
+    assert np.abs(brows[0] - brows[1]).max() < 0.4
 
 
 def test_takes_blink_each_for_itself():

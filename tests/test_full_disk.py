@@ -133,16 +133,16 @@ def test_what_a_living_process_writes_stays(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "age_s", "stays"), [
-    (f".meshtalk-00000000-{os.getpid()}-000000-x.mp4", 60, True),  # another machine's
-    (f".meshtalk-00000000-{os.getpid()}-000000-x.mp4", 8 * 86400, False),
-    (f".meshtalk-{{machine}}-{os.getpid()}-000000-x.mp4", 60, False),  # of an earlier process of this number
+    (".meshtalk-00000000-{own}-000000-x.mp4", 60, True),  # another machine's
+    (".meshtalk-00000000-{own}-000000-x.mp4", 8 * 86400, False),
+    (".meshtalk-{machine}-{own}-000000-x.mp4", 60, False),  # of an earlier process of this number
     (".meshtalk-{machine}-1-000000-x.mp4", 60, True),  # the first process lives
     (".meshtalk-{machine}-99999999999999999999-000000-x.mp4", 60, False),
     (".meshtalk-left.npz", 60, True),
     (".meshtalk-left.npz", 8 * 86400, False),
 ])  # fmt: skip
 def test_only_what_nobody_writes_any_more_is_removed(tmp_path, name, age_s, stays):
-    left = tmp_path / name.format(machine=_MACHINE)
+    left = tmp_path / name.format(machine=_MACHINE, own=os.getpid())
     left.write_bytes(b"half")
     os.utime(left, (time.time() - age_s,) * 2)
     with atomic(tmp_path / "a.json") as file:

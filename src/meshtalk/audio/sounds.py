@@ -1,6 +1,6 @@
 """Sounds that are not speech, made by formula: music, typing, breath, hum and noise.
 
-Training hears them beside voices and alone.
+Training has them beside voices and alone.
 """
 
 from __future__ import annotations

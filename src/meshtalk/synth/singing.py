@@ -42,7 +42,7 @@ def held(audio: np.ndarray, middle: int, length: int, apart: int, pitch: float) 
         apart: samples of a period.
         pitch: of the result over that of the vowel.
     """
-    marks = middle + apart * np.array([-2, -1, 0, 1, 2, 1, 0, -1])  # to and fro: one period alone would buzz
+    marks = middle + apart * np.array([-2, -1, 0, 1, 2, 1, 0, -1])  # ping-pong: one period alone would buzz
     step = apart / pitch
     out = np.zeros(length + 4 * apart)
     window = np.hanning(2 * apart + 1)[:-1]
