@@ -49,26 +49,36 @@ def clip(narrowing: list[float], tongue: list[float], lower: list[float]) -> Cli
 
 
 #                   w: frames 0-2    uw: 2-6             dh: 6-8  th: 8-10
-TRUE = clip([0, 4, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0], [0] * 7 + [10.5, 0, 12] + [0] * 2, [2, 3, 4, 4, 5, 4, 4, 3, 2, 1, 0, 0])
+TRUE = clip(
+    [0, 4, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0], [0] * 7 + [10.5, 0, 12] + [0] * 2, [2, 3, 4, 4, 5, 4, 4, 3, 2, 1, 0, 0]
+)
 OURS = clip(
     [0, 1, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0], [0] * 7 + [9.5, 0, 12] + [0] * 2, [2, 6, 4, 4, 7, 4, 4, 3, 2, 1, 0, 0]
 )
 
 
+def width_of(clip: Clip) -> np.ndarray:
+    width = tracks.width_mm(clip)
+    assert width is not None
+    return width
+
+
 def test_tracks_by_hand():
-    assert tracks.width_mm(TRUE) == pytest.approx([40, 36, 40, 40, 32, 40, 40, 40, 40, 40, 40, 40], abs=1e-4)
+    assert width_of(TRUE) == pytest.approx([40, 36, 40, 40, 32, 40, 40, 40, 40, 40, 40, 40], abs=1e-4)
     assert tracks.protrusion_mm(TRUE)[:3] == pytest.approx([6, 6.5, 7], abs=1e-4)
-    assert tracks.tongue_past_teeth_mm(TRUE)[6:10] == pytest.approx([-10, 0.5, -10, 2], abs=1e-4)
+    tongue = tracks.tongue_past_teeth_mm(TRUE)
+    assert tongue is not None
+    assert tongue[6:10] == pytest.approx([-10, 0.5, -10, 2], abs=1e-4)
 
 
 def test_width_is_the_distance_of_the_corners_in_space():
-    turned = replace(TRUE, displacement=TRUE.displacement.copy())
-    turned.displacement[3, 1] = [-0.010, 0.040, 0.0]  # 30 mm beside the other corner, and 40 mm above it
-    assert tracks.width_mm(turned)[3] == pytest.approx(50, abs=1e-4)
+    moved = TRUE.displacements().copy()
+    moved[3, 1] = [-0.010, 0.040, 0.0]  # 30 mm beside the other corner, and 40 mm above it
+    assert width_of(replace(TRUE, displacement=moved))[3] == pytest.approx(50, abs=1e-4)
 
 
 def test_narrowing_is_against_the_clips_average():
-    found = sync.narrowing_mm(tracks.width_mm(TRUE), 10, PHONES)
+    found = sync.narrowing_mm(width_of(TRUE), 10, PHONES)
     assert found == pytest.approx([4 - 1, 8 - 1], abs=1e-4)  # w and uw; the average is 12/12 mm narrower than rest
     assert len(sync.narrowing_mm(np.ones(12), 10, PHONES[2:])) == 0
 

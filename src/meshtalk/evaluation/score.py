@@ -110,10 +110,11 @@ def follow(predicted: Tracked, true: Tracked) -> dict[str, Part]:
     delay = sync.lag(ours, theirs, predicted.fps)
     moves = bool(np.isfinite(delay.refined_frames))
     found: dict[str, Part] = {}
-    if predicted.width_mm is not None and true.width_mm is not None:
-        ours_in, theirs_in = (sync.narrowing_mm(t.width_mm, t.fps, true.clip.phones) for t in (predicted, true))
-        found["width_r"] = mean_part(sync.correlation(predicted.width_mm, true.width_mm))
-        found["width_change_ratio"] = (float(ours_in.sum()), float(theirs_in.sum()))
+    width, true_width = predicted.width_mm, true.width_mm
+    if width is not None and true_width is not None:
+        found["width_r"] = mean_part(sync.correlation(width, true_width))
+        narrower, truly = (sync.narrowing_mm(w, true.fps, true.clip.phones).sum() for w in (width, true_width))
+        found["width_change_ratio"] = (float(narrower), float(truly))
     found["protrusion_r"] = mean_part(sync.correlation(predicted.protrusion_mm, true.protrusion_mm))
     return found | {
         "opening_r": mean_part(sync.correlation(ours, theirs)),
