@@ -203,7 +203,7 @@ class TrainConfig:
     mouth_weight: float = 0.0
     """Stage 2: weight of the mouth error of decoded samples beside the negative log-likelihood; of use where sampled codes
     are decoded as they are."""
-    event_weight: float = 1.1
+    event_weight: float = 0.8
     """Stage 2: how much more a frame counts while lids move. A blink begins in one frame of a hundred and nothing foretells it;
     what is so rare is learned last, and blinks were sampled at a third of their rate."""
     augmentations: int = 5
