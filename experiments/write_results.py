@@ -54,7 +54,7 @@ PEOPLE = "people.json"
 PEOPLE_FIGURES = {
     "r opening": "1", "r width": "1", "r jaw": "1", "lag of opening, ms": "0", "opening speed / people's": "1",
     "sd / people's opening": "1", "sd / people's width": "1", "r(width, opening)": "people's r(width, opening)",
-    "jaw per opening": "people's jaw per opening", "opening, 95 %": "people's opening, 95 %", "|error| of mid openings": "0",
+    "jaw per opening": "people's jaw per opening", "opening, 95 %": "people's opening, 95 %", "mean error of mid openings": "0",
 }  # fmt: skip
 """Figure → people's own: a number, or the figure that holds it."""
 

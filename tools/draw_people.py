@@ -21,7 +21,7 @@ from meshtalk.mesh.head import load_head
 from meshtalk.render import Look, Renderer
 from meshtalk.synth.phones import SILENCE
 
-SIZE = 150
+SIZE = 120
 COLUMNS = 10
 OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
@@ -101,7 +101,7 @@ def main() -> None:
     for row in rows:
         sheet.paste(row, (0, top))
         top += row.height
-    sheet.save(options.output, optimize=True)
+    sheet.quantize(192).save(options.output, optimize=True)
 
 
 if __name__ == "__main__":

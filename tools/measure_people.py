@@ -150,7 +150,7 @@ def measure(
         for name, pairs in tokens.items()
     }
     said = [(n, values["opening"]) for name, (n, values) in table.items() if n >= 2 and name != "pau"]
-    mean["|error| of mid openings"] = float(
+    mean["mean error of mid openings"] = float(
         np.average([abs(a - b) for _, (a, b) in said], weights=[n for n, _ in said])
     )
     return mean, table
