@@ -110,10 +110,12 @@ def follow(predicted: Tracked, true: Tracked) -> dict[str, Part]:
     delay = sync.lag(ours, theirs, predicted.fps)
     moves = bool(np.isfinite(delay.refined_frames))
     found: dict[str, Part] = {}
-    if predicted.width_mm is not None and true.width_mm is not None:
-        ours_in, theirs_in = (sync.narrowing_mm(t.width_mm, t.fps, true.clip.phones) for t in (predicted, true))
-        found["width_r"] = mean_part(sync.correlation(predicted.width_mm, true.width_mm))
-        found["width_change_ratio"] = (float(ours_in.sum()), float(theirs_in.sum()))
+    width_mm, true_width_mm = predicted.width_mm, true.width_mm
+    if width_mm is not None and true_width_mm is not None:
+        phones = true.clip.phones
+        narrows = sync.narrowing_mm(width_mm, predicted.fps, phones), sync.narrowing_mm(true_width_mm, true.fps, phones)
+        found["width_r"] = mean_part(sync.correlation(width_mm, true_width_mm))
+        found["width_change_ratio"] = (float(narrows[0].sum()), float(narrows[1].sum()))
     found["protrusion_r"] = mean_part(sync.correlation(predicted.protrusion_mm, true.protrusion_mm))
     return found | {
         "opening_r": mean_part(sync.correlation(ours, theirs)),
