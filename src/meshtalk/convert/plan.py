@@ -148,7 +148,7 @@ def sound_beside(stem: Path) -> Path | None:
 
 
 def read_sound(path: Path | None, name: str) -> tuple[np.ndarray, int, str]:
-    """((S,) mono float32, its own sample rate, a note if it is damaged).
+    """((S,) mono float32 from a video's first picture on, its own sample rate, a note if it is damaged).
 
     Raises:
         InputError: there is none, or it cannot be read.
@@ -167,7 +167,7 @@ def read_sound(path: Path | None, name: str) -> tuple[np.ndarray, int, str]:
         rate = 48_000  # of compressed formats that only FFmpeg knows
     with warnings.catch_warnings(record=True) as damage:
         warnings.simplefilter("always")
-        audio, rate = read_audio(path, rate)
+        audio, rate = read_audio(path, rate, from_picture=True)
     return audio, rate, "its sound is damaged or cut off" if damage else ""
 
 
