@@ -40,7 +40,7 @@ def test_nothing_names_a_registry(name):
 
 
 def test_no_document_gives_pip_the_hashes_that_it_refuses():
-    """pip installs no folder under constraints with hashes ("The editable requirement cannot be installed when requiring hashes")."""
+    """pip 26 installs no folder under constraints with hashes: "Can't verify hashes for these file:// requirements"."""
     for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):
         for line in path.read_text(encoding="utf-8").splitlines():
             assert not re.search(r"(?<!uv )pip install[^`]*-c constraints", line), (path.name, line)
