@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +17,8 @@ import rig
 import soundfile
 
 from meshtalk.clip import Clip
+from meshtalk.convert.arkit import Rows, placed
+from meshtalk.convert.clocks import settled
 from meshtalk.convert.plan import Options
 from meshtalk.convert.run import convert
 
@@ -236,3 +239,10 @@ def beat_json(weights: np.ndarray, names=None, times=None) -> str:
     if times is not None:
         frames = [frame | {"time": float(time)} for frame, time in zip(frames, times, strict=True)]
     return json.dumps(({"names": list(names)} if names is not None else {}) | {"frames": frames})
+
+
+def rows_of(read: Callable[[Path], Rows], path: Path, fps: Fraction) -> tuple[Sequence[str], np.ndarray, np.ndarray]:
+    """(N names, (n,N) weights, (n,) frame number of each row) of a file at a rate that the user gave."""
+    rows = read(path)
+    order, index = placed(settled(rows.clock, fps, None), fps, path)
+    return rows.names, rows.weights[order], index

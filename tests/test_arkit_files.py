@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rig
+from convert_rig import rows_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +19,8 @@ from meshtalk.arkit.rig import load_rig
 from meshtalk.arkit.solve import weights_of
 from meshtalk.cli.main import main
 from meshtalk.clip import Clip, exact_rate
-from meshtalk.convert.arkit import _read_livelink, read_csv, read_json, timecode_s
+from meshtalk.convert.arkit import _read_livelink, read_csv, read_json
+from meshtalk.convert.clocks import read_clock, settled
 from meshtalk.errors import InputError
 from meshtalk.export.blendshapes import ROTATIONS, eye_turns, timecode, write_weights
 from meshtalk.mesh.head import load_head
@@ -82,7 +83,7 @@ def test_what_is_written_is_read_back(tmp_path, name, fps):
     once = path.read_bytes()
     assert clip.save(path).read_bytes() == once
     read = {"a.csv": read_csv, "a.livelink.csv": _read_livelink, "a.json": read_json}[name]
-    names, weights, index = read(path, clip.fps)
+    names, weights, index = rows_of(read, path, clip.fps)
     column = {spelled(name): k for k, name in enumerate(names)}
     found = weights[:, [column[spelled(name)] for name in NAMES]]
     np.testing.assert_allclose(found, cut(clip)[clip.valid], atol=1e-6)
@@ -118,8 +119,8 @@ def test_the_layouts_as_a_plain_reader_sees_them(tmp_path):
 )
 def test_timecodes_are_our_readers(frame, fps):
     rate = exact_rate(fps)
-    whole_day = 24 * 3600 * -(-rate.numerator // rate.denominator)
-    assert timecode_s(timecode(frame, rate), rate) == Fraction(frame % whole_day) / rate
+    clock = settled(read_clock([timecode(frame + k, rate) for k in range(3)], "Timecode"), rate, None)
+    np.testing.assert_allclose(clock.seconds, np.arange(3) / float(rate), atol=1e-6)
 
 
 def test_eyes_turn_as_the_app_says():
@@ -256,7 +257,7 @@ def test_the_verb_solves_and_tells(tmp_path, capsys):
         assert said in out
         assert "error: mean" in out
         assert "jawOpen" in out
-        names, weights, _ = read_csv(tmp_path / "weights.csv", clip.fps)
+        names, weights, _ = rows_of(read_csv, tmp_path / "weights.csv", clip.fps)
         found = weights[:, [names.index(name) for name in NAMES]]
         np.testing.assert_allclose(found, truth, atol=1e-5 if "own.npz" in args else 0.03)
     with pytest.raises(SystemExit) as stop:

@@ -97,10 +97,10 @@ def test_a_wrong_rate_is_noticed(tmp_path):
     root.mkdir()
     (root / "a.csv").write_text(livelink_csv(weights(1, 60, len(SHAPES)), SHAPES, 0, range(60), 60))
     write_noise(root / "a.wav", RATE, RATE)
-    with pytest.raises(InputError, match="no Timecode at 30 frames per second"):
+    with pytest.raises(InputError, match=r"60 rows a second, not 30\. Give --fps 60"):
         convert("livelink", root, tmp_path / "c", Options(fps="30"), workers=1)
-    (root / "a.csv").write_text(livelink_csv(weights(1, 30, len(SHAPES)), SHAPES, 0, range(30), 30))
-    with pytest.raises(InputError, match="another --fps"):
+    (root / "a.csv").write_text(livelink_csv(weights(1, 60, len(SHAPES)), SHAPES, 0, range(60), 30))
+    with pytest.raises(InputError, match="another --fps"):  # two seconds beside one of sound
         convert("livelink", root, tmp_path / "c", Options(), workers=1)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from convert_rig import converted, same_motion, write_mesh, write_noise
 
-from meshtalk.convert.multiface import read_frame_list, read_rows
+from meshtalk.convert.multiface import frame_step, read_frame_list, read_rows
 from meshtalk.convert.plan import Options
 from meshtalk.convert.run import convert
 from meshtalk.errors import InputError
@@ -37,16 +37,18 @@ def tall_mesh(count: int) -> tuple[np.ndarray, np.ndarray]:
 class Session:
     """A Multiface session of a mesh: frames in mm, moved by head poses that are beside them."""
 
-    def __init__(self, root: Path, mesh: np.ndarray, person: str = "6795937", posed: bool = True) -> None:
+    def __init__(
+        self, root: Path, mesh: np.ndarray, person: str = "6795937", posed: bool = True, still_step: int = 1
+    ) -> None:
         self.folder = root / f"m--20180227--0000--{person}--GHS"
         self.mesh, self.posed, self.rng = mesh, posed, np.random.default_rng(int(person))
         self.lines: list[str] = []
         self.truth: dict[str, np.ndarray] = {}
         self.folder.mkdir(parents=True)
-        self.segment("E001_Neutral_Eyes_Open", range(40, 46), still=True)
+        self.segment("E001_Neutral_Eyes_Open", range(40, 46), still=True, step=still_step)
 
-    def segment(self, name: str, numbers, still: bool = False, sound: int | None = None) -> None:
-        """Frames of these numbers; the sound is as long as the numbers reach, unless it is told otherwise."""
+    def segment(self, name: str, numbers, still: bool = False, sound: int | None = None, step: int = 1) -> None:
+        """Frames of these numbers, written as multiples of `step`; the sound is as long as they reach, unless told otherwise."""
         folder = self.folder / "tracked_mesh" / name
         folder.mkdir(parents=True)
         numbers = list(numbers)
@@ -60,9 +62,9 @@ class Session:
             turn, shift = random_rotation(self.rng, 0.5), self.rng.uniform(-200, 900, 3)
             stored = frames[number - numbers[0]].astype(np.float64) * 1e3
             stored = stored @ turn.T + shift if self.posed else stored
-            (folder / f"{number:06d}.bin").write_bytes(stored.astype("<f4").tobytes())
-            np.savetxt(folder / f"{number:06d}_transform.txt", np.column_stack([turn, shift]))
-            self.lines.append(f"{name} {number:06d}")
+            (folder / f"{number * step:06d}.bin").write_bytes(stored.astype("<f4").tobytes())
+            np.savetxt(folder / f"{number * step:06d}_transform.txt", np.column_stack([turn, shift]))
+            self.lines.append(f"{name} {number * step:06d}")
         if not still:
             write_noise(self.folder / "audio" / f"{name}.wav", 1600 * total if sound is None else sound, 48_000)
 
@@ -118,6 +120,33 @@ def test_multiface(tmp_path, whole_mesh, posed):
     assert report.left_out == {"segments without speech": 2}
     pose = next(note for note in report.notes if "head pose" in note)
     assert pose.startswith(f"6795937-20180227: head pose {'removed' if posed else 'as stored'} (")
+
+
+def test_frames_numbered_in_threes_are_no_gaps(tmp_path, whole_mesh):
+    folder, points, _ = whole_mesh
+    session = Session(tmp_path / "m", points, still_step=3)
+    session.segment("SEN_a_good_morrow", [n for n in range(34, 54) if n not in (36, 40, 41)], step=3)
+    session.segment("SEN_short", range(70, 80), step=3)
+    session.finish()
+    _, report, clips = converted("multiface", tmp_path / "m", tmp_path / "c", Options(template=folder / "7306.ply"))
+    clip = clips["6795937-20180227-SEN_a_good_morrow"]
+    assert np.flatnonzero(~clip.valid).tolist() == [2, 6, 7]
+    same_motion(clip, session.truth["SEN_a_good_morrow"], atol_mm=0.05)
+    assert len(clip.audio) == 20 * 1600
+    assert clips["6795937-20180227-SEN_short"].valid is None
+    assert any("steps of 3" in note for note in report.notes)
+    assert report.missing_frames == 3
+
+
+def test_steps_of_a_session():
+    for frames, step in (
+        ({"a": [102, 105, 111], "b": [7, 10]}, 3),
+        ({"a": [102, 105, 111], "b": [7, 9]}, 1),
+        ({"a": [5], "b": [9]}, 1),
+        ({"a": [1, 2, 3]}, 1),
+        ({}, 1),
+    ):
+        assert frame_step(frames) == step
 
 
 def test_multiface_on_meshtalks_vertices(tmp_path, whole_mesh):

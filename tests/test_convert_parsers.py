@@ -9,13 +9,14 @@ from pathlib import Path
 import convert_rig
 import numpy as np
 import pytest
-from convert_rig import mc, mc_xml, pc2, timecode, vl
+from convert_rig import mc, mc_xml, pc2, rows_of, timecode, vl
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from meshtalk.arkit.names import spelled
-from meshtalk.convert.arkit import read_csv, read_json, timecode_s
+from meshtalk.convert.arkit import read_csv, read_json
+from meshtalk.convert.clocks import read_clock
 from meshtalk.convert.maya import read_cache
 from meshtalk.convert.pickles import read_pickle
 from meshtalk.convert.plan import name_of, numbered
@@ -166,9 +167,9 @@ def test_timecodes_become_frame_numbers(folder, nominal, broadcast, first, steps
     (folder / "t.csv").write_text(text)
     if len(steps) >= 10 and np.median(steps) >= 2:
         with pytest.raises(InputError, match="Give --fps"):
-            read_csv(folder / "t.csv", fps)
+            rows_of(read_csv, folder / "t.csv", fps)
         return
-    names, weights, index = read_csv(folder / "t.csv", fps)
+    names, weights, index = rows_of(read_csv, folder / "t.csv", fps)
     assert tuple(names) == NAMES
     np.testing.assert_array_equal(index, numbers)
     np.testing.assert_allclose(weights[:, 0], numbers / 1000, rtol=1e-6)
@@ -178,8 +179,11 @@ def test_timecodes_become_frame_numbers(folder, nominal, broadcast, first, steps
     st.text(max_size=16) | st.from_regex(r"[0-9]{1,2}:[0-9]{2}:[0-9]{2}[:;.][0-9]{1,3}(\.[0-9]{0,3})?", fullmatch=True)
 )
 def test_a_timecode_is_a_time_of_the_day_or_none(text):
-    seconds = timecode_s(text, Fraction(60))
-    assert seconds is None or 0 <= seconds < 24 * 3600
+    try:
+        clock = read_clock([text], "Timecode")
+    except InputError:
+        return
+    assert clock.frames is None or 0 <= clock.seconds[0] < 24 * 3600
 
 
 @given(fps=st.sampled_from([25, 30, 60]), steps=st.lists(st.integers(1, 2), min_size=1, max_size=9), start=FLOATS)
@@ -188,7 +192,7 @@ def test_seconds_become_frame_numbers(folder, fps, steps, start):
     numbers = np.concatenate([[0], np.cumsum(steps)])
     lines = ["time;jawOpen".replace(";", ","), *(f"{start + n / fps:.6f},{n}" for n in numbers)]
     (folder / "s.csv").write_text("\n".join(lines))
-    _, weights, index = read_csv(folder / "s.csv", Fraction(fps))
+    _, weights, index = rows_of(read_csv, folder / "s.csv", Fraction(fps))
     np.testing.assert_array_equal(index, numbers)
     np.testing.assert_array_equal(weights[:, 0], numbers)
 
@@ -199,7 +203,7 @@ def test_any_csv_or_json_is_weights_or_an_input_error(folder, content):
     path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
     for read in (read_csv, read_json):
         try:
-            names, weights, index = read(path, Fraction(60))
+            names, weights, index = rows_of(read, path, Fraction(60))
         except InputError:
             continue
         assert weights.shape == (len(index), len(names))
@@ -218,7 +222,7 @@ def test_any_csv_or_json_is_weights_or_an_input_error(folder, content):
 def test_any_json_value_is_weights_or_an_input_error(folder, value):
     (folder / "v.json").write_text(json.dumps(value if isinstance(value, dict) else {"frames": value}))
     try:
-        names, weights, index = read_json(folder / "v.json", Fraction(60))
+        names, weights, index = rows_of(read_json, folder / "v.json", Fraction(60))
     except InputError:
         return
     assert weights.shape == (len(index), len(names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import json
 import os
@@ -33,8 +34,32 @@ FORGOTTEN_S = 7 * 24 * 3600
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _PARTIAL = re.compile(r"\.meshtalk-([0-9a-f]{8})-([0-9]+)-([0-9a-f]{6})-")
 _MACHINE, _RUN = f"{zlib.crc32(platform.node().encode()):08x}", secrets.token_hex(3)
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16's does
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _PROBE_BYTES = 1 << 16
 _swept: set[tuple[int, Path]] = set()
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
+
+    Raises:
+        InputError: it cannot be read, or is text of another encoding.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    marked = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
+    try:
+        return data.decode(marked).replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text. Save it as UTF-8.") from None
 
 
 def check_writable(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,14 +12,18 @@ from fractions import Fraction
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from meshtalk.audio.mix import Downmix
 from meshtalk.config import HOP_RATE, SAMPLE_RATE
 from meshtalk.errors import InputError
 
+VERSION = 2
+"""Raise when the same file is read as other samples: what was made of them and kept is then made again."""
 MAX_CHANNELS = 32
 """More than these are samples, given as (channels, samples): their mean would silently be one sample per channel."""
 RATES_HZ = (1000, 1_000_000)
@@ -38,11 +43,18 @@ def frame_hops(fps: Fraction, start: int, count: int) -> Tensor:
     return torch.arange(start, start + count, dtype=torch.float64) * hop.numerator / hop.denominator
 
 
-def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> tuple[np.ndarray, int]:
+def read_audio(
+    path: str | Path, sample_rate: int = SAMPLE_RATE, *, from_picture: bool = False
+) -> tuple[np.ndarray, int]:
     """Read any sound that soundfile or PyAV decodes (WAV, FLAC, OGG, MP3, M4A, video…) as mono at `sample_rate`.
 
-    Channels are averaged. The file is decoded in blocks: memory holds the result (230 MB an hour) and one block. Of a
-    damaged or cut file, what can be decoded is returned, with a warning that states its length.
+    Channels are averaged, see `Downmix`. The file is decoded in blocks: memory holds the result (230 MB an hour) and one
+    block. Of a damaged or cut file, what can be decoded is returned, with a warning that states its length.
+
+    Args:
+        sample_rate: Hz of the result.
+        from_picture: the first sample is at the time of a video's first picture. Else it is at the container's time 0: sound that
+            begins later has silence before it.
 
     Returns:
         ((S,) float32, sample_rate), S = floor(duration · sample_rate), at least 1
@@ -64,7 +76,7 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> tuple[np.nda
     for decode in DECODERS:
         fate = DecodeStatus()
         try:
-            samples = _collect(decode(path, fate), sample_rate, str(path))
+            samples = _collect(decode(path, fate, from_picture), sample_rate, str(path))
         except ImportError:  # PyAV comes with an extra
             if not opened:
                 raise InputError(f'{path} needs PyAV to be decoded. Run pip install "meshtalk[media]".') from None
@@ -88,7 +100,7 @@ def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> tuple[np.nda
 
 
 def to_mono(samples: np.ndarray, rate: int, target_rate: int = SAMPLE_RATE, name: str = "audio") -> np.ndarray:
-    """Average channels, check and resample.
+    """Average channels (see `Downmix`), check and resample.
 
     Args:
         samples: (S,) or (S, channels), floating point in [-1,1] or any integer type (unsigned: silence in the middle).
@@ -137,10 +149,10 @@ def _collect(blocks: Iterable[tuple[int, np.ndarray]], target_rate: int, name: s
     kept, seconds, found = bytearray(), 0.0, False
     for rate, group in groupby(blocks, itemgetter(0)):
         _check_rate(rate, name)
-        stream = None if rate == target_rate else soxr.ResampleStream(rate, target_rate, 1)
+        stream, mix = None if rate == target_rate else soxr.ResampleStream(rate, target_rate, 1), Downmix(rate)
         begin, taken = len(kept), 0
         for _, block in group:
-            mono = _mix(block)
+            mono = mix(block)
             bad = np.flatnonzero(~(np.abs(mono) <= LARGEST))  # true of NaN too
             if len(bad):
                 raise InputError(
@@ -164,16 +176,6 @@ def _check_rate(rate: int, name: str) -> None:
         raise InputError(f"{name} must have a sample rate of {low} to {high} Hz, got {rate}. Try 16000.")
 
 
-def _mix(block: np.ndarray) -> np.ndarray:
-    """(n,) or (n, channels) samples of any type → (n,) float32, integers scaled to [-1,1)."""
-    if block.dtype.kind in "iu":
-        info = np.iinfo(block.dtype)
-        middle = (int(info.max) + int(info.min) + 1) // 2
-        block = (block.astype(np.float64) - middle) / (middle - int(info.min))
-    with np.errstate(over="ignore", invalid="ignore"):  # the caller reports what is too large
-        return block.astype(np.float32) if block.ndim == 1 else block.mean(1, dtype=np.float32)
-
-
 # ------------------------------------------------------------------------------------------------ decoding
 
 
@@ -181,6 +183,13 @@ BLOCK = 1 << 12
 """Samples decoded, mixed and resampled at a time; the block in which a file is damaged is lost."""
 _SHORT_S = 0.1
 """Lossy formats promise their length to about a frame; a file that lacks more than this is damaged."""
+_FROM_ZERO = {"mov", "mp4", "matroska", "webm"}
+"""Containers whose time begins at 0, whenever their first sample comes. Others begin with their first packet."""
+LATEST_START_S = 10.0
+"""… unless that is later: a piece of a longer stream, which kept its times."""
+JITTER_S = 0.1
+"""Time stamps are rounded to milliseconds, and those of browsers are when a packet came."""
+LONGEST_GAP_S, LONGEST_OVERLAP_S = 600.0, 1.0
 
 
 @dataclass
@@ -193,7 +202,7 @@ class DecodeStatus:
     """Not everything that the file's header promises could be decoded."""
 
 
-def soundfile_blocks(path: Path, fate: DecodeStatus) -> Iterator[tuple[int, np.ndarray]]:
+def soundfile_blocks(path: Path, fate: DecodeStatus, _from_picture: bool) -> Iterator[tuple[int, np.ndarray]]:
     """(rate, (n, channels) float32) of what libsndfile decodes; nothing if it does not know the format."""
     import soundfile  # pyright: ignore[reportMissingTypeStubs]
 
@@ -215,10 +224,10 @@ def soundfile_blocks(path: Path, fate: DecodeStatus) -> Iterator[tuple[int, np.n
         fate.damaged = fate.opened
 
 
-def av_blocks(path: Path, fate: DecodeStatus) -> Iterator[tuple[int, np.ndarray]]:
+def av_blocks(path: Path, fate: DecodeStatus, from_picture: bool) -> Iterator[tuple[int, np.ndarray]]:
     """(rate, (n,) or (n, channels) samples of any type) of the first sound that FFmpeg finds; nothing if there is none.
 
-    A packet that cannot be decoded becomes silence, so that later samples stay in sync.
+    Samples are where the container's time stamps put them, see `StampedTimeline`.
 
     Raises:
         ImportError: PyAV is not installed.
@@ -226,29 +235,108 @@ def av_blocks(path: Path, fate: DecodeStatus) -> Iterator[tuple[int, np.ndarray]
     import av
     from av.error import FFmpegError
 
-    rate, gap = 0, 0
     try:
         with av.open(str(path)) as container:
             stream = next(iter(container.streams.audio), None)
             if stream is None:
                 return
             fate.opened = True
+            timeline = StampedTimeline(*_span_s(container, from_picture))
             for packet in container.demux(stream):
                 try:
                     frames = packet.decode()
                 except FFmpegError:
                     fate.damaged = True
-                    gap += round((packet.duration or 0) * (packet.time_base or 0) * rate)
+                    timeline.lose(float((packet.duration or 0) * (packet.time_base or 0)))
                     continue
                 for frame in frames:
                     samples, rate = frame.to_ndarray(), frame.sample_rate
-                    if gap:
-                        yield rate, np.zeros(gap, np.float32)
-                    yield rate, samples.T if frame.format.is_planar else samples.reshape(frame.samples, -1)
-                    gap = 0
+                    samples = samples.T if frame.format.is_planar else samples.reshape(frame.samples, -1)
+                    silent, skipped = timeline.place(frame.time, rate, len(samples))
+                    for start in range(0, silent, BLOCK):
+                        yield rate, np.zeros(min(BLOCK, silent - start), np.float32)
+                    yield rate, samples[skipped:]
+            fate.damaged = fate.damaged or timeline.reached_s + _SHORT_S < _promised_s(container, stream)
     except (FFmpegError, ValueError):
         fate.damaged = True
 
 
-DECODERS: tuple[Callable[[Path, DecodeStatus], Iterator[tuple[int, np.ndarray]]], ...] = (soundfile_blocks, av_blocks)
-"""In the order in which they are tried."""
+def _span_s(container: Any, from_picture: bool) -> tuple[float | None, float]:
+    """(the container's time that becomes 0, None for that of the first sample; the last time that a sample may have)."""
+    import av
+    from av.stream import Disposition
+
+    begins_s = None if container.start_time is None else container.start_time / av.time_base
+    ends_s = math.inf if not container.duration else container.duration / av.time_base + max(begins_s or 0.0, 0.0) + 1
+    shown = [
+        float(stream.start_time * stream.time_base)
+        for stream in container.streams.video
+        if stream.start_time is not None and not stream.disposition & Disposition.attached_pic
+    ]
+    if from_picture and shown:
+        return shown[0], ends_s
+    if begins_s is not None and begins_s < LATEST_START_S and _FROM_ZERO & set(container.format.name.split(",")):
+        return 0.0, ends_s
+    return begins_s if shown else None, ends_s
+
+
+def _promised_s(container: Any, stream: Any) -> float:
+    """The container's time at which it says that its sound ends; 0 if it does not. Matroska is cut without an error."""
+    import av
+
+    told = re.fullmatch(r"([0-9]+):([0-9]{2}):([0-9.]+)", str(stream.metadata.get("DURATION", "")))
+    if told is not None:
+        return (int(told[1]) * 60 + int(told[2])) * 60 + float(told[3])
+    if stream.duration is not None:
+        return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
+    return 0.0 if container.streams.video or not container.duration else container.duration / av.time_base
+
+
+class StampedTimeline:
+    """Puts decoded samples where their container's time stamps say.
+
+    Silence goes before sound that begins after time 0, into gaps and in the place of packets that cannot be decoded; sound from
+    before time 0, and sound that comes twice, is left out. Stamps within a tenth of a second of the samples before them are
+    jitter. Stamps that jump back, or further ahead than the container lasts, are damage: samples follow each other there.
+    """
+
+    def __init__(self, origin_s: float | None, ends_s: float) -> None:
+        self._origin_s, self._ends_s = origin_s, ends_s
+        self._now_s = self._lost_s = 0.0
+        self._exact = True
+        """Nothing came yet, or what comes has been before: neither is jitter."""
+
+    @property
+    def reached_s(self) -> float:
+        """The container's time up to which samples were placed."""
+        return (self._origin_s or 0.0) + self._now_s
+
+    def lose(self, seconds: float) -> None:
+        """Sound of this length could not be decoded."""
+        self._lost_s += seconds
+
+    def place(self, stamp_s: float | None, rate: int, count: int) -> tuple[int, int]:
+        """(samples of silence that go before the next `count` samples, how many of these are left out)."""
+        if stamp_s is None:
+            ahead_s = self._lost_s
+        else:
+            if self._origin_s is None:
+                self._origin_s = stamp_s - self._lost_s
+            ahead_s = stamp_s - self._origin_s - self._now_s
+            back = self._now_s > 0 and ahead_s < -LONGEST_OVERLAP_S
+            if back or ahead_s > LONGEST_GAP_S or stamp_s > self._ends_s:
+                self._origin_s, ahead_s = self._origin_s + ahead_s, 0.0
+            elif not self._exact and not (self._lost_s and ahead_s > 0) and abs(ahead_s) <= JITTER_S:
+                ahead_s = 0.0
+        self._lost_s = 0.0
+        silent, skipped = max(round(ahead_s * rate), 0), min(max(round(-ahead_s * rate), 0), count)
+        self._exact = skipped == count
+        self._now_s += (silent + count - skipped) / rate
+        return silent, skipped
+
+
+DECODERS: tuple[Callable[[Path, DecodeStatus, bool], Iterator[tuple[int, np.ndarray]]], ...] = (
+    soundfile_blocks,
+    av_blocks,
+)
+"""In the order in which they are tried; the last argument asks for the first picture's time as 0, where there are pictures."""

@@ -6,7 +6,9 @@ import csv
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -14,21 +16,36 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.arkit.names import FEWEST_SHAPES, NAMES, spelled
-from meshtalk.convert.plan import Capture, Job, Options, Plan, name_of, read_sound, sound_beside
+from meshtalk.clip import exact_rate
+from meshtalk.convert.clocks import NEAR, Clock, clock_column, read_clock, settled, stamps
+from meshtalk.convert.plan import Capture, Job, Options, Plan, common_step, name_of, read_sound, sound_beside
 from meshtalk.convert.vertices import spread
-from meshtalk.errors import InputError
+from meshtalk.errors import InputError, reading
+from meshtalk.files import Json, read_text
 from meshtalk.mesh.head import load_head
 from meshtalk.mesh.units import find_space, find_topology
 
 FPS = 60
-TIMES = ("time", "timestamp", "time_s", "seconds")
-"""Columns of seconds."""
-TIMECODE = "timecode"
-DAY_S = 24 * 3600
 WITHOUT_NAMES = tuple(sorted(set(NAMES) - {"tongueOut"}))
 """Of a BEAT frame's 51 weights."""
-Rows = tuple[Sequence[str], np.ndarray, np.ndarray]
-"""(N names, (n,N) weights, (n,) frame number of each row, rising from 0)."""
+FRAME_RATES = ("exportFps", "fps", "frameRate")
+"""Keys of a JSON file's frame rate: Audio2Face's, and usual ones."""
+ENOUGH_FILES = 16
+"""Files, evenly spread, in which the frame rate is looked for."""
+TIED = ("_raw", "_neutral")
+"""Ends of the names of what Live Link Face writes beside a take; and FRAME_LOG."""
+FRAME_LOG = "frame_log"
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Weights as a file has them."""
+
+    names: Sequence[str]
+    weights: np.ndarray
+    """(n,N)."""
+    clock: Clock
+    """Of n rows; without times it counts them."""
 
 
 def beat(source: Path, options: Options) -> Plan:
@@ -46,14 +63,17 @@ def livelink(source: Path, options: Options) -> Plan:
     return _plan("livelink", source, options, {".csv": _read_livelink})
 
 
-def _plan(kind: str, source: Path, options: Options, readers: dict[str, Callable[[Path, Fraction], Rows]]) -> Plan:
+def _plan(kind: str, source: Path, options: Options, readers: dict[str, Callable[[Path], Rows]]) -> Plan:
     """Every file of these suffixes, on a face of its own for each speaker.
 
     Raises:
         InputError: no files, or a given mesh without ARKit's shapes.
     """
-    fps = options.rate(FPS, kind)
     paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in readers and path.is_file())
+    beside = {path for path in paths if _is_beside(path)}
+    paths = [path for path in paths if path not in beside]
+    found = _found_rate(paths, readers) if options.fps is None else None
+    fps = found or options.rate(FPS, kind)
     speakers = sorted({_speaker(path, source) for path in paths})
     if options.topology is None and options.template is None:
         topology, space_note = (
@@ -80,14 +100,14 @@ def _plan(kind: str, source: Path, options: Options, readers: dict[str, Callable
     shapes = topology.shape_names
     if len({spelled(name) for name in shapes} & {spelled(name) for name in NAMES}) < FEWEST_SHAPES:
         raise InputError(f"the given mesh has no ARKit shapes; it has: {', '.join(shapes)[:100] or 'none'}")
-    jobs = []
+    jobs, asked = [], fps if options.fps is not None else None
     for path in paths:
         speaker, sound = _speaker(path, source), sound_beside(path.with_suffix(""))
         jobs.append(
             Job(
                 id=name_of(*path.relative_to(source).with_suffix("").parts),
                 subject=subjects[speaker],
-                read=partial(_read, path, readers[path.suffix.lower()], shapes, fps, sound),
+                read=partial(_read, path, readers[path.suffix.lower()], shapes, fps, asked, sound),
                 sources=(path, *([sound] if sound else [])),
                 voice=speaker,
                 sentence=path.stem,
@@ -101,130 +121,166 @@ def _plan(kind: str, source: Path, options: Options, readers: dict[str, Callable
         templates=templates,
         licence=f"data: {kind} recordings, under their own licence, and this corpus with them",
         gains=gains,
-        notes=(space_note,),
+        left_out=tuple(
+            (path.relative_to(source).as_posix(), "files that the app writes beside a take") for path in beside
+        ),
+        notes=(space_note, *([f"{float(found):g} rows a second, as their times say"] if found else [])),
+    )
+
+
+def _is_beside(path: Path) -> bool:
+    """Whether Live Link Face wrote a file beside a take that is there too."""
+    if path.suffix.lower() != ".csv":
+        return False
+    ending = next((end for end in TIED if path.stem.endswith(end)), None)
+    return path.stem.lower() == FRAME_LOG or (
+        ending is not None and path.with_name(path.stem.removesuffix(ending) + path.suffix).is_file()
     )
 
 
 def _speaker(path: Path, source: Path) -> str:
-    """Of BEAT's names, such as 1_wayne_0_1_1, the person's; else the folder's."""
+    """Of BEAT's names, such as 1_wayne_0_1_1, the person's; else the first folder's on the way to the file.
+
+    A take's own folder, such as 20240131_scene_1 of scene_1_iPhone.csv, is nobody's.
+    """
     named = re.match(r"[0-9]+_([A-Za-z]+)_[0-9]", path.stem)
-    folder = path.parent.relative_to(source)
-    return named[1] if named else name_of(*folder.parts) if folder.parts else "speaker"
+    folder = path.parent.relative_to(source).parts[:1]
+    dated = re.match(r"[0-9]{8}_(.+)", folder[0]) if folder else None
+    own = dated is not None and path.stem.startswith(dated[1])
+    return named[1] if named else name_of(*folder) if folder and not own else "speaker"
 
 
 def _read(
-    path: Path, reader: Callable[[Path, Fraction], Rows], shapes: Sequence[str], fps: Fraction, sound: Path | None
+    path: Path,
+    reader: Callable[[Path], Rows],
+    shapes: Sequence[str],
+    fps: Fraction,
+    asked: Fraction | None,
+    sound: Path | None,
 ) -> Capture:
-    names, weights, index = reader(path, fps)
-    column = {spelled(name): k for k, name in enumerate(names)}
+    rows = reader(path)
+    column: dict[str, int] = {}
+    for k, name in enumerate(rows.names):
+        if column.setdefault(spelled(name), k) != k and spelled(name) in {spelled(shape) for shape in shapes}:
+            raise InputError(f"it has two columns of {name}. Delete one.")
     known = [(k, column[spelled(shape)]) for k, shape in enumerate(shapes) if spelled(shape) in column]
     if len(known) < FEWEST_SHAPES:
         raise InputError(f"it must have ARKit's names, got {len(known)} of the head's shapes")
-    motion = np.zeros((len(weights), len(shapes)), np.float32)
+    audio, rate, note = read_sound(sound, path.stem)
+    clock = settled(rows.clock, asked, len(audio) / rate)
+    order, index = placed(clock, fps, path)
+    motion = np.zeros((len(order), len(shapes)), np.float32)
     ours, theirs = np.array(known).T
-    motion[:, ours] = weights[:, theirs]
-    return Capture(spread(motion, index), *read_sound(sound, path.stem))
+    motion[:, ours] = rows.weights[order][:, theirs]
+    return Capture(spread(motion, index), audio, rate, note)
 
 
-def read_json(path: Path, fps: Fraction, names: Sequence[str] | None = None) -> Rows:
-    """{"names": […], "frames": [{"weights": […], "time": seconds}, …]}; without times, frame after frame.
+def _found_rate(paths: Sequence[Path], readers: Mapping[str, Callable[[Path], Rows]]) -> Fraction | None:
+    """The rate of most rows of these files; None if none tells."""
+    rows: Counter[Fraction] = Counter()
+    for k in np.unique(np.linspace(0, len(paths) - 1, min(len(paths), ENOUGH_FILES)).astype(int)) if paths else ():
+        path = paths[k]
+        try:
+            clock = readers[path.suffix.lower()](path).clock
+            if (
+                clock.frames is not None
+                and np.ptp(clock.seconds) == 0
+                and (sound := sound_beside(path.with_suffix("")))
+            ):
+                audio, hz, _ = read_sound(sound, path.stem)
+                clock = settled(clock, None, len(audio) / hz)
+            else:
+                clock = settled(clock, None, None)
+        except InputError:
+            continue
+        if clock.rate is not None and 1 <= clock.rate <= 1000:
+            rows[clock.rate] += len(clock.seconds)
+    return rows.most_common(1)[0][0] if rows else None
+
+
+def read_json(path: Path, names: Sequence[str] | None = None) -> Rows:
+    """{"names": […], "frames": [{"weights": […], "time": …}, …]}, or Audio2Face's {"facsNames": […], "weightMat": [[…], …],
+    "exportFps": …}. Without times, frame after frame.
 
     Raises:
         InputError: damaged, of another form, or without names where none are known.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        raise InputError(f"{path} is damaged, or no JSON") from None
-    frames = content.get("frames") if isinstance(content, dict) else None
-    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
-        raise InputError(f'{path} has no "frames"')
-    said = content.get("names", names)
+    text = read_text(path)
+    with reading(f"{path} is damaged, or no JSON", "Export it again."):
+        content: Json = json.loads(text)
+    content = content if isinstance(content, dict) else {}
+    if "weightMat" in content:
+        said, matrix, times = content.get("facsNames"), content["weightMat"], []
+    else:
+        frames, said = content.get("frames"), content.get("names", names)
+        if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
+            raise InputError(
+                f'{path} has no "frames". Give names and frames, or Audio2Face\'s facsNames and weightMat.'
+            )
+        matrix, times = [frame.get("weights") for frame in frames], [frame.get("time") for frame in frames]
     if not isinstance(said, Sequence) or isinstance(said, str) or not all(isinstance(name, str) for name in said):
-        raise InputError(f'{path} has no "names" of its weights')
-    try:
-        weights = np.array([frame["weights"] for frame in frames], np.float32)
-    except (KeyError, ValueError, TypeError, OverflowError):
-        raise InputError(f"{path} has frames without weights, or with weights that are no numbers") from None
-    if weights.shape != (len(frames), len(said)):
+        raise InputError(f'{path} has no "names" of its weights. Add them, in the order of the weights.')
+    with reading(f"{path} has frames without weights, or with weights that are no numbers", "Export it again."):
+        weights = np.array(matrix, np.float32)
+    if weights.ndim != 2 or not len(weights) or weights.shape[1] != len(said):
         raise InputError(f"{path} has weights of shape {weights.shape} for {len(said)} names")
-    times = [frame.get("time") for frame in frames]
-    if all(isinstance(time, int | float) and not isinstance(time, bool) and math.isfinite(time) for time in times):
-        return _timed(said, weights, np.array([Fraction(time) for time in times]), fps, path)
-    return said, weights, np.arange(len(frames))
+    if times and all(_is_number(time) for time in times):
+        return Rows(said, weights, stamps(np.array(times, float)))
+    rate = next((content[key] for key in FRAME_RATES if _is_number(content.get(key))), 0)
+    told = exact_rate(float(rate)) if 1 <= rate <= 1000 else None
+    return Rows(said, weights, Clock(np.arange(len(weights), dtype=float), counting=True, rate=told))
 
 
-def _read_beat(path: Path, fps: Fraction) -> Rows:
-    return read_json(path, fps, WITHOUT_NAMES)
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
-def read_csv(path: Path, fps: Fraction) -> Rows:
-    """A line of names, then a line of numbers a frame; a column of timecodes or of seconds tells when, if there is one.
+def _read_beat(path: Path) -> Rows:
+    return read_json(path, WITHOUT_NAMES)
+
+
+def read_csv(path: Path, first: str | None = None) -> Rows:
+    """A line of names, then a line of numbers a frame; a column of timecodes, times or frame numbers tells when, if there is one.
+
+    Cells are separated by commas, or by semicolons or tabs, and then numbers may have decimal commas.
+
+    Args:
+        first: name that the first column must have.
 
     Raises:
         InputError: damaged, or a line that does not fit the first one.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            table = [row for row in csv.reader(stream) if any(cell.strip() for cell in row)]
-    except (OSError, ValueError, csv.Error):
-        raise InputError(f"{path} is damaged, or no CSV") from None
+    text = read_text(path)
+    head = next((line for line in text.splitlines() if line.strip()), "")
+    mark = max(",;\t", key=head.count)
+    with reading(f"{path} is damaged, or no CSV", "Export it again."):
+        table = [row for row in csv.reader(text.splitlines(), delimiter=mark) if any(cell.strip() for cell in row)]
     if len(table) < 2:
         raise InputError(f"{path} has no rows")
-    head = [cell.strip() for cell in table[0]]
-    lowered = [cell.lower() for cell in head]
-    clock = next((k for k, name in enumerate(lowered) if name in (TIMECODE, *TIMES)), None)
-    columns = [k for k in range(len(head)) if k != clock]
+    names = [cell.strip() for cell in table[0]]
+    if first is not None and names[0].lower() != first:
+        raise InputError(f"{path} is no Live Link Face CSV: its first column is not Timecode. Convert it as arkit.")
+    when = clock_column(names)
+    columns = [k for k in range(len(names)) if k != when]
     weights = np.full((len(table) - 1, len(columns)), np.nan, np.float32)
-    times: list[Fraction] = []
     for number, row in enumerate(table[1:]):
-        if len(row) != len(head):
-            raise InputError(f"{path}, row {number + 1}: {len(row)} cells under {len(head)} names")
-        if clock is not None:
-            at = timecode_s(row[clock], fps) if lowered[clock] == TIMECODE else _seconds(row[clock])
-            if at is None:
-                raise InputError(
-                    f"{path}, row {number + 1}: {row[clock]!r} is no {head[clock]} at {float(fps):g} frames per second"
-                )
-            times.append(at)
-        weights[number] = [_float(row[k]) for k in columns]
-    names = [head[k] for k in columns]
-    if clock is None:
-        return names, weights, np.arange(len(weights))
-    moments = np.array(times)
-    if lowered[clock] == TIMECODE:  # midnight may have passed
-        day = DAY_S * math.ceil(fps) / fps
-        moments = np.array([moment + (day if moment < moments[0] - day / 2 else 0) for moment in moments])
-    return _timed(names, weights, moments, fps, path)
+        if len(row) != len(names):
+            raise InputError(
+                f"{path}, row {number + 1}: {len(row)} cells under {len(names)} names. With decimal commas, separate cells by ;"
+            )
+        weights[number] = [_float(row[k] if mark == "," else row[k].replace(",", ".")) for k in columns]
+    if when is None:
+        clock = Clock(np.arange(len(weights), dtype=float), counting=True)
+    else:
+        try:
+            clock = read_clock([row[when] for row in table[1:]], names[when])
+        except InputError as error:
+            raise InputError(f"{path}, {error}") from None
+    return Rows([names[k] for k in columns], weights, clock)
 
 
-def _read_livelink(path: Path, fps: Fraction) -> Rows:
-    with path.open(encoding="utf-8-sig", errors="replace") as stream:
-        first = stream.readline().split(",")[0].strip().lower()
-    if first != TIMECODE:
-        raise InputError(f"{path} is no Live Link Face CSV: its first column is not Timecode")
-    return read_csv(path, fps)
-
-
-def timecode_s(text: str, fps: Fraction) -> Fraction | None:
-    """HH:MM:SS:FF or HH:MM:SS:FF.mmm as seconds of the day, FF counting frames at the rate that `fps` is named after.
-
-    None if it is no time.
-    """
-    match = re.fullmatch(r"\s*([0-9]{1,2}):([0-9]{2}):([0-9]{2}):([0-9]{2,3}(?:\.[0-9]+)?)\s*", text)
-    if match is None:
-        return None
-    hours, minutes, seconds = (int(match[k]) for k in (1, 2, 3))
-    frames, nominal = Fraction(match[4]), math.ceil(fps)
-    if hours > 23 or minutes > 59 or seconds > 59 or frames >= nominal:
-        return None
-    # at 29.97 the clock of a timecode runs at 30 frames per second of its own
-    return (((hours * 60 + minutes) * 60 + seconds) * nominal + frames) / fps
-
-
-def _seconds(text: str) -> Fraction | None:
-    value = _float(text)
-    return Fraction(value) if math.isfinite(value) else None
+def _read_livelink(path: Path) -> Rows:
+    return read_csv(path, "timecode")
 
 
 def _float(text: str) -> float:
@@ -234,19 +290,25 @@ def _float(text: str) -> float:
         return math.nan
 
 
-def _timed(names: Sequence[str], weights: np.ndarray, moments: np.ndarray, fps: Fraction, path: Path) -> Rows:
-    """Rows in order of their times, at the nearest frame after the first one; of two at one frame the first stays.
+def placed(clock: Clock, fps: Fraction, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(rows in order of their times, (n,) frame number of each, rising from 0). Of two rows at one frame the first stays.
 
     Raises:
         InputError: times that do not go with the frame rate.
     """
-    order = np.argsort(moments, kind="stable")
-    try:
-        index = np.array([round((moments[k] - moments[order[0]]) * fps) for k in order], np.int64)
-    except OverflowError:
-        raise InputError(f"{path} has times of more than a lifetime") from None
+    if clock.counting:
+        numbers = clock.seconds - clock.seconds.min()
+        at = numbers / common_step(numbers)
+    else:
+        at = (clock.seconds - clock.seconds.min()) * float(fps)
+    order = np.argsort(at, kind="stable")
+    index = np.round(at[order]).astype(np.int64)
     kept = np.concatenate([[True], np.diff(index) > 0])
-    steps = np.diff(index[kept])
-    if len(index) > 10 and (kept.mean() < 0.75 or (len(steps) and np.median(steps) >= 2)):
+    if clock.rate is not None and len(index) > 10 and not 1 - NEAR < clock.rate / fps < 1 + NEAR:
+        raise InputError(
+            f"{path} has {float(clock.rate):g} rows a second, not {float(fps):g}. Give --fps {float(clock.rate):g}, and convert"
+            " recordings of another rate by themselves."
+        )
+    if len(index) > 10 and (kept.mean() < 0.75 or np.median(np.diff(index[kept])) >= 2):
         raise InputError(f"{path} has other than {float(fps):g} frames per second. Give --fps.")
-    return names, weights[order][kept], index[kept]
+    return order[kept], index[kept]

@@ -32,9 +32,10 @@ def plan(source: Path, options: Options) -> Plan:
     jobs, faces = [], {}
     for sound in sounds:
         below = sound.relative_to(source).with_suffix("").parts
-        person = name_of(*below[:-1]) if below[:-1] else "person"
+        home = _home(sound, source)
+        person = name_of(*home.relative_to(source).parts) if home != source else "person"
         if person not in faces:
-            faces[person] = _own_face(sound.parent, neutral)
+            faces[person] = _own_face(home, neutral)
         motion = _motion(sound.with_suffix(""))
         jobs.append(
             Job(
@@ -56,6 +57,13 @@ def plan(source: Path, options: Options) -> Plan:
         licence="data: as its owner says",
         space=space,
     )
+
+
+def _home(sound: Path, source: Path) -> Path:
+    """The folder of a recording's person: the nearest with a face at rest, else the first on the way to the recording."""
+    folders = [folder for folder in sound.parents if folder.is_relative_to(source)]
+    with_face = (f for f in folders if any((f / f"{OWN}{suffix}").is_file() for suffix in (*MESHES, ".npy")))
+    return next(with_face, folders[-2] if len(folders) > 1 else source)
 
 
 def _own_face(folder: Path, neutral: np.ndarray | None) -> np.ndarray:

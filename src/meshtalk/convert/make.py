@@ -19,7 +19,7 @@ from meshtalk.errors import InputError
 from meshtalk.mesh.units import Space
 from meshtalk.outcomes import DROPPED, Outcome
 
-VERSION = 1
+VERSION = 2
 """Raise when a converter makes other clips of the same files: existing clips are then converted again."""
 MISMATCH = 0.15
 """Share by which sound and motion may differ in length, the longer one being cut: 24 for 30 frames per second differ by more."""

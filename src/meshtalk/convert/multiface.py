@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from meshtalk.errors import InputError
 from meshtalk.mesh.units import find_space, find_topology
 
 FPS = 30
+STEP = 3
+"""What the numbers of frames grow by, where it is not 1."""
 RATE_HZ = 48_000
 NEUTRAL = "E001_Neutral_Eyes_Open"
 NEUTRAL_FRAMES = 31
@@ -49,13 +52,14 @@ def plan(source: Path, options: Options) -> Plan:
         except InputError as error:
             left_out += [(name_of(subject, segment), f"{subject}: {error}") for segment in frames]
             continue
-        notes.append(f"{subject}: head pose {measured}")
+        step = frame_step(frames)
+        notes.append(f"{subject}: head pose {measured}; frames are numbered in steps of {step}")
         for segment, numbers in sorted(frames.items()):
             sound = session / "audio" / f"{segment}.wav"
             if not sound.is_file() and not segment.startswith("SEN"):
                 left_out.append((name_of(subject, segment), "segments without speech"))
                 continue
-            read = partial(_read_segment, session, segment, np.array(numbers), pose, rows)
+            read = partial(_read_segment, session, segment, np.array(numbers), step, pose, rows)
             sources = session / "tracked_mesh" / segment, sound, session / "frame_list.txt"
             jobs.append(
                 Job(
@@ -210,13 +214,21 @@ def _neutral(session: Path, numbers: list[int], pose: str, rows: np.ndarray | No
     return np.median(frames, axis=0)
 
 
-def _read_segment(session: Path, segment: str, numbers: np.ndarray, pose: str, rows: np.ndarray | None) -> Capture:
+def frame_step(frames: Mapping[str, Sequence[int]]) -> int:
+    """What the numbers of a session's frames grow by: 3, as in the published lists, if that divides all distances, else 1."""
+    apart = [step for numbers in frames.values() for step in np.diff(numbers).tolist()]
+    return STEP if apart and not any(step % STEP for step in apart) else 1
+
+
+def _read_segment(
+    session: Path, segment: str, numbers: np.ndarray, step: int, pose: str, rows: np.ndarray | None
+) -> Capture:
     """All listed frames at their places; the first listed one is the start of the sound."""
     folder = session / "tracked_mesh" / segment
     if not folder.is_dir():
         raise InputError("its meshes are missing")
     read = partial(_read_frame, folder, pose, rows)
-    motion, broken = read_frames(numbers.tolist(), numbers - numbers[0], read)
+    motion, broken = read_frames(numbers.tolist(), (numbers - numbers[0]) // step, read)
     audio, rate, note = read_sound(session / "audio" / f"{segment}.wav", segment)
     if rate != RATE_HZ:
         note = "; ".join(part for part in (note, f"its sample rate is {rate} Hz, not {RATE_HZ}") if part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -148,7 +149,7 @@ def sound_beside(stem: Path) -> Path | None:
 
 
 def read_sound(path: Path | None, name: str) -> tuple[np.ndarray, int, str]:
-    """((S,) mono float32, its own sample rate, a note if it is damaged).
+    """((S,) mono float32 from a video's first picture on, its own sample rate, a note if it is damaged).
 
     Raises:
         InputError: there is none, or it cannot be read.
@@ -167,14 +168,14 @@ def read_sound(path: Path | None, name: str) -> tuple[np.ndarray, int, str]:
         rate = 48_000  # of compressed formats that only FFmpeg knows
     with warnings.catch_warnings(record=True) as damage:
         warnings.simplefilter("always")
-        audio, rate = read_audio(path, rate)
+        audio, rate = read_audio(path, rate, from_picture=True)
     return audio, rate, "its sound is damaged or cut off" if damage else ""
 
 
 def numbered(names: Iterable[str]) -> tuple[list[str], np.ndarray]:
     """Names sorted by the last number in each, and (n,) frame numbers from 0 on: gaps in the numbers stay.
 
-    Numbers that all have one distance, such as 10, 20, 30, have no gaps.
+    Numbers in steps, such as 10, 20, 30, have no gaps, see `common_step`.
 
     Raises:
         InputError: a name without a number, or two with the same one.
@@ -188,6 +189,14 @@ def numbered(names: Iterable[str]) -> tuple[list[str], np.ndarray]:
             raise InputError(f"{name} and {found[int(digits[-1])]} have the same frame number")
         found[int(digits[-1])] = name
     numbers = np.array(sorted(found), np.int64)
-    steps = np.diff(numbers)
-    step = int(steps[0]) if len(steps) > 1 and (steps == steps[0]).all() else 1
-    return [found[int(number)] for number in numbers], (numbers - numbers[:1]) // step
+    return [found[int(number)] for number in numbers], (numbers - numbers[:1]) // common_step(numbers)
+
+
+def common_step(numbers: np.ndarray) -> int:
+    """The usual distance of rising frame numbers, where all distances are multiples of it; else 1.
+
+    Numbers 10, 20, 30 and 50 lack one frame, 40.
+    """
+    steps = np.diff(np.unique(numbers)).astype(np.int64)
+    step = Counter(steps.tolist()).most_common(1)[0][0] if len(steps) > 1 else 1
+    return int(step) if not (steps % step).any() else 1

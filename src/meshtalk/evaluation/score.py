@@ -110,11 +110,12 @@ def follow(predicted: Tracked, true: Tracked) -> dict[str, Part]:
     delay = sync.lag(ours, theirs, predicted.fps)
     moves = bool(np.isfinite(delay.refined_frames))
     found: dict[str, Part] = {}
-    width, true_width = predicted.width_mm, true.width_mm
-    if width is not None and true_width is not None:
-        found["width_r"] = mean_part(sync.correlation(width, true_width))
-        narrower, truly = (sync.narrowing_mm(w, true.fps, true.clip.phones).sum() for w in (width, true_width))
-        found["width_change_ratio"] = (float(narrower), float(truly))
+    width_mm, true_width_mm = predicted.width_mm, true.width_mm
+    if width_mm is not None and true_width_mm is not None:
+        phones = true.clip.phones
+        narrows = sync.narrowing_mm(width_mm, predicted.fps, phones), sync.narrowing_mm(true_width_mm, true.fps, phones)
+        found["width_r"] = mean_part(sync.correlation(width_mm, true_width_mm))
+        found["width_change_ratio"] = (float(narrows[0].sum()), float(narrows[1].sum()))
     found["protrusion_r"] = mean_part(sync.correlation(predicted.protrusion_mm, true.protrusion_mm))
     return found | {
         "opening_r": mean_part(sync.correlation(ours, theirs)),

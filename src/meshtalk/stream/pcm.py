@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from meshtalk.audio.files import MAX_CHANNELS
+from meshtalk.audio.mix import Downmix
 from meshtalk.config import SAMPLE_RATE
 from meshtalk.errors import InputError
 from meshtalk.stream.pipes import read_some
@@ -35,6 +36,7 @@ class Pcm:
         self.delay_s = _resampling_delay_s(rate)
         """Latency of resampling, in addition to the look-ahead; 0 at 16 kHz."""
         self._stream = _resample_stream(rate) if rate != SAMPLE_RATE else None
+        self._mix = Downmix(rate)
         self._rest = b""
         self._heard = self._given = 0
 
@@ -48,8 +50,7 @@ class Pcm:
         data = self._rest + data
         whole = len(data) - len(data) % (2 * self.channels)
         self._rest = data[whole:]
-        mono = (np.frombuffer(data[:whole], "<i2").astype(np.float32) / 32768).reshape(-1, self.channels)
-        mono = mono.mean(1, dtype=np.float32)
+        mono = self._mix(np.frombuffer(data[:whole], "<i2").reshape(-1, self.channels))
         self._heard += len(mono)
         return self._resampled(mono, last=False)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from meshtalk.audio.files import VERSION as READER_VERSION
 from meshtalk.audio.files import read_audio
 from meshtalk.clip import Phone
 from meshtalk.corpus.ownership import Maker
@@ -161,7 +162,7 @@ def _phones(spoken: TranscribedRecording, content: str, cache: Path) -> tuple[Ph
     Raises:
         InputError: unreadable or too short a sound.
     """
-    facts = cache / f"{key_of(ALIGNER_VERSION, content, spoken.text)}.json"
+    facts = cache / f"{key_of(ALIGNER_VERSION, READER_VERSION, content, spoken.text)}.json"
     try:
         return tuple(Phone(str(n), float(a), float(b)) for n, a, b in json.loads(facts.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -204,7 +205,7 @@ def _make(planned: tuple[Job, AlignedRecording], writer: CorpusWriter, cache: Pa
         InputError: the corpus cannot be written, or the sound has gone since it was aligned.
     """
     job, heard = planned
-    recipe = key_of(motion_digest(), heard.content, asdict(job))
+    recipe = key_of(motion_digest(), READER_VERSION, heard.content, asdict(job))
     existing = writer.existing(job.id, recipe)
     if existing is not None:
         return existing
