@@ -29,8 +29,8 @@ PRESSED = {"mouthPressLeft": 0.25, "mouthPressRight": 0.25, "mouthRollLower": 0.
 ROUNDED_MM = 5.0
 """Corners that come so much nearer make a round opening, by the funnel."""
 FUNNEL = 0.30
-SMILE_SHARE = 0.3
-"""Of a spread mouth's width; the rest is stretch. It lifts the corners."""
+DIMPLE_SHARE = 0.5
+"""Of a spread mouth's width; the rest is stretch. The one draws the corners up as far as the other draws them down."""
 LOWER_SHARE = 0.6
 """Of what the lips open beside the jaw."""
 LIFT_LIMIT = 0.8
@@ -158,9 +158,9 @@ def _arkit(
     wide_mm = width_mm * (1 - 0.85 * touch) - _sum(curves, mouth.width_mm)
     spread = np.maximum(wide_mm, 0) / 2
     curves["mouthPucker"] = co.soft_limit(np.minimum(wide_mm, 0) / mouth.width_mm["mouthPucker"], PUCKER_LIMIT)
-    stretch = (1 - SMILE_SHARE) * spread / mouth.width_mm["mouthStretchLeft"]
-    smile = SMILE_SHARE * spread / mouth.width_mm["mouthSmileLeft"]
-    return curves | _sided({"mouthStretch": stretch, "mouthSmile": smile}, tilt)
+    stretch = (1 - DIMPLE_SHARE) * spread / mouth.width_mm["mouthStretchLeft"]
+    dimple = DIMPLE_SHARE * spread / mouth.width_mm["mouthDimpleLeft"]
+    return curves | _sided({"mouthStretch": stretch, "mouthDimple": dimple}, tilt)
 
 
 def _sided(paired: dict[str, np.ndarray], tilt: float) -> dict[str, np.ndarray]:

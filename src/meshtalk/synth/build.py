@@ -221,6 +221,8 @@ def _make(job: Job, writer: CorpusWriter, utterances: Path) -> ClipInfo | None:
     if job.voice != LISTENER:
         emphasis_db = float(rng_of(job.seed, "effort").uniform(-EFFORT_DB, EFFORT_DB))
         audio = with_effort(audio, utterance.sample_rate, emphasis_db)
+    # the samples that the corpus keeps, for whoever makes the clip's motion again from its sound
+    audio = pcm16(audio)
     clip = make_clip(
         audio,
         utterance.sample_rate,
