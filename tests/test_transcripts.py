@@ -11,8 +11,8 @@ from meshtalk.errors import InputError
 from meshtalk.synth import recordings
 from meshtalk.synth.align import align, words_of
 from meshtalk.synth.from_speech import Report
+from meshtalk.synth.markup import spoken
 from meshtalk.synth.recordings import read_folder
-from meshtalk.synth.transcripts import spoken
 
 SRT = """1
 00:00:00,000 --> 00:00:01,500

@@ -63,10 +63,10 @@ def read_transcripts(folder: str | Path) -> dict[str, tuple[Path, str]]:
     """Recording name → (sound file, words), from `transcripts.tsv` (file, tab, words) in a folder.
 
     Raises:
-        InputError: there is no such list, a line has no words, a file it names is missing, or see `transcripts.spoken`.
+        InputError: there is no such list, a line has no words, a file it names is missing, or see `markup.spoken`.
     """
+    from meshtalk.synth.markup import spoken
     from meshtalk.synth.recordings import LISTING, read_listing
-    from meshtalk.synth.transcripts import spoken
 
     if not (Path(folder) / LISTING).is_file():
         raise InputError(f"no {LISTING} in {folder}. Write one, with one line per sound: file, tab, words.")

@@ -18,7 +18,7 @@ import numpy as np
 
 from meshtalk.clip import Phone
 from meshtalk.errors import InputError
-from meshtalk.synth.transcripts import spoken
+from meshtalk.synth.markup import spoken
 
 VERSION = 1
 """Raise when the same sound and words give other phone times: cached alignments are then made again."""
@@ -94,7 +94,7 @@ def align(audio: np.ndarray, sample_rate: int, text: str) -> tuple[Phone, ...] |
     Args:
         audio: (S,) mono float in [-1,1].
         sample_rate: of `audio`, in Hz; anything but 16 kHz is resampled.
-        text: what is said, in English words; punctuation is ignored, and so is what `transcripts.spoken` leaves out.
+        text: what is said, in English words; punctuation is ignored, and so is what `markup.spoken` leaves out.
 
     Returns:
         Phones that cover [0, S/sample_rate] without gap or overlap, silences as "pau"; None where the words
@@ -102,7 +102,7 @@ def align(audio: np.ndarray, sample_rate: int, text: str) -> tuple[Phone, ...] |
 
     Raises:
         InputError: pocketsphinx is missing, a word is not in its dictionary, there is nothing to align, or see
-            `transcripts.spoken`.
+            `markup.spoken`.
     """
     words = words_of(spoken(text).words)
     unknown = [w for w in words if w not in dictionary()]

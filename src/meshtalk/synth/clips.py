@@ -16,7 +16,7 @@ from meshtalk.mesh.head import Person, load_head
 from meshtalk.synth.align import align
 from meshtalk.synth.articulation import articulate
 from meshtalk.synth.lips import compose
-from meshtalk.synth.transcripts import spoken
+from meshtalk.synth.markup import spoken
 from meshtalk.synth.upper_face import upper_face
 
 FPS = Fraction(30)
@@ -125,7 +125,7 @@ def clip_from_recording(
 
     Args:
         audio: (S,) float32 mono.
-        text: the words said, in any case, without digits; see `transcripts.spoken`.
+        text: the words said, in any case, without digits; see `markup.spoken`.
         person: of the face; see `Head.person`.
 
     Raises:

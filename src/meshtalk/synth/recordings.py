@@ -12,7 +12,7 @@ from meshtalk.corpus.splits import ENOUGH, hold_out
 from meshtalk.errors import InputError
 from meshtalk.files import read_text
 from meshtalk.synth.align import dictionary, words_of
-from meshtalk.synth.transcripts import FEWEST_TIMES, SUFFIXES, Transcript, labels, spoken
+from meshtalk.synth.markup import FEWEST_TIMES, SUFFIXES, Transcript, labels, spoken
 
 LISTING = "transcripts.tsv"
 SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac")
