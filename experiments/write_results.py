@@ -49,6 +49,14 @@ STILL_ABOVE_MM_S = 2.0
 SILENCE_S, SETTLE_S = 2.5, 0.5
 """Digital silence put after each recording, which has hardly a pause of its own; and what a mouth may take to close."""
 READING = "results_reading.md"
+PEOPLE = "people.json"
+"""Written by `tools/measure_people.py`, for which tracked speech is needed."""
+PEOPLE_FIGURES = {
+    "r opening": "1", "r width": "1", "r jaw": "1", "lag of opening, ms": "0", "opening speed / people's": "1",
+    "sd / people's opening": "1", "sd / people's width": "1", "r(width, opening)": "people's r(width, opening)",
+    "jaw per opening": "people's jaw per opening", "opening, 95 %": "people's opening, 95 %", "mean error of mid openings": "0",
+}  # fmt: skip
+"""Figure → people's own: a number, or the figure that holds it."""
 
 
 @dataclass(frozen=True)
@@ -261,9 +269,37 @@ def priors_table(priors: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", same]) + "\n"
 
 
+def people_section(people: Mapping[str, Any]) -> str:
+    """The rule and the model against tracked speech of people, and the opening and width of each phone."""
+    rule, model = people["rule"], people["model"]
+    lines = [
+        f"## Against people\n\n{people['clips']} sentences of {people['speakers']} speakers (GRID corpus, CC BY 4.0), tracked"
+        " by video; a mean over speakers. Lengths in 1/100 of the distance"
+        " of the outer eye corners, 0.92 mm on the head. By `tools/measure_people.py TRACKED --model packaged`.\n",
+        "| figure | people | rule | model |\n|---|---:|---:|---:|",
+    ]
+    for figure, own in PEOPLE_FIGURES.items():
+        own = f"{rule['figures'][own]:.2f}" if own in rule["figures"] else own
+        lines.append(f"| {figure} | {own} | {rule['figures'][figure]:.2f} | {model['figures'][figure]:.2f} |")
+    lines += [
+        "\nMiddle of a phone, people / rule / model; width from that of the most closed fifth of the frames.\n",
+        "| phone | tokens | opening | width | jaw |\n|---|---:|---:|---:|---:|",
+    ]
+    for name, (count, curves) in sorted(rule["phones"].items(), key=lambda item: -item[1][0]):
+        if count >= 4 and name != "pau":
+            cells = (
+                " / ".join(f"{x:.1f}" for x in (*curves[curve], model["phones"][name][1][curve][1]))
+                for curve in ("opening", "width", "jaw")
+            )
+            lines.append(f"| {name} | {count} | {' | '.join(cells)} |")
+    lines.append("\n![Tracked lips above, the model's below, at the same instants](images/people.png)\n")
+    return "\n".join(lines)
+
+
 def page(
     reading: str, about: str, goals: Sequence[Goal], corpus: Sequence[Report], real: Sequence[Report],
     mixes: Sequence[Mapping[str, Any]], priors: Mapping[str, Any] | None, rounding: Mapping[str, float],
+    people: Mapping[str, Any] | None,
 ) -> str:  # fmt: skip
     """The whole of docs/results.md."""
     speaking = [report for report in real if report.system in (REFERENCE, OURS, REGRESSOR)]
@@ -274,6 +310,7 @@ def page(
         f"## Goals\n\n{about}\n\n{goals_table(goals)}",
         "Intervals (±) in the tables below are half of the 95 % bootstrap range over clips.\n",
         f"## Held-out voices × sentences × people\n\n{evaluation.markdown(corpus)}",
+        people_section(people) if people else "",
         "## Real recordings\n\nAgainst the articulation made from their forced alignment, three seeds each.\n\n"
         + evaluation.markdown(speaking),
         "## Damaged sound\n\nThe same recordings; \"correlation with the clean run\" compares with the same seed, and "
@@ -337,8 +374,11 @@ def main() -> None:
     )
     path = options.output / READING
     reading = path.read_text(encoding="utf-8") if path.exists() else ""
+    tracked = options.output / PEOPLE
+    people = json.loads(tracked.read_text(encoding="utf-8")) if tracked.exists() else None
+    whole = page(reading, about, goals, on_corpus, on_real, mixes, priors, rounding, people)
     with atomic(options.output / "results.md") as temporary:
-        temporary.write_text(page(reading, about, goals, on_corpus, on_real, mixes, priors, rounding), encoding="utf-8")
+        temporary.write_text(whole, encoding="utf-8")
     numbers = {
         "model": measured.checkpoint.hash,
         "config": to_json(measured.config),

@@ -57,12 +57,18 @@ MEASURES: Mapping[str, Measure] = {
     "abs_fdd_m2": Measure("|FDD|", "1e-6 m²", scale=1e6),
     "opening_r": Measure("lip opening, correlation with truth", decimals=3),
     "opening_ratio": Measure("lip opening, deviation / truth's", finish=np.sqrt),
+    "width_r": Measure("mouth width, correlation with truth", decimals=3),
+    "width_change_ratio": Measure("narrowing at uw w / truth's"),
+    "protrusion_r": Measure("lip protrusion, correlation with truth", decimals=3),
     "lag_frames": Measure("lag (+ is late)", "frames"),
     "lag_ms": Measure("lag (+ is late)", "ms", decimals=0),
     "lag_within_1_frame": Measure("clips with a lag within ±1 frame"),
     "closure_rate": Measure("lips closed at p b m"),
     "false_closure_rate": Measure("lips closed at k g hh n t d l"),
+    "opening_uw_mm": Measure("lip opening in the middle of uw", "mm"),
+    "opening_w_mm": Measure("lip opening in the middle of w", "mm"),
     "lip_to_teeth_mm": Measure("lower lip to upper teeth at f v", "mm"),
+    "tongue_at_th": Measure("tongue at the teeth's edge at th dh"),
     "loudness_r": Measure("lip opening, correlation with loudness"),
     "clean_r": Measure("lip opening, correlation with the clean run", decimals=3),
     "silence_speed_mm_s": Measure("mouth speed in silence", "mm/s", decimals=1),
@@ -100,11 +106,11 @@ class Estimate(NamedTuple):
 
 
 def estimate(key: str, parts: Sequence[Part], resamples: int = RESAMPLES) -> Estimate | None:
-    """The figure of measure `key` from its clips' parts; None when no clip had anything to measure.
+    """The figure of measure `key` from its clips' parts; None when no clip had anything to measure (a denominator of 0).
 
     The interval is the 2.5-97.5 percentile range over resampled clips, from a fixed seed; NaN for one clip.
     """
-    sums = np.array([part for part in parts if part[1] > 0], float)
+    sums = np.array([part for part in parts if part[1]], float)
     if not len(sums):
         return None
     finish = MEASURES[key].finish

@@ -39,6 +39,16 @@ class Tracked:
         """(T,)"""
         return tracks.opening_mm(self.clip)
 
+    @cached_property
+    def width_mm(self) -> np.ndarray | None:
+        """(T,)"""
+        return tracks.width_mm(self.clip)
+
+    @cached_property
+    def protrusion_mm(self) -> np.ndarray:
+        """(T,)"""
+        return tracks.protrusion_mm(self.clip)
+
 
 @dataclass(frozen=True)
 class Curves:
@@ -95,11 +105,19 @@ def curves(predicted: Tracked, true: Tracked) -> Curves:
 
 
 def follow(predicted: Tracked, true: Tracked) -> dict[str, Part]:
-    """How the lip opening follows the truth's, in shape, size and time."""
+    """How the mouth follows the truth's: the lip opening in shape, size and time, its width and protrusion in shape."""
     ours, theirs = predicted.opening_mm, true.opening_mm
     delay = sync.lag(ours, theirs, predicted.fps)
     moves = bool(np.isfinite(delay.refined_frames))
-    return {
+    found: dict[str, Part] = {}
+    width_mm, true_width_mm = predicted.width_mm, true.width_mm
+    if width_mm is not None and true_width_mm is not None:
+        phones = true.clip.phones
+        narrows = sync.narrowing_mm(width_mm, predicted.fps, phones), sync.narrowing_mm(true_width_mm, true.fps, phones)
+        found["width_r"] = mean_part(sync.correlation(width_mm, true_width_mm))
+        found["width_change_ratio"] = (float(narrows[0].sum()), float(narrows[1].sum()))
+    found["protrusion_r"] = mean_part(sync.correlation(predicted.protrusion_mm, true.protrusion_mm))
+    return found | {
         "opening_r": mean_part(sync.correlation(ours, theirs)),
         "opening_ratio": (float(ours.var() * len(ours)), float(theirs.var() * len(theirs))),
         "lag_frames": mean_part(delay.refined_frames),
@@ -109,11 +127,18 @@ def follow(predicted: Tracked, true: Tracked) -> dict[str, Part]:
 
 
 def articulation(predicted: Tracked, phones: Sequence[sync.PhoneTuple]) -> dict[str, Part]:
-    """Lips at the phones of the speech: closures, wrong closures, teeth."""
+    """Lips and tongue at the phones of the speech: closures, wrong closures, rounding, teeth."""
     found: dict[str, Part] = {}
     for key, names in (("closure_rate", sync.BILABIALS), ("false_closure_rate", sync.OPEN_CONSONANTS)):
         hits = sync.closed(predicted.opening_mm, predicted.fps, phones, names)
         found[key] = (float(hits.sum()), float(len(hits)))
+    for name in sorted(sync.ROUNDED):
+        openings = sync.at_phones(predicted.opening_mm, predicted.fps, phones, {name}, sync.middle)
+        found[f"opening_{name}_mm"] = (float(openings.sum()), float(len(openings)))
+    tongue = tracks.tongue_past_teeth_mm(predicted.clip)
+    if tongue is not None:
+        out = sync.at_phones(tongue, predicted.fps, phones, sync.DENTALS, np.max) >= 0
+        found["tongue_at_th"] = (float(out.sum()), float(len(out)))
     teeth = tracks.lip_to_teeth_mm(predicted.clip)
     if teeth is not None:
         nearest = sync.at_phones(teeth, predicted.fps, phones, sync.LABIODENTALS)
@@ -176,7 +201,7 @@ def values_of(parts: Mapping[str, Part]) -> dict[str, float | None]:
     """One clip's own value of each measure it has something to say about."""
     values: dict[str, float | None] = {}
     for key, (numerator, denominator) in parts.items():
-        if denominator > 0:
+        if denominator:
             value = float(MEASURES[key].finish(np.array(numerator / denominator)))
             values[key] = float(f"{value:.6g}") if np.isfinite(value) else None
     return values

@@ -18,6 +18,10 @@ OPEN_CONSONANTS = frozenset({"k", "g", "hh", "n", "t", "d", "l"})
 """Made behind the lips, which have no reason to meet except for a neighbour's sake."""
 LABIODENTALS = frozenset("fv")
 """The lower lip must meet the upper teeth."""
+DENTALS = frozenset({"th", "dh"})
+"""The tongue's tip must be seen at the teeth's edge."""
+ROUNDED = frozenset({"uw", "w"})
+"""The corners must come in, around a small opening."""
 CLOSED_MM = 1.0
 """Lips closer than this look closed."""
 STILL_MM = 1e-3
@@ -110,6 +114,20 @@ def at_phones(
             if len(part):
                 values.append(float(reduce(part)))
     return np.array(values)
+
+
+def middle(part: np.ndarray) -> float:
+    """The value in the middle of a phone, for `at_phones`."""
+    return float(part[len(part) // 2])
+
+
+def narrowing_mm(width_mm: np.ndarray, fps: float, phones: Iterable[PhoneTuple]) -> np.ndarray:
+    """(P,) mm that the mouth is narrower in the middle of each uw and w than on the average of the clip.
+
+    Args:
+        width_mm: (T,).
+    """
+    return float(np.mean(width_mm)) - at_phones(width_mm, fps, phones, ROUNDED, middle)
 
 
 def closed(opening_mm: np.ndarray, fps: float, phones: Iterable[PhoneTuple], names: Iterable[str]) -> np.ndarray:

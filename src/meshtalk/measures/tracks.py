@@ -1,4 +1,4 @@
-"""Tracks of a clip that measures need: positions of regions, lip opening, eyelid closure."""
+"""Tracks of a clip that measures need: positions of regions, opening and shape of the mouth, eyelid closure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from meshtalk.clip import CHUNK, Clip
 from meshtalk.errors import InputError
 from meshtalk.measures import metrics, sync
+from meshtalk.mesh.topology import INNER_LIPS
 
 
 def positions(clip: Clip, indices: np.ndarray) -> np.ndarray:
@@ -42,6 +43,36 @@ def lip_to_teeth_mm(clip: Clip) -> np.ndarray | None:
         return None
     lip = positions(clip, marks["lip_inner_lower"])
     return sync.lip_to_teeth_mm(lip, positions(clip, marks["upper_teeth"]))
+
+
+def width_mm(clip: Clip) -> np.ndarray | None:
+    """(T,) mm between the corners of the mouth; None when the topology does not mark them."""
+    marks = clip.topology.landmarks
+    if "lip_corners" not in marks:
+        return None
+    right, left = np.moveaxis(positions(clip, marks["lip_corners"][:2]).astype(np.float64), 1, 0)
+    return np.linalg.norm(left - right, axis=-1) * 1e3
+
+
+def protrusion_mm(clip: Clip) -> np.ndarray:
+    """(T,) mm forward (+Z) of the inner lips, from the mesh's origin: only its changes mean anything."""
+    marks = clip.topology.landmarks
+    lower, upper = (positions(clip, marks[name])[..., 2].mean(-1, dtype=np.float64) for name in INNER_LIPS)
+    return (lower + upper) / 2 * 1e3
+
+
+def tongue_past_teeth_mm(clip: Clip) -> np.ndarray | None:
+    """(T,) mm that the tongue's foremost vertex is in front of the foremost upper tooth, negative behind it; None when the
+    topology has no part `tongue` or marks no teeth.
+    """
+    topology = clip.topology
+    if topology.parts is None or "tongue" not in topology.part_names or "upper_teeth" not in topology.landmarks:
+        return None
+    tongue = np.flatnonzero(topology.parts == topology.part_names.index("tongue"))
+    if not len(tongue):
+        return None
+    tip, teeth = (positions(clip, part)[..., 2].max(1) for part in (tongue, topology.landmarks["upper_teeth"]))
+    return (tip - teeth) * 1e3
 
 
 def eyelid_closure(clip: Clip) -> np.ndarray | None:
