@@ -39,6 +39,13 @@ def test_nothing_names_a_registry(name):
     assert not re.search("https?://|--extra-index|--find-links", (ROOT / name).read_text(encoding="utf-8"))
 
 
+def test_no_document_gives_pip_the_hashes_that_it_refuses():
+    """pip 26 installs no folder under constraints with hashes: "Can't verify hashes for these file:// requirements"."""
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            assert not re.search(r"(?<!uv )pip install[^`]*-c constraints", line), (path.name, line)
+
+
 def test_every_dependency_is_pinned():
     if sys.version_info < (3, 11):
         pytest.skip("no tomllib")

@@ -21,6 +21,7 @@ from tracked_speech import TrackedClip, read
 
 from meshtalk.clip import Clip
 from meshtalk.files import atomic
+from meshtalk.measures import sync, tracks
 from meshtalk.mesh.head import load_head
 from meshtalk.synth.clips import make_clip
 from meshtalk.synth.phones import segments
@@ -29,25 +30,22 @@ PERSON = "p03"
 UNIT_MM = 0.92
 """A hundredth of the distance between the outer corners of an adult's eyes."""
 SEEDS = 3
-FINE_S = 0.005
-"""Step of the search for a lag."""
+LONGEST_LAG_S = 0.12
 
 Curves = dict[str, np.ndarray]
 
 
-def curves_of(positions_m: np.ndarray) -> Curves:
-    """opening, width, jaw, protrusion of (T,V,3) vertices of the packaged head."""
-    at = load_head().topology.landmarks
-    upper, lower = positions_m[:, at["lip_inner_upper"]], positions_m[:, at["lip_inner_lower"]]
-    corners = positions_m[:, at["lip_corners"]]
-    nose, chin = positions_m[:, at["nose_tip"][0]], positions_m[:, at["chin"][0]]
-    lengths = {
-        "opening": (upper[..., 1] - lower[..., 1]).mean(1),
-        "width": np.linalg.norm((corners[:, 0] - corners[:, 1])[:, :2], axis=1),
-        "jaw": np.linalg.norm((nose - chin)[:, :2], axis=1),
-        "protrusion": (upper[..., 2].mean(1) + lower[..., 2].mean(1)) / 2,
+def curves_of(clip: Clip) -> Curves:
+    """opening, width, jaw, protrusion of a performance of the packaged head."""
+    marks = load_head().topology.landmarks
+    nose, chin = np.moveaxis(tracks.positions(clip, np.concatenate([marks["nose_tip"], marks["chin"]])), 1, 0)
+    lengths_mm = {
+        "opening": tracks.opening_mm(clip),
+        "width": tracks.width_mm(clip),
+        "jaw": np.linalg.norm((nose - chin)[:, :2], axis=1) * 1e3,
+        "protrusion": tracks.protrusion_mm(clip),
     }
-    return {name: 1e3 / UNIT_MM * value for name, value in lengths.items()}
+    return {name: value / UNIT_MM for name, value in lengths_mm.items()}
 
 
 def people_curves(clip: TrackedClip) -> Curves:
@@ -55,12 +53,9 @@ def people_curves(clip: TrackedClip) -> Curves:
 
 
 def lag_ms(made: np.ndarray, true: np.ndarray, fps: float, spoken: np.ndarray) -> float:
-    """How much later `made` comes, by the best correlation within ±120 ms; NaN where even that is below .1."""
-    t_s = np.arange(len(true)) / fps
-    shifts_s = np.arange(-0.12, 0.12 + FINE_S / 2, FINE_S)
-    fits = [np.corrcoef(np.interp(t_s + shift, t_s, made)[spoken], true[spoken])[0, 1] for shift in shifts_s]
-    best = int(np.argmax(fits))
-    return 1e3 * shifts_s[best] if fits[best] > 0.1 else float("nan")
+    """How much later `made` comes, within LONGEST_LAG_S; NaN where even the best correlation is below .1."""
+    found = sync.lag(made[spoken], true[spoken], fps, LONGEST_LAG_S)
+    return found.refined_ms if found.correlation > 0.1 else float("nan")
 
 
 def figures(made: Curves, true: Curves, clip: TrackedClip) -> dict[str, float]:
@@ -69,7 +64,7 @@ def figures(made: Curves, true: Curves, clip: TrackedClip) -> dict[str, float]:
     both = on[1:] & on[:-1]
 
     def r(a: np.ndarray, b: np.ndarray) -> float:
-        return float(np.corrcoef(a[on], b[on])[0, 1]) if a[on].std() > 1e-6 else 0.0
+        return sync.correlation(a[on], b[on])
 
     found = {f"r {name}": r(made[name], true[name]) for name in true}
     found |= {f"sd / people's {name}": float(made[name][on].std() / true[name][on].std()) for name in true}
@@ -133,8 +128,7 @@ def measure(
         true = people_curves(clip)
         for seed in range(SEEDS):
             performed = perform(clip, seed)
-            positions = np.concatenate(list(performed.chunks()))
-            made = at_rate(curves_of(positions), float(performed.fps), clip)
+            made = at_rate(curves_of(performed), float(performed.fps), clip)
             by_speaker[clip.speaker].append(figures(made, true, clip))
             for (name, people), (_, ours) in zip(middles(true, clip), middles(made, clip), strict=True):
                 tokens[name].append((people, ours))

@@ -128,9 +128,8 @@ def torch_threads(count: int) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(
-        threads_here(count)
-    )  # also where it is `count` already: that is OpenMP's number, and MKL has its own
+    # also where it is `count` already: that is OpenMP's number, and MKL has its own
+    torch.set_num_threads(threads_here(count))
     try:
         yield
     finally:
