@@ -27,6 +27,10 @@ from meshtalk.parallel import on_own_threads, one_thread
 from meshtalk.resample import Resampler
 
 Fit = Literal["loop", "hold", "stretch", "cut"]
+SLOW_S = 0.5
+"""Half of the window over which a mouth's mood is averaged: two or three syllables, so that the old words are not in it."""
+SAME, OTHER = 0.1, 0.2
+"""Squared difference of two openings over their squares: the same words have .02-.1, others .15-.4."""
 CLOSED_MM, OPEN_MM = 1.0, 2.0
 """Lip openings (mm) between which the mouth blends from the new speech's to the performance's."""
 CROSSFADE_S = 0.4
@@ -56,9 +60,10 @@ def redub(
 ) -> Clip:
     """Re-dub a performance: the mouth from new speech, upper face and emotion from the clip (eqs. 1-3).
 
-    Performance and sound are encoded and decoded together, twice: as they are, so that a smile persists, and with the mouth of
-    the performance at rest, so that nothing of its old words is left; where the second closes the lips and the first does not,
-    the mouth is the second's. The reconstruction error of the upper face is added back.
+    Performance and sound are encoded and decoded together, twice: with the mouth of the performance at rest, so that nothing of
+    its old words is left, and as they are. What differs slowly between the two is the mouth's mood, a smile, and is added to the
+    first, but where it would part lips that the sound closes or close those that it parts; where the performance says what the
+    sound says, all of the second is taken. The reconstruction error of the upper face is added back.
 
     Args:
         clip: the performance, of the model's topology.
@@ -96,17 +101,42 @@ def redub(
         )
         for signal in (source, silent)
     )
+    differs = whole - spoken
+    motion = spoken + _slow(differs, clip.fps)
     if geometry.has_opening:
         neutral_mm = float(lip_opening_m(template, topology)) * MM - geometry.opening(rest)
-        said_mm, wider_mm = geometry.opening(spoken) + neutral_mm, geometry.opening(whole) - geometry.opening(spoken)
-        closes, gapes = ((mm / (OPEN_MM - CLOSED_MM)).clamp(0, 1) for mm in (OPEN_MM - said_mm, wider_mm))
-        whole = whole + (closes * closes * (3 - 2 * closes) * gapes)[:, None] * (spoken - whole)
-    motion = whole + region_share(geometry, topology, "upper_face")(source - whole)
+        said_mm, acted_mm, made_mm = (geometry.opening(each) + neutral_mm for each in (spoken, source, motion))
+        motion = motion + _wrongly(said_mm, made_mm)[:, None] * (spoken - motion)
+        motion = motion + _same_words(said_mm, acted_mm, clip.fps)[:, None] * (whole - motion)
+    motion = motion + region_share(geometry, topology, "upper_face")(source - motion)
     director = Director(direction, geometry, topology, template, [0], clip.fps)
     motion = director.finish(motion[:, None], director.start())
     motion = director.fade_out(motion, 0, n_frames, clip.fps)[:, 0]
     made = animator.clip_of(motion, template, clip.fps, samples)
     return replace(made, subject=clip.subject, emotion=clip.emotion, tint=clip.tint)
+
+
+def _slow(motion: torch.Tensor, fps: Fraction) -> torch.Tensor:
+    """(T,n) motion averaged over a Hann window of 2·SLOW_S, ends held."""
+    half = max(1, round(SLOW_S * fps))
+    window = torch.hann_window(2 * half + 1, periodic=False, dtype=motion.dtype, device=motion.device)
+    held = torch.nn.functional.pad(motion.T[:, None], (half, half), mode="replicate")
+    return torch.nn.functional.conv1d(held, (window / window.sum())[None, None])[:, 0].T
+
+
+def _same_words(said_mm: torch.Tensor, acted_mm: torch.Tensor, fps: Fraction) -> torch.Tensor:
+    """(T,) 1 where two (T,) lip openings agree over some syllables, 0 where they do not."""
+    apart, both = (_slow(mm2[:, None], fps)[:, 0] for mm2 in ((said_mm - acted_mm) ** 2, said_mm**2 + acted_mm**2))
+    return ((OTHER - apart / (both + CLOSED_MM**2)) / (OTHER - SAME)).clamp(0, 1)
+
+
+def _wrongly(said_mm: torch.Tensor, made_mm: torch.Tensor) -> torch.Tensor:
+    """(T,) how much one of two (T,) lip openings is closed where the other is not, 0 to 1."""
+    lower, apart = (
+        (mm / (OPEN_MM - CLOSED_MM)).clamp(0, 1)
+        for mm in (OPEN_MM - said_mm.minimum(made_mm), (said_mm - made_mm).abs())
+    )
+    return lower * lower * (3 - 2 * lower) * apart
 
 
 def fit_length(clip: Clip, n_frames: int, fit: Fit) -> Clip:

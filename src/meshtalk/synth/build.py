@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -43,9 +44,9 @@ SHARE = {"train": 1.0, "val": 1 / 15, "test": 1 / 9}
 HELD_OUT_SENTENCES = {"val": 0.07, "test": 0.12}
 HELD_OUT_PEOPLE = {"val": 3, "test": 5}
 NEUTRAL_SHARE = 0.28
-LISTENING_SHARE = 0.12
+LISTENING_SHARE = 0.15
 """Share of training minutes without speech: a silent face rests its mouth and blinks."""
-SOUND_SHARE, SOUND_DB = 0.65, (-45.0, -12.0)
+SOUND_SHARE, SOUND_DB = 0.5, (-45.0, -12.0)
 """Of these minutes, those in which music, typing, breath, hum or noise is heard; and its level."""
 SOUND_CHANCES = (0.45, 0.15, 0.15, 0.1, 0.15)
 """In the order of SOUNDS."""
@@ -200,6 +201,14 @@ def cached_utterance(job: Job, folder: Path) -> Utterance | None:
     return Utterance(audio, phones, job.sentence, job.voice, VOICES[job.voice].sex, int(sample_rate))
 
 
+def _sixteen_bits(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+    """(S,) samples as the corpus keeps them, so that a clip's motion can be made again from its sound."""
+    with io.BytesIO() as file:
+        soundfile.write(file, audio, sample_rate, format="WAV", subtype="PCM_16")
+        file.seek(0)
+        return soundfile.read(file, dtype="float32")[0]
+
+
 def _write_facts(path: Path, phones: Sequence[Phone] | None) -> None:
     listed = None if phones is None else [list(phone) for phone in phones]
     with atomic(path) as temporary:
@@ -221,10 +230,8 @@ def _make(job: Job, writer: CorpusWriter, utterances: Path) -> ClipInfo | None:
     if job.voice != LISTENER:
         emphasis_db = float(rng_of(job.seed, "effort").uniform(-EFFORT_DB, EFFORT_DB))
         audio = with_effort(audio, utterance.sample_rate, emphasis_db)
-    # the samples that the corpus keeps, for whoever makes the clip's motion again from its sound
-    audio = pcm16(audio)
     clip = make_clip(
-        audio,
+        _sixteen_bits(audio, utterance.sample_rate),
         utterance.sample_rate,
         phones,
         load_head().person(job.person),
