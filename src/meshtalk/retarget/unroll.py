@@ -29,7 +29,7 @@ REACH_M = (0.03, 0.012, 0.012)
 """How far from their edges the rims of lips and lids are looked for."""
 MOST_POINTS = 20_000
 """Near one slit: finer meshes would take minutes, and keep their rims as they are carried."""
-KINDS = (6, 2, 2)
+KINDS = (10, 2, 2)
 """Principal motions of the edges of lips and lids that have moves of their own."""
 MIXED = (
     ("mouthFunnel",),
@@ -39,7 +39,7 @@ MIXED = (
     ("mouthUpperUpLeft", "mouthUpperUpRight"),
     ("mouthLowerDownLeft", "mouthLowerDownRight"),
 )
-MIXTURES = 60
+MIXTURES = 80
 """Of the jaw and some of `MIXED`."""
 
 
