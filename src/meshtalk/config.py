@@ -189,9 +189,9 @@ class TrainConfig:
     """Three steps: audio regression (warms up the audio encoder), stage 1 (autoencoder), stage 2 (prior)."""
 
     seed: int = 0
-    regression: StageConfig = field(default_factory=lambda: StageConfig(steps=2500, batch=16, audio_learning_rate=1e-3))
-    stage1: StageConfig = field(default_factory=lambda: StageConfig(steps=7000))
-    stage2: StageConfig = field(default_factory=lambda: StageConfig(steps=3500, frames=48, clip_norm=5.0))
+    regression: StageConfig = field(default_factory=lambda: StageConfig(steps=10_000, batch=16, audio_learning_rate=1e-3))
+    stage1: StageConfig = field(default_factory=lambda: StageConfig(steps=16_000))
+    stage2: StageConfig = field(default_factory=lambda: StageConfig(steps=5000, frames=48, clip_norm=5.0))
     loss: LossConfig = field(default_factory=LossConfig)
     tau_start: float = 1.0
     """Gumbel-softmax temperature at the first step of stage 1…"""
@@ -206,7 +206,7 @@ class TrainConfig:
     event_weight: float = 0.8
     """Stage 2: how much more a frame counts while lids move. A blink begins in one frame of a hundred and nothing foretells it;
     what is so rare is learned last, and blinks were sampled at a third of their rate."""
-    augmentations: int = 5
+    augmentations: int = 8
     """Augmented versions of every clip's audio that are cached beside the clean one."""
     weight_decay: float = 0.0
     validate_every: int = 500

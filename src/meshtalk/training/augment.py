@@ -21,6 +21,8 @@ BABBLE = (0.15, 4.0, 25.0)
 """The same of other people's voices."""
 ROOM_SHARE, ROOM_S = 0.4, (0.15, 1.1)
 """Reverberation time."""
+ROOM_LEVEL = (0.1, 1.1)
+"""Of the reverberation over the direct sound: 1 about a metre from the speaker of an ordinary room."""
 TELEPHONE_SHARE, TELEPHONE_HZ = 0.08, (300.0, 3400.0)
 OVERDRIVE_SHARE, OVERDRIVE_DB = 0.1, (6.0, 24.0)
 """How far the loud level is driven over full scale before it is clipped."""
@@ -42,7 +44,7 @@ def random_reverb(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     reverberation_s = rng.uniform(*ROOM_S)
     n = int(reverberation_s * SAMPLE_RATE)
     tail = rng.normal(size=n) * np.exp(-6.9 * np.arange(n) / n)
-    tail *= rng.uniform(0.1, 0.8) / np.sqrt((tail**2).sum())
+    tail *= rng.uniform(*ROOM_LEVEL) / np.sqrt((tail**2).sum())
     early = rng.integers(SAMPLE_RATE // 500, SAMPLE_RATE // 20, rng.integers(0, 6))
     np.add.at(tail, early, rng.uniform(-0.4, 0.4, len(early)))
     tail[0] = 1.0
