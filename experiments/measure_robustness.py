@@ -3,8 +3,8 @@
     python experiments/measure_robustness.py [MODEL]
 
 The packaged recordings are spoiled with sounds that training has not met: rooms by the image method, frequency modulation
-and plucked strings for music, and formulas of this file's own for keys and breath. Needs pyworld for the held vowels:
-`pip install 'meshtalk[corpus]'`.
+and plucked strings for music, and formulas of this file's own for keys and breath.
+The held vowels are made by WORLD, which training does not use: `pip install pyworld-prebuilt`.
 """
 
 from __future__ import annotations
