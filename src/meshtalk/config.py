@@ -323,7 +323,7 @@ class EvaluationConfig:
     split: str = "test"
     """train, val or test."""
     baseline: Path | None = None
-    """regressor folder of a training run, evaluated beside the model."""
+    """folder of another model, or the regressor/ of a training run, evaluated beside the model."""
     real: Path | None = None
     """folder of real recordings with transcripts.tsv, also evaluated against forced alignment."""
     json: Path | None = None
