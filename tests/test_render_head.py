@@ -8,6 +8,7 @@ from test_render import sphere
 
 from meshtalk.mesh.head import Head, Person, load_head
 from meshtalk.mesh.surface import edges_of
+from meshtalk.mesh.topology import Topology
 from meshtalk.render import CAMERAS, Look, Renderer, View, kernels, scene
 from meshtalk.render.look import EYE, HOLLOW, SHELL, TONGUE, TOOTH
 
@@ -259,3 +260,28 @@ def test_tongue_that_is_put_out_is_lit_as_the_lips_are(head: Head) -> None:
     red, green, _ = shown(tip)
     assert red > 0.5 * shown(face[head.topology.landmarks["chin"][0]])[0]
     assert red > 1.3 * green
+
+
+@pytest.mark.parametrize("order", ["head first", "body first", "shuffled"])
+@pytest.mark.parametrize("crop", ["portrait", "face", "mouth"])
+def test_the_camera_does_not_depend_on_how_vertices_are_numbered(order, crop):
+    """A landmark's number in the whole mesh says nothing of the part of it that the camera looks at."""
+    head = load_head()
+    named = {"chin": head.topology.landmarks["chin"], "forehead": np.array([int(head.neutral[:, 1].argmax())])}
+    body = np.random.default_rng(0).uniform([-0.3, -1.6, -0.2], [0.3, -0.2, 0.1], (5000, 3))
+    whole = np.concatenate([head.neutral, body])
+    place = np.arange(len(whole))
+    if order == "body first":
+        place = np.roll(place, len(body))
+    elif order == "shuffled":
+        place = np.random.default_rng(1).permutation(len(whole))
+    vertices = np.empty_like(whole)
+    vertices[place] = whole
+    landmarks = {name: place[index] for name, index in named.items()}
+    topology = Topology(np.zeros((0, 3), np.int32), len(whole), landmarks=landmarks)
+    camera = scene.fit_camera(vertices, topology, 400, 300, View(0.0, 0.0, crop))
+    alone = Topology(np.zeros((0, 3), np.int32), len(whole), landmarks=named)
+    expected = scene.fit_camera(whole, alone, 400, 300, View(0.0, 0.0, crop))
+    np.testing.assert_allclose(camera.centre, expected.centre, atol=1e-12)
+    for name in ("distance_m", "focal_px", "cx", "cy"):
+        assert getattr(camera, name) == pytest.approx(getattr(expected, name))

@@ -276,6 +276,20 @@ def test_the_interval_covers_the_mean_as_often_as_it_says():
     assert 0.88 < hits / 200 < 0.99
 
 
+def test_the_interval_is_of_people_where_they_differ():
+    """12 people with 10 clips each, who differ as much as clips do: over clips it would be far too narrow."""
+    rng = np.random.default_rng(0)
+    hits, of_clips = 0, 0
+    for _ in range(100):
+        parts = [(x, 1.0) for mean in rng.normal(3, 1, 12) for x in rng.normal(mean, 1, 10)]
+        people = [f"p{k // 10}" for k in range(120)]
+        figure, plain = (aggregate.estimate("lve_mm", parts, who, 300) for who in (people, None))
+        assert figure.value == plain.value == aggregate.estimate("lve_mm", parts, ["p"] * 120).value
+        hits, of_clips = hits + (figure.low <= 3 <= figure.high), of_clips + (plain.low <= 3 <= plain.high)
+    assert hits > 84
+    assert of_clips < 75
+
+
 def test_popping_needs_motion_in_the_truth():
     still = score.Row({}, np.ones(3), np.zeros(3), 1.0)
     assert score.popping([still]) == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from meshtalk.errors import InputError
-from meshtalk.files import atomic
+from meshtalk.files import array_header, atomic, read_arrays
 from meshtalk.mesh.topology import Topology, check_size, lip_opening_m
 
 MAX_TINT = 10.0
@@ -24,6 +25,27 @@ CHUNK = 256
 """Frames expanded to vertices at a time, so that an hour of animation never has to fit in memory."""
 MAP_FROM_BYTES = 64 << 20
 """Dense motion larger than this stays in its file when a clip is loaded."""
+FARTHEST_M = 2.0
+"""From where it rests: a vertex that moves further is damage. Faces move by centimetres."""
+_ARRAYS = frozenset(
+    [
+        "template",
+        "audio",
+        "fps",
+        "sample_rate",
+        "labels",
+        "tint",
+        "weights",
+        "basis",
+        "basis_names",
+        "displacement",
+        "phone_names",
+        "phone_times_s",
+        "valid",
+        "recipe",
+        "recipe_expression",
+    ]
+)
 
 
 def exact_rate(fps: Fraction | float | int | str) -> Fraction:
@@ -201,25 +223,43 @@ class Clip:
                 raise InputError(
                     f"weights and basis must be (T, K) and (K, {n_vertices}, 3), got {self.weights.shape} and {self.basis.shape}"
                 )
-            finite = np.isfinite(self.weights).all() and np.isfinite(self.basis).all()
+            if self.basis_names and len(self.basis_names) != len(self.basis):
+                raise InputError(f"basis_names must be {len(self.basis)}, as the basis, got {len(self.basis_names)}")
         else:
             assert self.displacement is not None
             if self.displacement.shape[1:] != (n_vertices, 3):
                 raise InputError(f"displacement must have shape (T, {n_vertices}, 3), got {self.displacement.shape}")
-            finite = all(np.isfinite(self.displacement[i : i + CHUNK]).all() for i in range(0, self.n_frames, CHUNK))
-        if not (finite and np.isfinite(self.template).all() and np.isfinite(self.audio).all()):
+        moved_m = self._farthest_m()
+        if not (math.isfinite(moved_m) and np.isfinite(self.template).all() and np.isfinite(self.audio).all()):
             raise InputError("the clip holds NaN or infinite values. Repair or drop those frames.")
+        if moved_m > FARTHEST_M:
+            raise InputError(
+                f"vertices must stay within {FARTHEST_M:g} m of where they rest, got {moved_m:.3g} m. Repair or drop those frames."
+            )
         if self.audio.ndim != 1 or self.audio.dtype.kind != "f":
             raise InputError(f"audio must be (S,) floats, got shape {self.audio.shape} of {self.audio.dtype}")
         check_size(self.template, self.topology)
-        if self.valid is not None and self.valid.shape != (self.n_frames,):
-            raise InputError(f"valid must have shape ({self.n_frames},), got {self.valid.shape}")
+        if self.valid is not None and (self.valid.shape != (self.n_frames,) or self.valid.dtype != bool):
+            raise InputError(
+                f"valid must be ({self.n_frames},) booleans, got shape {self.valid.shape} of {self.valid.dtype}"
+            )
         audio_s = len(self.audio) / self.sample_rate
         if abs(audio_s - self.duration_s) > 1 / float(self.fps) + 1e-6:
             raise InputError(
                 f"audio and motion must differ by at most one frame, got {audio_s:.3f} s and {self.duration_s:.3f} s"
             )
         return self
+
+    def _farthest_m(self) -> float:
+        """What a coordinate moves by at most, NaN if one is; of a linear clip no more than its parts could together."""
+        if self.weights is not None and self.basis is not None:
+            if not (self.weights.size and self.basis.size):
+                return 0.0
+            most = np.abs(self.weights).max(0).astype(float), np.abs(self.basis).max((1, 2)).astype(float)
+            if (together_m := float(most[0] @ most[1])) <= FARTHEST_M or not math.isfinite(together_m):
+                return together_m
+        parts = (self.displacements(i, i + CHUNK) for i in range(0, self.n_frames, CHUNK))
+        return float(np.max([np.abs(part).max(initial=0) for part in parts], initial=0))
 
     def save(self, path: str | Path, look: Any = None) -> Path:
         """Write the clip in the format its suffix names (see `meshtalk.export.EXPORTERS`); returns the path.
@@ -323,14 +363,18 @@ def _write_archive(path: Path, arrays: Mapping[str, np.ndarray], plain: tuple[st
 
 
 def _read_archive(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a `.npz`; a large uncompressed `displacement` is mapped, not read."""
-    with np.load(path, allow_pickle=False) as archive:
-        entry = archive.zip.NameToInfo.get("displacement.npy")
-        mapped = entry is not None and entry.compress_type == zipfile.ZIP_STORED and entry.file_size > MAP_FROM_BYTES
-        arrays = {k: archive[k] for k in archive.files if not (mapped and k == "displacement")}
+    """The arrays of a clip's `.npz`; a large uncompressed `displacement` is mapped, not read."""
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.NameToInfo.get("displacement.npy")
+    mapped = entry is not None and entry.compress_type == zipfile.ZIP_STORED and entry.file_size > MAP_FROM_BYTES
+    arrays = read_arrays(path, lambda name: _is_a_clips(name) and not (mapped and name == "displacement"))
     if entry is not None and mapped:
         arrays["displacement"] = _map_entry(path, entry)
     return arrays
+
+
+def _is_a_clips(name: str) -> bool:
+    return name in _ARRAYS or (name.startswith("topology/") and Topology.has(name[9:]))
 
 
 def _map_entry(path: Path, entry: zipfile.ZipInfo) -> np.memmap:
@@ -340,10 +384,6 @@ def _map_entry(path: Path, entry: zipfile.ZipInfo) -> np.memmap:
         file.seek(entry.header_offset + 26)
         name_size, extra_size = (int.from_bytes(file.read(2), "little") for _ in range(2))
         file.seek(entry.header_offset + 30 + name_size + extra_size)
-        version = np.lib.format.read_magic(file)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        shape, by_columns, dtype = read_header[version](file)
-        if dtype.hasobject:
-            raise ValueError("it holds objects instead of numbers")
+        shape, by_columns, dtype = array_header(file)
         order = "F" if by_columns else "C"
         return np.memmap(path, dtype, mode="r", offset=file.tell(), shape=shape, order=order)

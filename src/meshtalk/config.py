@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,14 +20,40 @@ SAMPLE_RATE = 16_000
 """Hz of all audio inside the package."""
 HOP_RATE = 100
 """Feature frames per second: one every 10 ms (160 samples)."""
+MOST_HOPS = 1000
+"""Ten seconds."""
+MOST_LAYERS = 64
+MOST_HEADS = 1024
+"""The paper has 64."""
+MOST_FPS = 1000
 
 
 _NEWER = {"left out of JSON at its default": True}
 """Metadata of fields added later: settings written before them compare equal, and their caches are found."""
 
 
+class _Checked:
+    """Settings made in Python are held to the types of their fields, as those that are read from a file are."""
+
+    def __post_init__(self) -> None:
+        for name, kind in _hints(type(self)).items():
+            value = getattr(self, name)
+            if typing.get_origin(kind) is Literal and value not in typing.get_args(kind):
+                raise InputError(f"{name} must be one of {', '.join(map(repr, typing.get_args(kind)))}, got {value!r}")
+            if kind is float and not (isinstance(value, (int, float)) and math.isfinite(value)):
+                raise InputError(f"{name} must be a finite number, got {value!r}")
+            numbers = value if isinstance(value, tuple) else (value,)
+            if kind in (int, tuple[int, ...]) and not all(isinstance(n, int) and 0 <= n < 2**31 for n in numbers):
+                raise InputError(f"{name} must be a whole number from 0 on, got {value!r}")
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
 @dataclass(frozen=True)
-class OfficialSound:
+class OfficialSound(_Checked):
     """Audio front end of the official weights: every frame has its own window of sound, see `OfficialMel`."""
 
     n_mels: int = 80
@@ -37,6 +65,7 @@ class OfficialSound:
     behind the sound by 37.5 ms a minute. All else is the release's arithmetic either way."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 1 <= self.window <= self.n_fft < 2 * SAMPLE_RATE:
             raise InputError(
                 f"spectra of {self.window} samples in {self.n_fft} must have a window of at most n_fft, and n_fft of at most 2 s"
@@ -47,7 +76,7 @@ _OFFICIAL_SOUND = OfficialSound()
 
 
 @dataclass(frozen=True)
-class AudioConfig:
+class AudioConfig(_Checked):
     """Audio encoder: waveform features at 100 Hz, a stack of dilated convolutions, a code for every video frame."""
 
     frontend: Literal["logmel", "phonetic", "official"] = "phonetic"
@@ -76,9 +105,23 @@ class AudioConfig:
     official: OfficialSound = field(default=_OFFICIAL_SOUND, metadata=_NEWER)
     """Sizes of the `official` front end."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sizes = (self.width, self.code, self.kernel, self.input_kernel, *self.dilations)
+        if min(sizes) < 1 or len(self.dilations) > MOST_LAYERS:
+            raise InputError(
+                f"an audio encoder must have up to {MOST_LAYERS} layers of positive width, code, kernels and dilations, got"
+                f" {len(self.dilations)} layers and {min(sizes)}"
+            )
+        if max(self.lookahead_hops, self.past_hops, self.trunk_lookahead_hops) > MOST_HOPS:
+            raise InputError(
+                f"an audio encoder sees at most {MOST_HOPS} hops ahead and back, got lookahead_hops {self.lookahead_hops},"
+                f" past_hops {self.past_hops}, trunk_lookahead_hops {self.trunk_lookahead_hops}"
+            )
+
 
 @dataclass(frozen=True)
-class GeometryConfig:
+class GeometryConfig(_Checked):
     """How a mesh enters and leaves the networks."""
 
     kind: Literal["dense", "basis"] = "basis"
@@ -93,7 +136,7 @@ class GeometryConfig:
 
 
 @dataclass(frozen=True)
-class PriorConfig:
+class PriorConfig(_Checked):
     """p(c|a), eq. 6."""
 
     channels: int = 32
@@ -112,7 +155,7 @@ class PriorConfig:
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(_Checked):
     """A whole model. Symbols as in docs/equations.md."""
 
     preset: str = "compact"
@@ -130,18 +173,19 @@ class ModelConfig:
     prior: PriorConfig = field(default_factory=PriorConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.smoothing <= 1 / 3:
             raise InputError(f"smoothing must be 0 to 1/3, got {self.smoothing}")
-        if self.heads < 1 or self.classes < 2:
+        if not (1 <= self.heads <= MOST_HEADS and self.classes >= 2):
             raise InputError(
-                f"a model must have at least 1 head and 2 classes, got {self.heads} heads of {self.classes} classes"
+                f"a model must have 1 to {MOST_HEADS} heads and at least 2 classes, got {self.heads} of {self.classes}"
             )
-        if not self.fps > 0:
-            raise InputError(f"fps must be positive, got {self.fps}")
+        if not 0 < self.fps <= MOST_FPS:
+            raise InputError(f"fps must be up to {MOST_FPS}, got {self.fps}")
 
 
 @dataclass(frozen=True)
-class StageConfig:
+class StageConfig(_Checked):
     """One stage of training."""
 
     steps: int
@@ -156,7 +200,7 @@ class StageConfig:
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class LossConfig(_Checked):
     """Weights of the terms of eqs. 4 and 5 and of those added to them; squared norms, in mm²."""
 
     reconstruction: float = 1.0
@@ -185,7 +229,7 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(_Checked):
     """Three steps: audio regression (warms up the audio encoder), stage 1 (autoencoder), stage 2 (prior)."""
 
     seed: int = 0
@@ -282,7 +326,7 @@ class EvaluationConfig:
     split: str = "test"
     """train, val or test."""
     baseline: Path | None = None
-    """regressor folder of a training run, evaluated beside the model."""
+    """folder of another model, or the regressor/ of a training run, evaluated beside the model."""
     real: Path | None = None
     """folder of real recordings with transcripts.tsv, also evaluated against forced alignment."""
     json: Path | None = None

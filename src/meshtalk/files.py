@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import errno
 import json
+import math
 import os
 import platform
 import re
@@ -13,8 +14,9 @@ import shutil
 import sys
 import tempfile
 import time
+import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -41,6 +43,8 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+MOST_BYTES, MOST_TIMES = 2**29, 50
+"""What the arrays of an archive may take in memory, or so many times its size: motion is packed to a half, silence to nothing."""
 _PROBE_BYTES = 1 << 16
 _swept: set[tuple[int, Path]] = set()
 
@@ -60,6 +64,51 @@ def read_text(path: Path) -> str:
         return data.decode(marked).replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text. Save it as UTF-8.") from None
+
+
+def array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """(shape, whether it is stored by columns, type) of the `.npy` that begins here; the numbers follow.
+
+    Raises:
+        ValueError: no `.npy`, or one of objects.
+    """
+    version = np.lib.format.read_magic(stream)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in read_header:
+        raise ValueError(f"version {version} of .npy is not read")
+    shape, by_columns, dtype = read_header[version](stream)
+    if dtype.hasobject:
+        raise ValueError("it holds objects instead of numbers")
+    return shape, by_columns, dtype
+
+
+def read_arrays(path: str | Path, wanted: Callable[[str], bool] = lambda _: True) -> dict[str, np.ndarray]:
+    """The arrays of a `.npz` whose names are wanted; the others are not unpacked.
+
+    What they claim to take is looked at first: some megabytes can claim gigabytes.
+
+    Raises:
+        InputError: they would take more than MOST_BYTES, and MOST_TIMES what the file has.
+        FileNotFoundError, ValueError, zipfile.BadZipFile and whatever else a damaged archive leads to; see `errors.reading`.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+        entries = {name: entry for name, entry in entries.items() if wanted(name)}
+        most = max(MOST_BYTES, MOST_TIMES * os.path.getsize(path))
+        if (size := sum(entry.file_size for entry in entries.values())) > most:
+            raise InputError(
+                f"{path} would unpack to {size / 1e9:.1f} GB of arrays. Read are {most / 1e9:.1f} GB at most."
+            )
+        return {name: _unpacked(archive, entry) for name, entry in entries.items()}
+
+
+def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(entry) as stream:
+        shape, _, dtype = array_header(stream)
+        if math.prod(shape) * dtype.itemsize > entry.file_size:
+            raise ValueError(f"{entry.filename} is shorter than its shape")
+        stream.seek(0)
+        return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def check_writable(path: Path) -> None:

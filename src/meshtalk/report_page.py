@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STYLE = asset("page.css")
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""No script runs in a report, and nothing is loaded, whatever names of clips and people say."""
 MISSING = "plots need matplotlib (not installed). Run pip install 'meshtalk[report]'."
 PX_PER_INCH = 72.0
 """Of the drawings: matplotlib's points are their pixels."""
@@ -43,6 +45,7 @@ def page_text(title: str, body: Iterable[str]) -> str:
     """
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>\n{STYLE.read_text(encoding='utf-8')}</style>\n</head>\n<body>\n"
         f"<h1>{escape(title)}</h1>\n" + "\n".join(body) + "\n</body>\n</html>\n"

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from meshtalk.convert.pickles import Inert, read_pickle
-from meshtalk.errors import InputError
+from meshtalk.errors import InputError, reading
+from meshtalk.files import read_arrays
 
 SHAPES = 300
 """Of the model's directions, the first are identity, the rest expression."""
@@ -83,11 +84,8 @@ def read_flame(path: Path) -> Flame:
         InputError: missing, damaged, or not a FLAME model.
     """
     if path.suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                model: Any = {name: archive[name] for name in archive.files}
-        except Exception:  # an archive fails in many ways
-            raise InputError(f"{path} cannot be read as an .npz of plain arrays. Give MPI's own .pkl.") from None
+        with reading(f"{path} cannot be read as an .npz of plain arrays", "Give MPI's own .pkl."):
+            model: Any = read_arrays(path)
     else:
         model = read_pickle(path, inert=("chumpy", "scipy"))
     if not isinstance(model, dict):

@@ -94,6 +94,7 @@ class Corpus:
         self.licences = licences
         self._hashes = dict(hashes)
         self._templates: dict[str, np.ndarray] = {}
+        self._real_root = root.resolve()
 
     @classmethod
     def open(cls, path: str | Path) -> Corpus:
@@ -142,6 +143,17 @@ class Corpus:
         """Names of the subjects, sorted."""
         return tuple(sorted(Path(name).stem for name in self._hashes if name.startswith("subjects/")))
 
+    def file(self, *names: str) -> Path:
+        """Path of a file or folder of the corpus, which may come from a stranger.
+
+        Raises:
+            InputError: it leads out of the corpus, by a link or by its name.
+        """
+        path = self.root.joinpath(*names)
+        if not path.resolve().is_relative_to(self._real_root):
+            raise InputError(f"{path} leads out of the corpus. Put what it points to in its place.")
+        return path
+
     def template(self, subject: str) -> np.ndarray:
         """(V,3) float32 metres: the neutral face of `subject` (cached).
 
@@ -150,7 +162,7 @@ class Corpus:
         """
         if subject in self._templates:
             return self._templates[subject]
-        template = read_array(self.root / "subjects" / f"{subject}.npy")
+        template = read_array(self.file("subjects", f"{subject}.npy"))
         if template.shape != (self.topology.n_vertices, 3):
             raise InputError(
                 f"the template of {subject} must have shape ({self.topology.n_vertices}, 3), got {template.shape}"
@@ -166,9 +178,8 @@ class Corpus:
         Raises:
             InputError: a file is missing, truncated or does not fit the manifest.
         """
-        folder = self.root / "clips" / info.id
         linear = LINEAR in info.files
-        motion = read_array(folder / (LINEAR if linear else DENSE), mmap=True)
+        motion = read_array(self.file("clips", info.id, LINEAR if linear else DENSE), mmap=True)
         names = self.topology.shape_names
         tail = (len(names),) if linear else (self.topology.n_vertices, 3)
         if motion.shape != (info.n_frames, *tail):
@@ -177,8 +188,8 @@ class Corpus:
         audio, sample_rate = np.zeros(0, np.float32), info.sample_rate
         with reading(f"clip {info.id} cannot be read", f"{_AGAIN}."):
             if sound:
-                audio, sample_rate = soundfile.read(folder / AUDIO, dtype="float32")
-            listed = json.loads((folder / PHONES).read_bytes()) if sound else ()
+                audio, sample_rate = soundfile.read(self.file("clips", info.id, AUDIO), dtype="float32")
+            listed = json.loads(self.file("clips", info.id, PHONES).read_bytes()) if sound else ()
             phones = tuple(Phone(str(n), float(a), float(b)) for n, a, b in listed)
         return Clip(
             topology=self.topology,
@@ -194,7 +205,7 @@ class Corpus:
             sentence=info.sentence,
             emotion=info.emotion,
             phones=phones,
-            valid=read_array(folder / VALID) if VALID in info.files else None,
+            valid=read_array(self.file("clips", info.id, VALID)) if VALID in info.files else None,
         )
 
     def verify(self) -> None:
@@ -207,7 +218,7 @@ class Corpus:
         for info in self.clips:
             expected |= {f"clips/{info.id}/{name}": digest for name, digest in info.files.items()}
         for name, digest in expected.items():
-            path = self.root / name
+            path = self.file(name)
             if not path.is_file():
                 raise InputError(f"{path} is missing. {_AGAIN}.")
             if _sha256(path) != digest:

@@ -1,7 +1,8 @@
 """Aggregation over clips: every measure is a ratio of two sums, with a bootstrap interval.
 
 A plain mean is (value, 1) of each clip, a rate (hits, tries), a ratio to the truth (ours, the truth's). Then
-resampling clips gives every measure its 95 % interval in the same way, however its clips differ in length.
+resampling gives every measure its 95 % interval in the same way, however its clips differ in length. What is resampled is people
+with all of their clips, where there are several: clips of one person are alike, and would make an interval too narrow.
 """
 
 from __future__ import annotations
@@ -98,23 +99,33 @@ MEASURES: Mapping[str, Measure] = {
 
 
 class Estimate(NamedTuple):
-    """A figure with its 95 % bootstrap interval over clips (NaN where resampling has no meaning)."""
+    """A figure with its 95 % bootstrap interval (NaN where resampling has no meaning)."""
 
     value: float
     low: float = math.nan
     high: float = math.nan
 
 
-def estimate(key: str, parts: Sequence[Part], resamples: int = RESAMPLES) -> Estimate | None:
+def estimate(
+    key: str, parts: Sequence[Part], people: Sequence[str] | None = None, resamples: int = RESAMPLES
+) -> Estimate | None:
     """The figure of measure `key` from its clips' parts; None when no clip had anything to measure (a denominator of 0).
 
-    The interval is the 2.5-97.5 percentile range over resampled clips, from a fixed seed; NaN for one clip.
+    The interval is the 2.5-97.5 percentile range over resampled people, or clips where all are of one person, from a fixed seed;
+    NaN for one clip.
+
+    Args:
+        people: who speaks in each clip; without them, each clip stands for itself.
     """
-    sums = np.array([part for part in parts if part[1]], float)
-    if not len(sums):
+    counted = [place for place, part in enumerate(parts) if part[1]]
+    if not counted:
         return None
+    sums = np.array([parts[place] for place in counted], float)
     finish = MEASURES[key].finish
     value = float(finish(sums[:, 0].sum() / sums[:, 1].sum()))
+    spoken_by = sorted({people[place] for place in counted}) if people is not None else []
+    if people is not None and len(spoken_by) > 1:
+        sums = np.array([sum(np.array(parts[k], float) for k in counted if people[k] == name) for name in spoken_by])
     if len(sums) < 2:
         return Estimate(value)
     draws = np.random.default_rng(0).integers(0, len(sums), (resamples, len(sums)))
@@ -123,15 +134,17 @@ def estimate(key: str, parts: Sequence[Part], resamples: int = RESAMPLES) -> Est
     return Estimate(value, float(low), float(high))
 
 
-def estimates(rows: Sequence[Mapping[str, Part]]) -> dict[str, Estimate]:
+def estimates(rows: Sequence[Mapping[str, Part]], people: Sequence[str]) -> dict[str, Estimate]:
     """One figure for each measure that occurs in any clip's row, in the order of MEASURES.
 
     Args:
         rows: one mapping a clip, measure key → Part.
+        people: who speaks in each clip.
     """
     found = {}
     for key in MEASURES:
-        figure = estimate(key, [row[key] for row in rows if key in row])
+        known = [(row[key], name) for row, name in zip(rows, people, strict=True) if key in row]
+        figure = estimate(key, [part for part, _ in known], [name for _, name in known])
         if figure is not None:
             found[key] = figure
     return found

@@ -155,7 +155,8 @@ def evaluate_all(
             progress(Progress(clips, len(infos), "clips"))
     measured: list[Measured] = results[: len(infos)]
     rows = {name: [one.rows[name] for one in measured] for name in systems}
-    models = {name: Model([one.facts[name] for one in measured]) for name in systems}
+    people = [getattr(info, "voice", "") or info.id for info in infos]
+    models = {name: Model([one.facts[name] for one in measured], people) for name in systems}
     seconds = sum(one.seconds for one in measured)
     tables, truth = swap_tables(results[len(infos) :])
     return [
@@ -169,7 +170,9 @@ def evaluate_all(
             topology_hash=corpus.topology.hash,
             region_hash=corpus.topology.region_hash,
             measures=in_order(
-                estimates([dict(row.parts) for row in rows[name]]) | score.popping(rows[name]) | models[name].measures()
+                estimates([dict(row.parts) for row in rows[name]], people)
+                | score.popping(rows[name])
+                | models[name].measures()
             ),
             swap=tables[name].table if name in tables else None,
             true_swap=truth.table if truth is not None and name in tables else None,
@@ -231,13 +234,14 @@ def facts_of(system: object, clip: Clip) -> Facts:
 class Model:
     """What only a model with codes has: the likelihood of true codes and how they are used."""
 
-    def __init__(self, facts: Sequence[Facts]) -> None:
+    def __init__(self, facts: Sequence[Facts], people: Sequence[str]) -> None:
+        self.people = [name for name, each in zip(people, facts, strict=True) if each.nll is not None]
         self.nll = [each.nll for each in facts if each.nll is not None]
         self.frames = [each.n_frames for each in facts if each.nll is not None]
         self.codes = [each.codes for each in facts if each.codes is not None]
 
     def measures(self) -> dict[str, Estimate]:
-        """NLL and perplexity with intervals over clips; code use of all clips together."""
+        """NLL and perplexity with intervals; code use of all clips together."""
         rows: list[dict[str, Part]] = [
             {
                 "nll_nats": mean_part(nll.sum(), n),
@@ -246,7 +250,7 @@ class Model:
             }
             for nll, n in zip(self.nll, self.frames, strict=True)
         ]
-        found = estimates(rows)
+        found = estimates(rows, self.people)
         if self.codes:
             use = metrics.code_use(self.codes)
             found |= {

@@ -190,6 +190,6 @@ def _report(
         seconds=sum(clip.duration_s for clip in recordings.values()),
         topology_hash=first.topology.hash,
         region_hash=first.topology.region_hash,
-        measures=in_order(estimates(pooled) | score.popping(flat)),
+        measures=in_order(estimates(pooled, list(recordings)) | score.popping(flat)),
         clips=[{"id": name} | score.values_of(parts) for name, parts in zip(recordings, pooled, strict=True)],
     )

@@ -29,6 +29,7 @@ from meshtalk.inference.animator import Animator, load_model
 from meshtalk.inference.latents import LatentAnimator
 from meshtalk.mesh.head import load_head
 from meshtalk.model.checkpoint import load_checkpoint
+from meshtalk.model.networks import Regressor
 from meshtalk.model.phonetic_trunk import HOPS, PhoneticTrunk
 from meshtalk.parallel import WorkerDied, check_workers, one_thread
 from meshtalk.progress import bar
@@ -37,7 +38,7 @@ from meshtalk.report_page import check_plots
 from meshtalk.resample import at_rate
 from meshtalk.synth.clips import clip_from_recording
 
-OURS = "meshtalk"
+OURS, BASELINE, REGRESSOR = "meshtalk", "baseline", "regressor"
 STRIPS, MOMENTS, PICTURE_PX = 3, 6, 320
 """Worst clips of which the page shows pictures, pictures of each, and their side."""
 PIECE = 1000
@@ -105,8 +106,10 @@ def _evaluate(model: Path | None, corpus: Corpus, config: EvaluationConfig) -> l
 
 def _speaking(model: Path | None, baseline: Path | None) -> dict[str, Animator]:
     """The systems that are models, loaded."""
-    regressor = {} if baseline is None else {"regressor": load_model(baseline)}
-    return {OURS: load_measured(model), **regressor}
+    other = {} if baseline is None else {BASELINE: load_model(baseline)}
+    if baseline is not None and isinstance(other[BASELINE].checkpoint.network, Regressor):
+        other = {REGRESSOR: other[BASELINE]}
+    return {OURS: load_measured(model), **other}
 
 
 def _systems(references: Mapping[str, Any], speaking: Mapping[str, Animator]) -> dict[str, Any]:

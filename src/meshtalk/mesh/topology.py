@@ -12,12 +12,30 @@ import numpy as np
 from jaxtyping import Float
 
 from meshtalk.errors import InputError
-from meshtalk.files import atomic
+from meshtalk.files import MOST_BYTES, atomic, read_arrays
 
 REGIONS = ("mouth", "upper_face", "eyelids", "lips")
 """Regions that training and measures need. The first two weigh eq. 4, the third eq. 5; "lips" is for measures."""
 INNER_LIPS = ("lip_inner_upper", "lip_inner_lower")
 """Landmarks that pair up where the lips meet."""
+_ARRAYS = frozenset(
+    [
+        "faces",
+        "n_vertices",
+        "parts",
+        "part_names",
+        "uvs",
+        "uv_faces",
+        "shape_names",
+        "shape_rows",
+        "shape_mm",
+        "texture_png",
+    ]
+)
+MOST_SPAN_M = 5.0
+"""A body's, with its hair and what it holds."""
+MOST_TILES, MOST_SHAPE_M = 1e4, 2.0
+"""Texture coordinates beyond so many repetitions, and blendshapes that move a vertex so far, are damage."""
 ADVICE = "Make them with `meshtalk regions` (docs/regions.md)"
 """Advice where regions or inner lips are missing."""
 
@@ -56,19 +74,19 @@ class Topology:
         faces = np.asarray(self.faces)
         if faces.ndim != 2 or faces.shape[1] != 3:
             raise InputError(f"faces must be triangles of shape (F, 3), got {faces.shape}")
-        _check_indices("faces", faces, self.n_vertices)
+        check_indices("faces", faces, self.n_vertices)
         for name, indices in self.landmarks.items():
-            _check_indices(f"landmark {name!r}", indices, self.n_vertices)
+            check_indices(f"landmark {name!r}", indices, self.n_vertices)
         if self.uvs is not None and self.uv_faces is not None:
             if self.uvs.ndim != 2 or self.uvs.shape[1] != 2 or self.uv_faces.shape != faces.shape:
                 raise InputError(
                     f"uvs must be (N, 2) and uv_faces {faces.shape} as faces, got {self.uvs.shape} and {self.uv_faces.shape}"
                 )
-            _check_indices("uv_faces", self.uv_faces, len(self.uvs), "texture coordinates")
+            check_indices("uv_faces", self.uv_faces, len(self.uvs), "texture coordinates")
         if self.parts is not None:
             if self.parts.shape != (self.n_vertices,):
                 raise InputError(f"parts must have shape ({self.n_vertices},), got {self.parts.shape}")
-            _check_indices("parts", self.parts, len(self.part_names), "part names")
+            check_indices("parts", self.parts, len(self.part_names), "part names")
         for name, weights in self.regions.items():
             if weights.shape != (self.n_vertices,):
                 raise InputError(
@@ -76,9 +94,11 @@ class Topology:
                 )
             if not (np.isfinite(weights).all() and weights.min(initial=0) > -0.01 and weights.max(initial=0) < 1.01):
                 raise InputError(f"weights of region {name!r} must be 0 to 1, got {weights.min()} to {weights.max()}")
-        for name, array in (("uvs", self.uvs), ("blendshapes", self.shapes)):
+        for name, array, most in (("uvs", self.uvs, MOST_TILES), ("blendshapes", self.shapes, MOST_SHAPE_M)):
             if array is not None and not np.isfinite(array).all():
                 raise InputError(f"{name} hold NaN or infinite values. Write them again.")
+            if array is not None and (reached := np.abs(array).max(initial=0)) > most:
+                raise InputError(f"{name} must be within {most:g}, got {reached:.3g}. Write them again.")
         if self.shapes is not None and self.shapes.shape != (len(self.shape_names), self.n_vertices, 3):
             raise InputError(
                 f"blendshapes must have shape {(len(self.shape_names), self.n_vertices, 3)}, got {self.shapes.shape}"
@@ -164,10 +184,18 @@ class Topology:
             arrays["texture_png"] = np.frombuffer(self.texture_png, np.uint8)
         return arrays
 
+    @staticmethod
+    def has(name: str) -> bool:
+        """Whether `to_arrays` may give an array of this name."""
+        return name in _ARRAYS or name.startswith(("region/", "landmark/"))
+
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Topology:
         """Inverse of `to_arrays`."""
         n_vertices = int(arrays["n_vertices"][0])
+        shaped_bytes = n_vertices * len(arrays.get("shape_names", ())) * 12
+        if not 0 <= shaped_bytes <= MOST_BYTES:
+            raise InputError(f"blendshapes must take at most {MOST_BYTES / 1e9:.1f} GB, got {shaped_bytes / 1e9:.1f}")
         regions = {k[7:]: arrays[k].astype(np.float32) for k in arrays if k.startswith("region/")}
         landmarks = {k[9:]: arrays[k] for k in arrays if k.startswith("landmark/")}
         shapes, shape_names = None, ()
@@ -198,8 +226,7 @@ class Topology:
             InputError: the file is missing or is not a topology.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls.from_arrays({k: arrays[k] for k in arrays.files})
+            return cls.from_arrays(read_arrays(path, cls.has))
         except FileNotFoundError:
             raise InputError(f"there is no topology at {path}") from None
         except InputError:
@@ -208,7 +235,7 @@ class Topology:
             raise InputError(f"{path} is not a meshtalk topology ({type(error).__name__}: {error})") from None
 
 
-def _check_indices(name: str, indices: np.ndarray, count: int, of: str = "vertices") -> None:
+def check_indices(name: str, indices: np.ndarray, count: int, of: str = "vertices") -> None:
     """Raise InputError unless an array holds numbers of `count` things: compiled loops trust them."""
     if indices.dtype.kind not in "iu":
         raise InputError(f"{name} must be integers, got {indices.dtype}")
@@ -249,6 +276,10 @@ def vertex_normals(vertices: Float[np.ndarray, "vertices 3"], faces: np.ndarray)
 
 def check_size(template: np.ndarray, topology: Topology) -> None:
     """Raise InputError unless (V,3) metres have the size of a head, or of a face where the corners of the eyes are marked."""
+    if (span_m := float(np.ptp(template, axis=0).max(initial=0))) > MOST_SPAN_M:
+        raise InputError(
+            f"the template must be at most {MOST_SPAN_M:g} m wide and tall, got {span_m:.4g} m. Convert it to metres."
+        )
     eyes = [topology.landmarks.get(f"eye_outer_{side}") for side in ("left", "right")]
     if eyes[0] is not None and eyes[1] is not None:
         apart_m = float(np.linalg.norm(template[eyes[0][0]] - template[eyes[1][0]]))

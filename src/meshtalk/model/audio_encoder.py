@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +39,10 @@ class AudioEncoder(nn.Module):
     def __init__(self, config: AudioConfig) -> None:
         super().__init__()
         self.config = config
+        if config.frontend == "phonetic" and config.trunk_lookahead_hops >= HOPS:
+            raise InputError(
+                f"trunk_lookahead_hops must be 0 to {HOPS - 1}, what the trunk sees, got {config.trunk_lookahead_hops}"
+            )
         self.n_features = config.official.n_mels if config.frontend == "official" else N_INPUTS[config.frontend]
         self.register_buffer("feature_mean", torch.zeros(self.n_features))
         self.register_buffer("feature_std", torch.ones(self.n_features))
@@ -63,19 +68,22 @@ class AudioEncoder(nn.Module):
         config = self.config
         if config.stack == "window":
             return []
-        left = config.lookahead_hops - (config.input_kernel - 1) // 2
-        crops = []
-        for dilation in config.dilations:
-            span = (config.kernel - 1) * dilation
-            ahead = min(span // 2, left // dilation * dilation)
-            left -= ahead
-            crops.append(span - ahead)
-        if left != 0:
+        most = 2 * config.lookahead_hops + 64  # beyond, nothing is worth proposing
+        spans = [(config.kernel - 1) * dilation for dilation in config.dilations]
+        ways: dict[int, tuple[int, ...]] = {(config.input_kernel - 1) // 2: ()}
+        for dilation, span in zip(config.dilations, spans, strict=True):
+            further: dict[int, tuple[int, ...]] = {}
+            for (hops, way), ahead in product(ways.items(), range(0, min(span // 2, most) + 1, dilation)):
+                if hops + ahead <= most:
+                    further[hops + ahead] = max(further.get(hops + ahead, ()), (*way, ahead))  # earlier layers first
+            ways = further
+        if config.lookahead_hops not in ways:
+            near = sorted(sorted(ways, key=lambda hops: abs(hops - config.lookahead_hops))[:3])
             raise InputError(
-                f"lookahead_hops {config.lookahead_hops} cannot be reached by dilations {config.dilations} after an "
-                f"input layer of {config.input_kernel} taps. Choose 2 + a sum of multiples of them."
+                f"lookahead_hops {config.lookahead_hops} cannot be reached by dilations {config.dilations} after an input"
+                f" layer of {config.input_kernel} taps. Choose {' or '.join(map(str, near))}."
             )
-        return crops
+        return [span - ahead for span, ahead in zip(spans, ways[config.lookahead_hops], strict=True)]
 
     @property
     def stack_reach(self) -> int:

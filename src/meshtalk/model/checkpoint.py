@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,12 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
         temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
+def _network(
+    description: Mapping[str, Any], config: ModelConfig, geometry: BasisGeometry | DenseGeometry
+) -> MeshTalk | Regressor:
+    return Regressor(config.audio, geometry) if description["network"] == "regressor" else MeshTalk(config, geometry)
+
+
 def load_checkpoint(folder: str | Path) -> Checkpoint:
     """Build a model from its folder, on the CPU and in eval mode.
 
@@ -126,11 +133,15 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
             # one by one: a linear-algebra library's sums depend on its threads
             part["basis"] = np.einsum("ks,svc->kvc", mix, topology.shapes)
         geometry = build_geometry(config, part, topology)
-        build = (
-            Regressor(config.audio, geometry) if description["network"] == "regressor" else MeshTalk(config, geometry)
-        )
         state = {k[8:]: torch.from_numpy(v).float() for k, v in arrays.items() if k.startswith("network.")}
         state |= {f"geometry.{k}": v for k, v in geometry.state_dict().items()}
+        with torch.device("meta"):  # sizes alone: a config may claim more than any memory holds
+            sizes = {name: value.shape for name, value in _network(description, config, geometry).state_dict().items()}
+        if strange := sorted(
+            name for name in sizes.keys() | state if sizes.get(name) != getattr(state.get(name), "shape", None)
+        ):
+            raise ValueError(f"{strange[0]} is missing or of another size")
+        build = _network(description, config, geometry)
         build.load_state_dict(state)
         template = arrays["template"]
         if template.shape != (topology.n_vertices, 3):

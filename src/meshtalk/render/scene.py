@@ -98,7 +98,7 @@ def fit_camera(template: np.ndarray, topology: Topology, width: int, height: int
     low, high = bottom - margin, top + margin
     whole = True
     if "chin" in topology.landmarks:
-        chin = float(points[topology.landmarks["chin"], 1].mean())
+        chin = float(template[topology.landmarks["chin"], 1].mean())
         whole = view.crop == "portrait"
         if view.crop == "face":
             low, high = chin - 0.14 * (top - chin), chin + 0.72 * (top - chin)

@@ -8,15 +8,33 @@ from pathlib import Path
 
 import numpy as np
 
-from meshtalk.clip import Clip
+from meshtalk.clip import FARTHEST_M, Clip
 from meshtalk.errors import InputError, reading
-from meshtalk.files import atomic
+from meshtalk.files import atomic, read_arrays
 from meshtalk.mesh.head import load_head
-from meshtalk.mesh.topology import Topology
+from meshtalk.mesh.topology import Topology, check_indices
 from meshtalk.parallel import one_thread
 from meshtalk.retarget.transfer import Binding, Contacts, Part, Transfer, Unroll
 
 FORMAT = "meshtalk-map-2"
+_ARRAYS = frozenset(
+    [
+        "format",
+        "head",
+        "mesh",
+        "notes",
+        "template",
+        "fit",
+        "turn",
+        "rows",
+        "source",
+        "shares",
+        "contact",
+        "unroll",
+        "part",
+    ]
+)
+"""Names, or what stands before the slash of names."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -98,8 +116,7 @@ def load_map(path: str | Path) -> Map:
 
 def _loaded(path: Path) -> Map:
     with reading(f"{path} is not a retarget map", "Compute it again from its mesh.", FileNotFoundError):
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = read_arrays(path, _is_a_maps)
         if str(arrays["format"]) != FORMAT or str(arrays["head"]) != load_head().topology.hash:
             raise InputError(f"{path} was made by another version of meshtalk. Compute the map again from its mesh.")
         names = sorted({name.split("/")[1] for name in arrays if name.startswith("part/")})
@@ -116,9 +133,30 @@ def _loaded(path: Path) -> Map:
             unroll=Unroll(**{k[7:]: v for k, v in arrays.items() if k.startswith("unroll/")}),
             notes=tuple(str(note) for note in arrays["notes"]),
         )
-        head = load_head()
-        assert head.topology.shapes is not None
-        moved = made.transfer(head.neutral).apply(head.topology.shapes[:1])  # what does not fit together says so now
-        if moved.shape[1:] != made.template.shape or not np.isfinite(moved).all():
-            raise ValueError(f"it moves {moved.shape[1:]} of {made.template.shape} coordinates")
+        _check(made)
         return made
+
+
+def _is_a_maps(name: str) -> bool:
+    prefix, _, rest = name.partition("/")
+    return Topology.has(rest) if prefix == "topology" else prefix in _ARRAYS
+
+
+def _check(made: Map) -> None:
+    """Raise InputError or ValueError unless all of a map fits together and moves its mesh as far as a face moves."""
+    head, count = load_head(), made.topology.n_vertices
+    for name, indices, limit in (
+        ("rows", made.rows, count),
+        ("source", made.source, head.topology.n_vertices),
+        ("contacts", made.contacts.points, count),
+        ("unroll", made.unroll.rows, count),
+        *((f"part {name}", part.vertices, count) for name, part in made.parts.items()),
+        *((f"source of part {name}", part.source, head.topology.n_vertices) for name, part in made.parts.items()),
+    ):
+        check_indices(name, indices, limit)
+    assert head.topology.shapes is not None
+    moved = made.transfer(head.neutral).apply(head.topology.shapes)
+    if moved.shape[1:] != made.template.shape:
+        raise ValueError(f"it moves {moved.shape[1:]} of {made.template.shape} coordinates")
+    if not (most_m := float(np.abs(moved).max(initial=0))) <= FARTHEST_M:
+        raise ValueError(f"it moves vertices by {most_m:.3g} m")
