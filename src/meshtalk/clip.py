@@ -15,11 +15,21 @@ import numpy as np
 from jaxtyping import Float
 
 from meshtalk.errors import InputError
-from meshtalk.files import atomic
+from meshtalk.files import atomic, read_arrays
 from meshtalk.mesh.topology import Topology, check_size, lip_opening_m
 
 MAX_TINT = 10.0
 """Skin ten times as bright as the texture is damage."""
+MAX_AUDIO = 1e5
+"""Sound of 16-bit integers that nobody divided still plays; what is larger is damage."""
+MAX_MOVE_M = 2.0
+"""A vertex farther from its template is damage."""
+MAX_FPS, MAX_RATE_HZ = 1000, 1_000_000
+ARRAYS = (
+    *(f"topology/{name}" for name in Topology.ARRAYS), "template", "audio", "fps", "sample_rate", "labels", "tint", "weights",
+    "basis", "basis_names", "displacement", "phone_names", "phone_times_s", "valid", "recipe", "recipe_expression",
+)  # fmt: skip
+"""What a clip's `.npz` holds."""
 CHUNK = 256
 """Frames expanded to vertices at a time, so that an hour of animation never has to fit in memory."""
 MAP_FROM_BYTES = 64 << 20
@@ -109,6 +119,10 @@ class Clip:
             raise InputError(f"fps must be a frame rate, got {self.fps!r}. Try 30 or 30000/1001.") from None
         if self.fps <= 0 or self.sample_rate <= 0:
             raise InputError(f"fps and sample_rate must be positive, got {self.fps} and {self.sample_rate}")
+        if self.fps > MAX_FPS or self.sample_rate > MAX_RATE_HZ:
+            raise InputError(
+                f"fps must be at most {MAX_FPS} and sample_rate {MAX_RATE_HZ:,} Hz, got {self.fps} and {self.sample_rate}"
+            )
         if (self.displacement is None) == (self.weights is None or self.basis is None):
             raise InputError(
                 "a clip must have either a displacement or weights with a basis. Give exactly one of them."
@@ -182,44 +196,87 @@ class Clip:
         """Check the invariants that every consumer relies on; returns self.
 
         Raises:
-            InputError: non-finite values, shapes or types that disagree, a head that is not 0.15-0.40 m tall, or audio
-                and motion whose lengths differ by more than a frame.
+            InputError: non-finite or absurd values, shapes or types that disagree, a head that is not 0.15-0.40 m tall, or
+                audio and motion whose lengths differ by more than a frame.
         """
         n_vertices = self.topology.n_vertices
         for name in ("template", "audio", "weights", "basis", "displacement"):
             array = getattr(self, name)
             if array is not None and array.dtype.kind not in "fiu":
                 raise InputError(f"{name} must be numbers, got {array.dtype}")
-        if not all(0 <= factor <= MAX_TINT for factor in self.tint):
-            raise InputError(f"tint must be three factors of 0 to {MAX_TINT:g}, got {self.tint}")
-        if not np.isfinite([time for phone in self.phones for time in (phone.start_s, phone.end_s)]).all():
-            raise InputError("the times of phones must be finite. Repair or drop them.")
         if self.template.shape != (n_vertices, 3):
             raise InputError(f"template must have shape ({n_vertices}, 3), as its topology, got {self.template.shape}")
-        if self.weights is not None and self.basis is not None:
-            if self.weights.shape[1:] != self.basis.shape[:1] or self.basis.shape[1:] != (n_vertices, 3):
-                raise InputError(
-                    f"weights and basis must be (T, K) and (K, {n_vertices}, 3), got {self.weights.shape} and {self.basis.shape}"
-                )
-            finite = np.isfinite(self.weights).all() and np.isfinite(self.basis).all()
-        else:
-            assert self.displacement is not None
-            if self.displacement.shape[1:] != (n_vertices, 3):
-                raise InputError(f"displacement must have shape (T, {n_vertices}, 3), got {self.displacement.shape}")
-            finite = all(np.isfinite(self.displacement[i : i + CHUNK]).all() for i in range(0, self.n_frames, CHUNK))
-        if not (finite and np.isfinite(self.template).all() and np.isfinite(self.audio).all()):
-            raise InputError("the clip holds NaN or infinite values. Repair or drop those frames.")
         if self.audio.ndim != 1 or self.audio.dtype.kind != "f":
             raise InputError(f"audio must be (S,) floats, got shape {self.audio.shape} of {self.audio.dtype}")
+        largest = self._largest_move_m()
+        if not (np.isfinite(largest) and np.isfinite(self.template).all() and np.isfinite(self.audio).all()):
+            raise InputError("the clip holds NaN or infinite values. Repair or drop those frames.")
+        if largest > MAX_MOVE_M:
+            raise InputError(
+                f"vertices must stay within {MAX_MOVE_M:g} m of the template, got {largest:.4g} m. Repair the motion."
+            )
+        if np.abs(self.audio).max(initial=0) > MAX_AUDIO:
+            raise InputError(
+                f"audio must be in -1 to 1, got up to {np.abs(self.audio).max():.4g}. Write the sound again."
+            )
         check_size(self.template, self.topology)
-        if self.valid is not None and self.valid.shape != (self.n_frames,):
-            raise InputError(f"valid must have shape ({self.n_frames},), got {self.valid.shape}")
+        self._check_notes()
         audio_s = len(self.audio) / self.sample_rate
         if abs(audio_s - self.duration_s) > 1 / float(self.fps) + 1e-6:
             raise InputError(
                 f"audio and motion must differ by at most one frame, got {audio_s:.3f} s and {self.duration_s:.3f} s"
             )
         return self
+
+    def _largest_move_m(self) -> float:
+        """How far any vertex goes along an axis, NaN where a value is none; for weights a bound, and all of it where that is large.
+
+        Raises:
+            InputError: shapes that disagree.
+        """
+        n_vertices = self.topology.n_vertices
+        starts = range(0, self.n_frames, CHUNK)
+        if self.weights is None or self.basis is None:
+            assert self.displacement is not None
+            if self.displacement.shape[1:] != (n_vertices, 3):
+                raise InputError(f"displacement must have shape (T, {n_vertices}, 3), got {self.displacement.shape}")
+            return max(
+                (float(np.abs(self.displacement[i : i + CHUNK]).max(initial=0)) for i in starts),
+                key=_nan_first,
+                default=0.0,
+            )
+        if (
+            self.weights.ndim != 2
+            or self.weights.shape[1:] != self.basis.shape[:1]
+            or self.basis.shape[1:] != (n_vertices, 3)
+        ):
+            raise InputError(
+                f"weights and basis must be (T, K) and (K, {n_vertices}, 3), got {self.weights.shape} and {self.basis.shape}"
+            )
+        if len(self.basis_names) not in (0, len(self.basis)):
+            raise InputError(f"basis_names must be {len(self.basis)}, one for each shape, got {len(self.basis_names)}")
+        reach = np.abs(self.basis).max((1, 2), initial=0).astype(np.float64)
+        bound = float((np.abs(self.weights) @ reach).max(initial=0))
+        if bound <= MAX_MOVE_M or not np.isfinite(bound):
+            return bound
+        return max((float(np.abs(self.displacements(i, i + CHUNK)).max(initial=0)) for i in starts), key=_nan_first)
+
+    def _check_notes(self) -> None:
+        """Raise InputError unless what is said of the frames and the person is of their number and kind."""
+        if not all(0 <= factor <= MAX_TINT for factor in self.tint):
+            raise InputError(f"tint must be three factors of 0 to {MAX_TINT:g}, got {self.tint}")
+        times = np.array([(phone.start_s, phone.end_s) for phone in self.phones]).reshape(-1, 2)
+        if not (np.isfinite(times).all() and (times[:, 0] <= times[:, 1]).all()):
+            raise InputError("the times of phones must be finite, none ending before it starts. Repair or drop them.")
+        if self.valid is not None and (self.valid.shape != (self.n_frames,) or self.valid.dtype.kind not in "biu"):
+            raise InputError(
+                f"valid must be ({self.n_frames},) truth values, got {self.valid.shape} of {self.valid.dtype}"
+            )
+        expression = None if self.recipe is None else self.recipe.expression
+        if expression is None:
+            return
+        if expression.ndim != 2 or expression.dtype.kind != "f" or not np.isfinite(expression).all():
+            raise InputError("the expression of a recipe must be (N, n_motion) finite floats. Write the clip again.")
 
     def save(self, path: str | Path, look: Any = None) -> Path:
         """Write the clip in the format its suffix names (see `meshtalk.export.EXPORTERS`); returns the path.
@@ -268,7 +325,7 @@ class Clip:
             InputError: the file is missing, is no clip, or fails `validate`.
         """
         try:
-            arrays = _read_archive(Path(path))
+            arrays = read_arrays(path, ARRAYS, mapped=("displacement",), map_from_bytes=MAP_FROM_BYTES)
             topology = Topology.from_arrays({k[9:]: v for k, v in arrays.items() if k.startswith("topology/")})
             phones: tuple[Phone, ...] = ()
             if "phone_names" in arrays:
@@ -312,6 +369,11 @@ class Clip:
         return clip.validate()
 
 
+def _nan_first(value: float) -> float:
+    """Key by which NaN is the largest."""
+    return np.inf if np.isnan(value) else value
+
+
 def _write_archive(path: Path, arrays: Mapping[str, np.ndarray], plain: tuple[str, ...]) -> None:
     """As `np.savez_compressed`, but those in `plain` uncompressed; arrays stream into the file in pieces."""
     with zipfile.ZipFile(path, "w") as archive:
@@ -320,30 +382,3 @@ def _write_archive(path: Path, arrays: Mapping[str, np.ndarray], plain: tuple[st
             entry.compress_type = zipfile.ZIP_STORED if name in plain else zipfile.ZIP_DEFLATED
             with archive.open(entry, "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
-
-
-def _read_archive(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a `.npz`; a large uncompressed `displacement` is mapped, not read."""
-    with np.load(path, allow_pickle=False) as archive:
-        entry = archive.zip.NameToInfo.get("displacement.npy")
-        mapped = entry is not None and entry.compress_type == zipfile.ZIP_STORED and entry.file_size > MAP_FROM_BYTES
-        arrays = {k: archive[k] for k in archive.files if not (mapped and k == "displacement")}
-    if entry is not None and mapped:
-        arrays["displacement"] = _map_entry(path, entry)
-    return arrays
-
-
-def _map_entry(path: Path, entry: zipfile.ZipInfo) -> np.memmap:
-    """An uncompressed `.npy` in an archive, as a read-only memmap."""
-    with open(path, "rb") as file:
-        # name and extra field of the entry's own header, which may differ from the archive's directory
-        file.seek(entry.header_offset + 26)
-        name_size, extra_size = (int.from_bytes(file.read(2), "little") for _ in range(2))
-        file.seek(entry.header_offset + 30 + name_size + extra_size)
-        version = np.lib.format.read_magic(file)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        shape, by_columns, dtype = read_header[version](file)
-        if dtype.hasobject:
-            raise ValueError("it holds objects instead of numbers")
-        order = "F" if by_columns else "C"
-        return np.memmap(path, dtype, mode="r", offset=file.tell(), shape=shape, order=order)

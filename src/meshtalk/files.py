@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import errno
 import json
+import math
 import os
 import platform
 import re
@@ -13,8 +14,9 @@ import shutil
 import sys
 import tempfile
 import time
+import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -27,6 +29,9 @@ Json: TypeAlias = dict[str, Any] | list[Any] | str | int | float | bool | None
 """What `json.loads` gives."""
 SPOOL_BYTES = 2**28
 """Larger result arrays are memory-mapped from a temporary file."""
+MOST_UNPACKED = 256 << 20, 32
+"""Bytes of arrays that are read out of any archive, and how many more for each byte of its file: noise and speech shrink to
+less than a thirtieth of nothing, so what unpacks to more is no data."""
 LONGEST_NAME = 255
 """Bytes of a file's name that file systems take."""
 FORGOTTEN_S = 7 * 24 * 3600
@@ -60,6 +65,75 @@ def read_text(path: Path) -> str:
         return data.decode(marked).replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text. Save it as UTF-8.") from None
+
+
+def read_arrays(
+    path: str | Path, known: Collection[str], *, mapped: Collection[str] = (), map_from_bytes: int = 0
+) -> dict[str, np.ndarray]:
+    """The known arrays of a `.npz`, without pickle. Sizes are looked at where they are declared, before anything is unpacked.
+
+    Args:
+        known: names; one that ends in a slash stands for all that begin with it. Others are not read.
+        mapped: those that stay in the file, as read-only memmaps, if they are stored plainly and larger than `map_from_bytes`.
+
+    Raises:
+        InputError: the arrays are larger than such a file holds.
+        FileNotFoundError, ValueError, and what else zipfile and numpy make of a damaged archive.
+    """
+    known_below = tuple(name for name in known if name.endswith("/"))
+    with zipfile.ZipFile(path) as archive:
+        left = MOST_UNPACKED[0] + MOST_UNPACKED[1] * os.path.getsize(path)
+        arrays: dict[str, np.ndarray] = {}
+        for entry in archive.infolist():
+            name = entry.filename.removesuffix(".npy")
+            if name == entry.filename or not (name in known or name.startswith(known_below)):
+                continue
+            plain = entry.compress_type == zipfile.ZIP_STORED
+            if not plain and entry.compress_type != zipfile.ZIP_DEFLATED:
+                raise ValueError(f"{name} is compressed in an unusual way")
+            if plain and name in mapped and entry.file_size > map_from_bytes:
+                arrays[name] = _map_entry(Path(path), entry)
+                continue
+            left -= entry.file_size
+            if left < 0:
+                raise InputError(
+                    f"{path} unpacks to more than its {os.path.getsize(path):,} bytes can hold. Write it again."
+                )
+            with archive.open(entry) as stream:
+                _read_header(stream, entry)
+            with archive.open(entry) as stream:
+                arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
+    return arrays
+
+
+def array_names(path: Path) -> list[str]:
+    """Names of the arrays in a `.npz`."""
+    with zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+
+
+def _read_header(stream: IO[bytes], entry: zipfile.ZipInfo) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether columns come first, and type of a `.npy` in an archive; ValueError unless these fill the entry."""
+    version = np.lib.format.read_magic(stream)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in read_header:
+        raise ValueError(f"{entry.filename} is of an unusual version")
+    shape, by_columns, dtype = read_header[version](stream)
+    start = 10 if version == (1, 0) else 12
+    if dtype.hasobject or dtype.itemsize * math.prod(shape) > entry.file_size - start:
+        raise ValueError(f"{entry.filename} holds objects, or less than its {shape} values")
+    return shape, by_columns, dtype
+
+
+def _map_entry(path: Path, entry: zipfile.ZipInfo) -> np.memmap:
+    """An uncompressed `.npy` in an archive, as a read-only memmap."""
+    with open(path, "rb") as file:
+        # name and extra field of the entry's own header, which may differ from the archive's directory
+        file.seek(entry.header_offset + 26)
+        name_size, extra_size = (int.from_bytes(file.read(2), "little") for _ in range(2))
+        file.seek(entry.header_offset + 30 + name_size + extra_size)
+        shape, by_columns, dtype = _read_header(file, entry)
+        return np.memmap(path, dtype, "r", file.tell(), shape, "F" if by_columns else "C")
 
 
 def check_writable(path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from meshtalk.convert.plan import SOUNDS, Capture, Job, Options, Plan, name_of, read_sound
 from meshtalk.convert.vertices import as_frames, mesh_vertices, read_array, read_pc2, sequence_take
 from meshtalk.errors import InputError
+from meshtalk.files import array_names, read_arrays
 from meshtalk.mesh.units import find_space, find_topology
 
 ARRAYS = (".npy", ".npz", ".pc2")
@@ -105,12 +106,10 @@ def _read_npz(path: Path) -> np.ndarray:
         InputError: damaged, or no such array.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {
-                name: archive[name]
-                for name in archive.files
-                if name in ("vertices", "valid") or len(archive.files) == 1
-            }
+        names = array_names(path)
+        arrays = read_arrays(path, names if len(names) == 1 else ("vertices", "valid"))
+    except InputError:
+        raise
     except Exception:  # an archive fails in many ways
         raise InputError(f"{path} is damaged, or no .npz of plain arrays") from None
     found = arrays.get("vertices", next(iter(arrays.values())) if len(arrays) == 1 else None)

@@ -26,6 +26,8 @@ SPLITS = ("train", "val", "test")
 AUDIO, PHONES, VALID = "audio.flac", "phones.json", "valid.npy"
 LINEAR, DENSE = "weights.npy", "displacement.npy"
 RECORD = "clip.json"
+LONGER_S = 10.0
+"""Sound that goes on for longer than this behind the motion is not of the clip."""
 _AGAIN = "Build or copy the corpus again"
 
 
@@ -174,10 +176,12 @@ class Corpus:
         if motion.shape != (info.n_frames, *tail):
             needed = (info.n_frames, *tail)
             raise InputError(f"motion of clip {info.id} must have shape {needed}, got {motion.shape}")
+        if motion.dtype.kind != "f" or (linear and not np.isfinite(motion).all()):
+            raise InputError(f"motion of clip {info.id} must be finite floats, got {motion.dtype}. {_AGAIN}.")
         audio, sample_rate = np.zeros(0, np.float32), info.sample_rate
         with reading(f"clip {info.id} cannot be read", f"{_AGAIN}."):
             if sound:
-                audio, sample_rate = soundfile.read(folder / AUDIO, dtype="float32")
+                audio, sample_rate = _read_sound(folder / AUDIO, info.n_frames / self.fps)
             listed = json.loads((folder / PHONES).read_bytes()) if sound else ()
             phones = tuple(Phone(str(n), float(a), float(b)) for n, a, b in listed)
         return Clip(
@@ -194,8 +198,17 @@ class Corpus:
             sentence=info.sentence,
             emotion=info.emotion,
             phones=phones,
-            valid=read_array(folder / VALID) if VALID in info.files else None,
+            valid=self._valid(info) if VALID in info.files else None,
         )
+
+    def _valid(self, info: ClipInfo) -> np.ndarray:
+        """(T,) bool: which frames of a clip were captured."""
+        valid = read_array(self.root / "clips" / info.id / VALID)
+        if valid.shape != (info.n_frames,) or valid.dtype.kind not in "biu":
+            raise InputError(
+                f"{VALID} of clip {info.id} must be ({info.n_frames},) truth values, got {valid.shape} of {valid.dtype}. {_AGAIN}."
+            )
+        return valid
 
     def verify(self) -> None:
         """Read every file and compare its hash with the manifest's.
@@ -237,6 +250,16 @@ def read_manifest(root: Path) -> dict[str, Any]:
     return manifest
 
 
+def _read_sound(path: Path, motion_s: Fraction) -> tuple[np.ndarray, int]:
+    """(S,) float32 sound and its rate; what is much longer than the motion, as silence can be in a small file, is not read."""
+    with soundfile.SoundFile(path) as sound:
+        if sound.frames > (float(motion_s) + LONGER_S) * sound.samplerate or sound.channels != 1:
+            raise ValueError(
+                f"{sound.frames:,} samples of {sound.channels} channels beside {float(motion_s):.3f} s of motion"
+            )
+        return sound.read(dtype="float32"), sound.samplerate
+
+
 def read_array(path: Path, mmap: bool = False) -> np.ndarray:
     """An array of a corpus; `mmap` leaves it in its file.
 
@@ -245,7 +268,10 @@ def read_array(path: Path, mmap: bool = False) -> np.ndarray:
     """
     try:
         with reading(f"{path} is damaged", f"{_AGAIN}.", *MISSING):
-            return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+            array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+            if not isinstance(array, np.ndarray):
+                raise ValueError("it is an archive of arrays")
+            return array
     except MISSING:
         raise InputError(f"{path} is missing. {_AGAIN}.") from None
 

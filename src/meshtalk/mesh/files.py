@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from meshtalk.errors import InputError
+from meshtalk.files import read_arrays
 from meshtalk.mesh.gltf import read_glb
 from meshtalk.mesh.scene import MOST, Mesh, Part, too_many
 from meshtalk.mesh.topology import Topology
@@ -124,8 +125,8 @@ def _read(path: Path, shapes: bool, looks: bool) -> tuple[Part, ...]:
     if suffix == ".npy":
         return (Part(np.asarray(np.load(path, allow_pickle=False), np.float64), np.zeros((0, 3), np.int32)),)
     if suffix == ".npz":
-        with np.load(path, allow_pickle=False) as archive:  # motion and sound are not read
-            return (Part(np.asarray(archive["template"], np.float64), archive["topology/faces"]),)
+        arrays = read_arrays(path, ("template", "topology/faces"))  # motion and sound are not read
+        return (Part(np.asarray(arrays["template"], np.float64), arrays["topology/faces"]),)
     return (_read_trimesh(path),)
 
 

@@ -7,17 +7,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
 from meshtalk.errors import InputError
-from meshtalk.files import atomic
+from meshtalk.files import atomic, read_arrays
 
 REGIONS = ("mouth", "upper_face", "eyelids", "lips")
 """Regions that training and measures need. The first two weigh eq. 4, the third eq. 5; "lips" is for measures."""
 INNER_LIPS = ("lip_inner_upper", "lip_inner_lower")
 """Landmarks that pair up where the lips meet."""
+MOST_VERTICES = 4_000_000
+"""Of any mesh that moves; a head scanned to the pore has a million."""
+MOST_SHAPE_VALUES = 300_000_000
+"""Coordinates of all blendshapes of a mesh: 1.2 GB."""
+MOST_UV = 1e4
+"""Texture coordinates are 0 to 1, or a few more where pictures lie side by side."""
+MOST_SHAPE = 1e5
+"""Units that a blendshape moves a vertex, where units are millimetres."""
 ADVICE = "Make them with `meshtalk regions` (docs/regions.md)"
 """Advice where regions or inner lips are missing."""
 
@@ -29,6 +38,12 @@ class Topology:
     Two topologies are the same when `hash` is: vertex count and faces. Regions may be redrawn without
     making clips incompatible, so they have a hash of their own, which every report records.
     """
+
+    ARRAYS: ClassVar[tuple[str, ...]] = (
+        "faces", "n_vertices", "region/", "landmark/", "parts", "part_names", "uvs", "uv_faces", "shape_names", "shape_rows",
+        "shape_mm", "texture_png",
+    )  # fmt: skip
+    """What its `.npz` holds."""
 
     faces: np.ndarray
     """(F,3) int32 triangles, counter-clockwise seen from outside."""
@@ -53,12 +68,22 @@ class Topology:
     """Base colour of the skin and eyes, for pictures and exports."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.n_vertices <= MOST_VERTICES:
+            raise InputError(
+                f"a mesh must have at most {MOST_VERTICES:,} vertices, got {self.n_vertices:,}. Decimate it."
+            )
         faces = np.asarray(self.faces)
         if faces.ndim != 2 or faces.shape[1] != 3:
             raise InputError(f"faces must be triangles of shape (F, 3), got {faces.shape}")
         _check_indices("faces", faces, self.n_vertices)
         for name, indices in self.landmarks.items():
+            if np.ndim(indices) != 1:
+                raise InputError(f"landmark {name!r} must be a list of vertices, got shape {np.shape(indices)}")
             _check_indices(f"landmark {name!r}", indices, self.n_vertices)
+        if len({len(self.landmarks[name]) for name in INNER_LIPS if name in self.landmarks}) > 1:
+            raise InputError(
+                f"the landmarks {' and '.join(INNER_LIPS)} must pair up, got different numbers of vertices"
+            )
         if self.uvs is not None and self.uv_faces is not None:
             if self.uvs.ndim != 2 or self.uvs.shape[1] != 2 or self.uv_faces.shape != faces.shape:
                 raise InputError(
@@ -76,13 +101,22 @@ class Topology:
                 )
             if not (np.isfinite(weights).all() and weights.min(initial=0) > -0.01 and weights.max(initial=0) < 1.01):
                 raise InputError(f"weights of region {name!r} must be 0 to 1, got {weights.min()} to {weights.max()}")
-        for name, array in (("uvs", self.uvs), ("blendshapes", self.shapes)):
-            if array is not None and not np.isfinite(array).all():
-                raise InputError(f"{name} hold NaN or infinite values. Write them again.")
         if self.shapes is not None and self.shapes.shape != (len(self.shape_names), self.n_vertices, 3):
             raise InputError(
                 f"blendshapes must have shape {(len(self.shape_names), self.n_vertices, 3)}, got {self.shapes.shape}"
             )
+        for name, array, most in (("uvs", self.uvs, MOST_UV), ("blendshapes", self.shapes, MOST_SHAPE)):
+            if array is None:
+                continue
+            if array.dtype.kind not in "fiu":
+                raise InputError(f"{name} must be numbers, got {array.dtype}")
+            least, largest = float(array.min(initial=0)), float(array.max(initial=0))
+            if not (np.isfinite(least) and np.isfinite(largest)):
+                raise InputError(f"{name} hold NaN or infinite values. Write them again.")
+            if max(-least, largest) > most:
+                raise InputError(
+                    f"{name} must be within -{most:g} to {most:g}, got {least:.4g} to {largest:.4g}. Write them again."
+                )
 
     @cached_property
     def hash(self) -> str:
@@ -173,8 +207,14 @@ class Topology:
         shapes, shape_names = None, ()
         if "shape_names" in arrays:
             shape_names = tuple(str(name) for name in arrays["shape_names"])
+            if not 0 <= 3 * n_vertices * len(shape_names) <= MOST_SHAPE_VALUES:
+                raise InputError(
+                    f"{len(shape_names):,} blendshapes of {n_vertices:,} vertices are too large. Write fewer."
+                )
             shapes = np.zeros((len(shape_names), n_vertices, 3), np.float32)
             rows = arrays["shape_rows"]
+            _check_indices("shape_rows", rows[:, 0], len(shape_names), "blendshapes")
+            _check_indices("shape_rows", rows[:, 1], n_vertices)
             shapes[rows[:, 0], rows[:, 1]] = arrays["shape_mm"].astype(np.float32) / 1e3
         return cls(
             faces=arrays["faces"],
@@ -198,8 +238,7 @@ class Topology:
             InputError: the file is missing or is not a topology.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls.from_arrays({k: arrays[k] for k in arrays.files})
+            return cls.from_arrays(read_arrays(path, cls.ARRAYS))
         except FileNotFoundError:
             raise InputError(f"there is no topology at {path}") from None
         except InputError:

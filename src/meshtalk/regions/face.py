@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.errors import InputError
+from meshtalk.files import array_names
 from meshtalk.mesh.files import NUMBERED
 from meshtalk.mesh.files import read_face as read_surface
 from meshtalk.mesh.head import load_head
@@ -90,7 +91,6 @@ def _of_folder(path: Path) -> Face:
 
 def _holds_template(path: Path) -> bool:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return "template" in archive.files
+        return "template" in array_names(path)
     except Exception:  # whatever it is, `Topology.load` says so
         return False

@@ -1,0 +1,281 @@
+"""Values that are finite but absurd, of another length or too large: refused when read, harmless in compiled loops."""
+
+from __future__ import annotations
+
+import io
+import tracemalloc
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rig
+import soundfile
+
+from meshtalk.clip import Clip, Phone, Recipe
+from meshtalk.corpus.store import CorpusWriter, read_array
+from meshtalk.errors import InputError
+from meshtalk.files import array_names, read_arrays
+from meshtalk.mesh.files import read_mesh
+from meshtalk.mesh.head import load_head
+from meshtalk.mesh.topology import Topology
+from meshtalk.render import kernels
+from meshtalk.retarget.map import Map, load_map
+from meshtalk.retarget.transfer import Contacts
+
+CLIP = rig.make_clip(4, 0.4)
+HEAD = load_head()
+
+
+def with_value(array: np.ndarray, value: float, *at: int) -> np.ndarray:
+    array = np.array(array)
+    array[at or (0,) * array.ndim] = value
+    return array
+
+
+# --- clips -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"weights": with_value(CLIP.weights, 1e25, 3, 2)}, "within 2 m"),
+    ({"weights": with_value(CLIP.weights, -400, 0, 0)}, "within 2 m"),
+    ({"basis": with_value(CLIP.basis, 3e7, 1, 5, 2)}, "within 2 m"),
+    ({"basis": with_value(CLIP.basis, -np.inf, 1, 5, 2)}, "infinite"),
+    ({"basis_names": CLIP.basis_names[:-1]}, "basis_names must be 6"), ({"basis_names": (*CLIP.basis_names, "x")}, "got 7"),
+    ({"audio": with_value(CLIP.audio, 1e30, 7)}, "audio must be in -1 to 1"),
+    ({"tint": (1.0, float("nan"), 1.0)}, "tint must be"), ({"phones": (Phone("a", 0.3, 0.2),)}, "phones"),
+    ({"valid": np.full(12, "yes")}, "truth values"), ({"valid": np.ones((12, 1), bool)}, "truth values"),
+    ({"recipe": Recipe({}, np.full((4, 3), np.nan, np.float32))}, "expression of a recipe"),
+    ({"recipe": Recipe({}, np.zeros(4, np.float32))}, "expression of a recipe"),
+    ({"weights": CLIP.weights[:, :, None]}, "weights and basis must be"),
+])  # fmt: skip
+def test_a_clip_of_absurd_values(changes, words):
+    with pytest.raises(InputError, match=words):
+        replace(CLIP, **changes).validate()
+
+
+def test_dense_motion_stays_near_the_template():
+    dense = rig.as_dense(CLIP)
+    assert dense.validate() is dense
+    with pytest.raises(InputError, match=r"within 2 m of the template, got 50 m"):
+        replace(dense, displacement=with_value(dense.displacement, -50, 9, 3, 1)).validate()
+
+
+def test_large_weights_that_cancel_are_no_damage():
+    pair = np.stack([CLIP.basis[0], -CLIP.basis[0]]) * 50
+    many = np.repeat(CLIP.weights[:, :1] + 7, 2, 1)
+    assert replace(CLIP, basis=pair, weights=many, basis_names=()).validate().n_frames == 12
+
+
+@pytest.mark.parametrize("rates", [{"fps": Fraction(10**9)}, {"sample_rate": 10**12}])
+def test_rates_that_nothing_has(rates):
+    with pytest.raises(InputError, match="fps must be at most 1000 and sample_rate 1,000,000 Hz"):
+        replace(CLIP, **rates)
+
+
+# --- topologies --------------------------------------------------------------------------------------------------
+
+UVS = {"uvs": np.zeros((4, 2), np.float32), "uv_faces": np.zeros_like(rig.TOPOLOGY.faces)}
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"landmarks": {"chin": np.array([-5])}}, "landmark 'chin' must index"), ({"landmarks": {"chin": np.array([10**9])}}, "'chin'"),
+    ({"landmarks": {"chin": np.array(5)}}, "list of vertices"), ({"landmarks": {"chin": np.array([[1, 2]])}}, "list of vertices"),
+    ({"landmarks": {**rig.TOPOLOGY.landmarks, "lip_inner_upper": np.array([3])}}, "must pair up"),
+    ({"uvs": with_value(UVS["uvs"], 1e30)}, "uvs must be within"), ({"uvs": with_value(UVS["uvs"], np.nan)}, "uvs hold NaN"),
+    ({"uvs": np.full((4, 2), "x")}, "uvs must be numbers"),
+    ({"shapes": with_value(rig.TOPOLOGY.shapes, -1e25)}, "blendshapes must be"),
+    ({"regions": {"mouth": np.full(96, np.inf, np.float32)}}, "'mouth'"),
+    ({"n_vertices": 10**9, "regions": {}, "shapes": None}, "at most"),
+    ({"n_vertices": -1}, "at most"),
+])  # fmt: skip
+def test_a_topology_of_absurd_values(changes, words):
+    with pytest.raises(InputError, match=words):
+        replace(rig.TOPOLOGY, **{**UVS, **changes})
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("n_vertices", np.array([10**9])), ("shape_rows", np.array([[0, -1]], np.int32)), ("shape_rows", np.array([[7, 0]], np.int32)),
+    ("shape_rows", np.array([[0.5, 0]])), ("shape_names", np.array([f"{k}" for k in range(1_100_000)])),
+])  # fmt: skip
+def test_blendshapes_of_a_file_that_point_nowhere(tmp_path, name, value):
+    np.savez_compressed(tmp_path / "t.npz", **rig.TOPOLOGY.to_arrays() | {name: value})
+    with pytest.raises(InputError):
+        Topology.load(tmp_path / "t.npz")
+
+
+# --- corpora -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "array", "words"), [
+    ("weights.npy", np.full((12, 6), np.nan, np.float32), "finite floats"), ("weights.npy", np.zeros((12, 6), np.int64), "int64"),
+    ("weights.npy", np.zeros((12, 7), np.float32), r"\(12, 7\)"), ("valid.npy", np.ones(11, bool), r"\(12,\) truth values"),
+    ("valid.npy", np.full(12, 0.5), "truth values"), ("audio.flac", np.zeros(16000 * 60), "960,000 samples of 1 channels"),
+    ("audio.flac", np.zeros((6400, 2)), "6,400 samples of 2 channels"),
+])  # fmt: skip
+def test_a_corpus_of_absurd_arrays(tmp_path, name, array, words):
+    writer = CorpusWriter(tmp_path, rig.TOPOLOGY, rig.FPS, ["none"])
+    corpus = writer.finish([writer.add(replace(CLIP, valid=np.arange(12) > 3), id="a", split="test", voice="v")])
+    assert corpus.load(corpus.clips[0]).validate().n_frames == 12
+    if name.endswith(".npy"):
+        np.save(tmp_path / "clips/a" / name, array)
+    else:
+        soundfile.write(tmp_path / "clips/a" / name, array, 16000)
+    with pytest.raises(InputError, match=words):
+        corpus.load(corpus.clips[0])
+
+
+def test_an_archive_is_no_array(tmp_path):
+    np.savez(tmp_path / "a.npz", np.zeros(3))
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    with pytest.raises(InputError, match=r"a\.npy is damaged \(ValueError: it is an archive of arrays\)"):
+        read_array(tmp_path / "a.npy")
+
+
+# --- maps --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def face_map() -> Map:
+    """The packaged head bound to itself, each vertex to its own."""
+    from meshtalk.retarget.source_head import load_model
+
+    n = HEAD.topology.n_vertices
+    order = np.arange(n, dtype=np.int32)
+    none = Contacts(np.zeros((0, 4), np.int32), np.zeros((0, 4)), np.zeros(0, np.int32), np.zeros(0, np.int32))
+    return Map(
+        mesh="x", topology=replace(HEAD.topology, shapes=None, shape_names=()), template=HEAD.neutral, turn=np.eye(3),
+        fit=HEAD.neutral[load_model().rows], rows=order, source=order[:, None], shares=np.ones((n, 1), np.float32),
+        contacts=none, parts={},
+    )  # fmt: skip
+
+
+def test_a_map_of_absurd_values(tmp_path, face_map):
+    face_map.save(tmp_path / "good.map")
+    assert len(load_map(tmp_path / "good.map").rows) == HEAD.topology.n_vertices
+    for changes in (
+        {"shares": with_value(face_map.shares, 1e30)}, {"shares": with_value(face_map.shares, np.nan)},
+        {"rows": with_value(face_map.rows, -1)}, {"rows": with_value(face_map.rows, 10**9)}, {"rows": face_map.rows[:-1]},
+        {"source": with_value(face_map.source, 10**6)}, {"source": face_map.source[:-1]}, {"turn": np.eye(3) * 1e20},
+        {"fit": with_value(face_map.fit, 1e20)}, {"shares": face_map.shares * 90}, {"template": face_map.template[:-1]},
+    ):  # fmt: skip
+        replace(face_map, **changes).save(tmp_path / "bad.map")
+        with pytest.raises(InputError, match=r"bad\.map is not a retarget map \(.*\)\. Compute it again"):
+            load_map(tmp_path / "bad.map")
+
+
+# --- compiled loops ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [1e25, -1e25, np.inf, -np.inf, np.nan, 1e300])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_rasteriser_survives_any_vertex(value, axis):
+    vertices = rig.NEUTRAL.astype(np.float64)
+    vertices[::5, axis] = value
+    screen = np.zeros((len(vertices), 3))
+    kernels.project(vertices, np.eye(3), np.zeros(3), 0.6, np.array([300.0, 32.0, 32.0]), screen)
+    assert np.isfinite(screen).all()
+    assert np.abs(screen[:, :2]).max() <= kernels.FARTHEST_PX
+    nearness, owner = np.zeros((64, 64, 4), np.float32), np.zeros((64, 64, 4), np.int32)
+    faces = rig.TOPOLOGY.faces.astype(np.uint32)
+    kernels.rasterise(screen, faces, np.zeros(len(faces), np.uint8), nearness, owner)
+    assert owner.max() < len(faces)
+    visible = np.zeros(len(vertices))
+    kernels.visibility(screen, nearness, 0.0, visible)
+    assert ((visible >= 0) & (visible <= 1)).all()
+
+
+# --- archives ----------------------------------------------------------------------------------------------------
+
+
+def write(path: Path, arrays: Mapping[str, np.ndarray], **more: bytes) -> Path:
+    """An archive of arrays, and of entries whose bytes are given."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            held = io.BytesIO()
+            np.save(held, array)
+            archive.writestr(f"{name}.npy", held.getvalue())
+        for name, data in more.items():
+            archive.writestr(f"{name}.npy", data)
+    return path
+
+
+def header(shape: tuple[int, ...], kind: str = "<f4") -> bytes:
+    """The beginning of a `.npy` of any shape."""
+    held = io.BytesIO()
+    np.lib.format.write_array_header_1_0(held, {"descr": kind, "fortran_order": False, "shape": shape})
+    return held.getvalue()
+
+
+def peak_of(act) -> int:
+    """Bytes that were allocated at once."""
+    tracemalloc.start()
+    try:
+        act()
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    return peak
+
+
+def test_arrays_that_nobody_knows_are_not_read(tmp_path, monkeypatch):
+    CLIP.save(tmp_path / "c.npz")
+    bomb = np.zeros(30_000_000, np.float32)
+    with (
+        zipfile.ZipFile(tmp_path / "c.npz", "a", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("more.npy", "w") as stream,
+    ):
+        np.lib.format.write_array(stream, bomb)
+    monkeypatch.setattr("meshtalk.files.MOST_UNPACKED", (1 << 20, 1))  # far below the stranger's size
+    assert Clip.load(tmp_path / "c.npz").n_frames == 12
+    assert peak_of(lambda: read_mesh(tmp_path / "c.npz")) < 10_000_000
+
+
+@pytest.mark.parametrize("load", [Clip.load, Topology.load, load_map, read_mesh])
+def test_what_unpacks_to_far_more_than_its_file_is_refused_unread(tmp_path, monkeypatch, load):
+    names = ("template", "faces", "topology/faces", "shares")
+    path = write(tmp_path / "a.npz", dict.fromkeys(names, np.zeros((1_000_000, 3), np.float32)))
+    monkeypatch.setattr("meshtalk.files.MOST_UNPACKED", (1 << 20, 32))
+
+    def refused() -> None:
+        with pytest.raises(InputError, match="unpacks to more than its"):
+            load(path)
+
+    assert peak_of(refused) < 8_000_000
+
+
+@pytest.mark.parametrize("data", [
+    header((10**9, 3)), header((10**9, 3)) + bytes(1000), header((-5,)), header((3,), "|O") + bytes(24), b"", b"\x93NUMPY\x09\x00",
+    header((2**40, 2**40)), header((4,), "<U500000000"),
+])  # fmt: skip
+def test_headers_that_lie(tmp_path, data):
+    path = write(tmp_path / "a.npz", {}, faces=data)
+
+    def refused() -> None:
+        with pytest.raises(ValueError):  # noqa: PT011 - whatever zipfile and numpy make of it
+            read_arrays(path, ("faces",))
+
+    assert peak_of(refused) < 1_000_000
+
+
+def test_known_arrays_are_the_same(tmp_path):
+    held = {
+        "a": np.arange(6).reshape(2, 3),
+        "b/x": np.asfortranarray(np.ones((2, 3))),
+        "b/y": np.array(["u", "vw"]),
+        "c": np.ones(2),
+    }
+    path = write(tmp_path / "a.npz", held)
+    read = read_arrays(path, ("a", "b/"))
+    assert sorted(read) == ["a", "b/x", "b/y"]
+    assert all(np.array_equal(read[name], held[name]) and read[name].dtype == held[name].dtype for name in read)
+    assert array_names(path) == list(held)
+
+
+def test_a_recording_of_silence_is_no_bomb(tmp_path):
+    quiet = replace(CLIP, audio=np.zeros_like(CLIP.audio), weights=np.zeros_like(CLIP.weights), phones=())
+    quiet.save(tmp_path / "c.npz")
+    assert not Clip.load(tmp_path / "c.npz").audio.any()
