@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tracemalloc
 import zipfile
 from collections.abc import Mapping
@@ -16,12 +17,27 @@ import rig
 import soundfile
 
 from meshtalk.clip import Clip, Phone, Recipe
+from meshtalk.config import (
+    PRESETS,
+    AudioConfig,
+    GeometryConfig,
+    LossConfig,
+    ModelConfig,
+    OfficialSound,
+    PriorConfig,
+    StageConfig,
+    TrainConfig,
+)
 from meshtalk.corpus.store import CorpusWriter, read_array
 from meshtalk.errors import InputError
 from meshtalk.files import array_names, read_arrays
 from meshtalk.mesh.files import read_mesh
 from meshtalk.mesh.head import load_head
 from meshtalk.mesh.topology import Topology
+from meshtalk.model.audio_encoder import AudioEncoder
+from meshtalk.model.checkpoint import load_checkpoint, save_checkpoint
+from meshtalk.model.networks import Fusion
+from meshtalk.model.prior import Prior
 from meshtalk.render import kernels
 from meshtalk.retarget.map import Map, load_map
 from meshtalk.retarget.transfer import Contacts
@@ -165,6 +181,62 @@ def test_a_map_of_absurd_values(tmp_path, face_map):
         replace(face_map, **changes).save(tmp_path / "bad.map")
         with pytest.raises(InputError, match=r"bad\.map is not a retarget map \(.*\)\. Compute it again"):
             load_map(tmp_path / "bad.map")
+
+
+# --- configs and models ------------------------------------------------------------------------------------------
+
+ABSURD = (
+    (AudioConfig, {"width": 10**7}), (AudioConfig, {"width": 0}), (AudioConfig, {"dilations": (2, 10**9)}),
+    (AudioConfig, {"dilations": (2,) * 65}), (AudioConfig, {"dilations": [2, 4]}), (AudioConfig, {"dropout": float("nan")}),
+    (AudioConfig, {"frontend": "mfcc"}), (AudioConfig, {"kernel": 5.0}), (AudioConfig, {"past_hops": -1}),
+    (AudioConfig, {"trunk_lookahead_hops": 40}), (AudioConfig, {"official": None}), (OfficialSound, {"n_mels": 10**6}),
+    (OfficialSound, {"frame_starts": "534"}), (GeometryConfig, {"kind": "pca"}), (GeometryConfig, {"basis_max": 10**9}),
+    (GeometryConfig, {"basis_tolerance_mm": -1.0}), (PriorConfig, {"channels": 10**6}), (PriorConfig, {"mask": "none"}),
+    (PriorConfig, {"dilations": (10**8,)}), (ModelConfig, {"heads": 10**9}), (ModelConfig, {"heads": True}),
+    (ModelConfig, {"classes": 10**6}), (ModelConfig, {"fps": Fraction(10**12)}), (ModelConfig, {"fps": 30}),
+    (ModelConfig, {"smoothing": "0.07"}), (ModelConfig, {"preset": 7}), (ModelConfig, {"audio": PriorConfig()}),
+    (ModelConfig, {"heads": 1024, "classes": 4096}), (LossConfig, {"norm": "L1"}), (LossConfig, {"velocity": -1.0}),
+    (LossConfig, {"eyelid": float("inf")}), (StageConfig, {"steps": -1}), (StageConfig, {"steps": 5, "batch": 0}),
+    (StageConfig, {"steps": 5, "learning_rate": float("nan")}), (TrainConfig, {"context_corruption": 1.5}),
+    (TrainConfig, {"tau_end": 0.0}), (TrainConfig, {"checkpoint_every": 0}), (TrainConfig, {"loss": "L1"}),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "values"), ABSURD, ids=[f"{kind.__name__}-{values}" for kind, values in ABSURD])
+def test_a_config_made_in_python_is_checked(kind, values):
+    with pytest.raises(
+        InputError, match="weights" if len(values) == 2 and "heads" in values else rf"\b{list(values)[-1]}\b"
+    ):
+        kind(**values)
+
+
+@pytest.mark.parametrize(("path", "value"), [
+    (("heads",), 10**9), (("heads",), 1024), (("audio", "width"), 10**7), (("audio", "width"), 8192), (("prior", "channels"), 1024),
+    (("audio", "dilations"), [2] * 65), (("audio", "kernel"), 10**9),
+])  # fmt: skip
+def test_a_model_of_absurd_sizes_is_refused_before_it_is_built(tmp_path, path, value):
+    save_checkpoint(tmp_path, rig.random_checkpoint())
+    description = json.loads((tmp_path / "config.json").read_text())
+    place = description["config"]
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    (tmp_path / "config.json").write_text(json.dumps(description))
+    with pytest.raises(
+        InputError,
+        match=r"config\.json (cannot be used )?\(ValueError: (.* must be|a model of these).*\)\. Copy or train",
+    ):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_no_model_has_fewer_weights_than_its_config_says(name):
+    config = PRESETS[name][0]
+    prior = Prior(config.prior, config.heads, config.classes, config.audio.code)
+    audio = AudioEncoder(config.audio)
+    fusion = Fusion(config.expression_code, config.audio.code, config.heads, config.classes)
+    count = sum(weights.numel() for network in (prior, audio, fusion) for weights in network.parameters())
+    assert 0.5 * count < config.least_weights <= count
 
 
 # --- compiled loops ----------------------------------------------------------------------------------------------

@@ -268,8 +268,8 @@ def read_array(path: Path, mmap: bool = False) -> np.ndarray:
     """
     try:
         with reading(f"{path} is damaged", f"{_AGAIN}.", *MISSING):
-            array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
-            if not isinstance(array, np.ndarray):
+            array: Any = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+            if isinstance(array, np.lib.npyio.NpzFile):  # numpy opens an archive under any name
                 raise ValueError("it is an archive of arrays")
             return array
     except MISSING:

@@ -1,7 +1,9 @@
 """Aggregation over clips: every measure is a ratio of two sums, with a bootstrap interval.
 
 A plain mean is (value, 1) of each clip, a rate (hits, tries), a ratio to the truth (ours, the truth's). Then
-resampling clips gives every measure its 95 % interval in the same way, however its clips differ in length.
+resampling gives every measure its 95 % interval in the same way, however its clips differ in length. People are resampled
+where there are several, with all their clips: clips of one person are alike, and say less about the next person than their
+number promises (the cluster bootstrap; Field and Welsh, 2007).
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -98,23 +100,33 @@ MEASURES: Mapping[str, Measure] = {
 
 
 class Estimate(NamedTuple):
-    """A figure with its 95 % bootstrap interval over clips (NaN where resampling has no meaning)."""
+    """A figure with its 95 % bootstrap interval over people or clips (NaN where resampling has no meaning)."""
 
     value: float
     low: float = math.nan
     high: float = math.nan
 
 
-def estimate(key: str, parts: Sequence[Part], resamples: int = RESAMPLES) -> Estimate | None:
+def estimate(
+    key: str, parts: Sequence[Part], people: Sequence[str] = (), resamples: int = RESAMPLES
+) -> Estimate | None:
     """The figure of measure `key` from its clips' parts; None when no clip had anything to measure (a denominator of 0).
 
-    The interval is the 2.5-97.5 percentile range over resampled clips, from a fixed seed; NaN for one clip.
+    The interval is the 2.5-97.5 percentile range over resampled people, from a fixed seed; over resampled clips where not two
+    people are known, and NaN for one clip.
+
+    Args:
+        people: who each part is of; empty if unknown.
     """
-    sums = np.array([part for part in parts if part[1]], float)
-    if not len(sums):
+    counted = [k for k, part in enumerate(parts) if part[1]]
+    if not counted:
         return None
+    sums = np.array([parts[k] for k in counted], float)
     finish = MEASURES[key].finish
     value = float(finish(sums[:, 0].sum() / sums[:, 1].sum()))
+    names, of = np.unique([people[k] for k in counted] if people else [""], return_inverse=True)
+    if len(names) > 1:
+        sums = np.stack([np.bincount(of, column) for column in sums.T], 1)
     if len(sums) < 2:
         return Estimate(value)
     draws = np.random.default_rng(0).integers(0, len(sums), (resamples, len(sums)))
@@ -123,15 +135,23 @@ def estimate(key: str, parts: Sequence[Part], resamples: int = RESAMPLES) -> Est
     return Estimate(value, float(low), float(high))
 
 
-def estimates(rows: Sequence[Mapping[str, Part]]) -> dict[str, Estimate]:
+def estimates(rows: Sequence[Mapping[str, Part]], people: Sequence[str] = ()) -> dict[str, Estimate]:
     """One figure for each measure that occurs in any clip's row, in the order of MEASURES.
 
     Args:
         rows: one mapping a clip, measure key → Part.
+        people: who each row is of; empty if unknown.
     """
     found = {}
     for key in MEASURES:
-        figure = estimate(key, [row[key] for row in rows if key in row])
+        having = [k for k, row in enumerate(rows) if key in row]
+        figure = estimate(key, [rows[k][key] for k in having], [people[k] for k in having] if people else ())
         if figure is not None:
             found[key] = figure
     return found
+
+
+def people_of(infos: Sequence[Any]) -> list[str]:
+    """Who each clip is of: its voice where there are several, else its face; see `ClipInfo`."""
+    voices, faces = ([str(getattr(info, name, "")) for info in infos] for name in ("voice", "subject"))
+    return voices if len(set(voices)) > 1 else faces

@@ -18,11 +18,14 @@ from meshtalk.files import atomic
 from meshtalk.measures import sync
 from meshtalk.report_page import facts, legend, note, page_text, wide
 
-BESIDE = {"mean face": "mean", "nearest clip": "nearest", "regressor": "regressor"}
+BESIDE = {"mean face": "mean", "nearest clip": "nearest", "regressor": "regressor", "baseline": "regressor"}
 """Systems whose errors are drawn beside the measured one's → their CSS class."""
 APART_S = 0.2
 """Moments that are shown lie at least so far apart."""
-UNITS = "millimetres, seconds, nats; papers' LVE and FDD in m²; ± is half the 95 % bootstrap interval over clips"
+UNITS = (
+    "millimetres, seconds, nats; papers' LVE and FDD in m²; ± is half the 95 % bootstrap interval over people, or over clips "
+    "where there is one person"
+)
 
 
 @dataclass(frozen=True)

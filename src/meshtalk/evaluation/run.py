@@ -29,6 +29,7 @@ from meshtalk.inference.animator import Animator, load_model
 from meshtalk.inference.latents import LatentAnimator
 from meshtalk.mesh.head import load_head
 from meshtalk.model.checkpoint import load_checkpoint
+from meshtalk.model.networks import Regressor
 from meshtalk.model.phonetic_trunk import HOPS, PhoneticTrunk
 from meshtalk.parallel import WorkerDied, check_workers, one_thread
 from meshtalk.progress import bar
@@ -104,9 +105,12 @@ def _evaluate(model: Path | None, corpus: Corpus, config: EvaluationConfig) -> l
 
 
 def _speaking(model: Path | None, baseline: Path | None) -> dict[str, Animator]:
-    """The systems that are models, loaded."""
-    regressor = {} if baseline is None else {"regressor": load_model(baseline)}
-    return {OURS: load_measured(model), **regressor}
+    """The systems that are models, loaded: ours, and another under the name of what it is."""
+    speaking: dict[str, Animator] = {OURS: load_measured(model)}
+    if baseline is None:
+        return speaking
+    beside = load_model(baseline)
+    return {**speaking, "regressor" if isinstance(beside.network, Regressor) else "baseline": beside}
 
 
 def _systems(references: Mapping[str, Any], speaking: Mapping[str, Animator]) -> dict[str, Any]:

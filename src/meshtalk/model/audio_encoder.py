@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,23 @@ N_INPUTS = {"logmel": 80, "phonetic": N_FEATURES}
 def leaky(x: Tensor) -> Tensor:
     """The activation of every layer of MeshTalk: leaky ReLU with slope 0.2."""
     return F.leaky_relu(x, 0.2)
+
+
+@lru_cache(maxsize=100_000)
+def spent_ahead(hops: int, kernel: int, dilations: tuple[int, ...]) -> tuple[int, ...] | None:
+    """How many hops of look-ahead each dilated layer takes: multiples of its dilation or half of its span, at most that, as many as
+    can be in the first layers; None if these cannot add to `hops`."""
+    if not dilations:
+        return () if hops == 0 else None
+    step, rest = dilations[0], dilations[1:]
+    most = min((kernel - 1) * step // 2, hops // step * step)
+    behind = sum((kernel - 1) * dilation // 2 for dilation in rest)
+    for ahead in [most, *range((most - 1) // step * step, -1, -step)] if most >= 0 else ():
+        if hops - ahead > behind:
+            return None
+        if (found := spent_ahead(hops - ahead, kernel, rest)) is not None:
+            return (ahead, *found)
+    return None
 
 
 class AudioEncoder(nn.Module):
@@ -63,19 +81,16 @@ class AudioEncoder(nn.Module):
         config = self.config
         if config.stack == "window":
             return []
-        left = config.lookahead_hops - (config.input_kernel - 1) // 2
-        crops = []
-        for dilation in config.dilations:
-            span = (config.kernel - 1) * dilation
-            ahead = min(span // 2, left // dilation * dilation)
-            left -= ahead
-            crops.append(span - ahead)
-        if left != 0:
+        of_input = (config.input_kernel - 1) // 2
+        ahead = spent_ahead(config.lookahead_hops - of_input, config.kernel, config.dilations)
+        if ahead is None:
+            near = sorted(range(1001), key=lambda hops: abs(hops - config.lookahead_hops))
+            can = (hops for hops in near if spent_ahead(hops - of_input, config.kernel, config.dilations) is not None)
             raise InputError(
                 f"lookahead_hops {config.lookahead_hops} cannot be reached by dilations {config.dilations} after an "
-                f"input layer of {config.input_kernel} taps. Choose 2 + a sum of multiples of them."
+                f"input layer of {config.input_kernel} taps. Choose {' or '.join(map(str, sorted(islice(can, 2))))}."
             )
-        return crops
+        return [(config.kernel - 1) * dilation - hops for dilation, hops in zip(config.dilations, ahead, strict=True)]
 
     @property
     def stack_reach(self) -> int:

@@ -101,7 +101,10 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     if missing := {"config", "topology", "topology_hash", "network"} - set(description):
         raise InputError(f"{folder}/config.json lacks {', '.join(sorted(missing))}. Copy or train the model again.")
     with reading(f"{folder}/config.json cannot be used", "Copy or train the model again."):
-        config: ModelConfig = from_json(ModelConfig, description["config"])
+        try:
+            config: ModelConfig = from_json(ModelConfig, description["config"])
+        except InputError as error:
+            raise ValueError(error) from None  # which says nothing of the file
     packaged = description["topology"] == PACKAGED_HEAD
     topology = load_head().topology if packaged else Topology.load(folder / "topology.npz")
     if topology.hash != description["topology_hash"]:
@@ -111,6 +114,10 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     if bad := [name for name, value in arrays.items() if not np.isfinite(value).all()]:
         raise InputError(f"the weights {bad[0]} in {folder} hold NaN or infinite values. Train the model again.")
     with reading(f"the weights in {folder} do not fit its config.json", "Copy or train the model again."):
+        regressor = description["network"] == "regressor"
+        least = config.audio.least_weights if regressor else config.least_weights
+        if least > (held := sum(value.size for value in arrays.values())):  # before a network of any size is built
+            raise ValueError(f"a model of these sizes has at least {least:,} weights, here are {held:,}")
         mix = arrays.get("geometry.mix")
         part = {k[9:]: v for k, v in arrays.items() if k.startswith("geometry.")}
         if mix is not None:
@@ -119,9 +126,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
             # one by one: a linear-algebra library's sums depend on its threads
             part["basis"] = np.einsum("ks,svc->kvc", mix, topology.shapes)
         geometry = build_geometry(config, part, topology)
-        build = (
-            Regressor(config.audio, geometry) if description["network"] == "regressor" else MeshTalk(config, geometry)
-        )
+        build = Regressor(config.audio, geometry) if regressor else MeshTalk(config, geometry)
         state = {k[8:]: torch.from_numpy(v).float() for k, v in arrays.items() if k.startswith("network.")}
         state |= {f"geometry.{k}": v for k, v in geometry.state_dict().items()}
         build.load_state_dict(state)
