@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
@@ -122,8 +124,12 @@ class Corpus:
                 raise ValueError(error) from None  # which says nothing of the file
         for info in clips:
             check_name(info.id, "the clip id")
+            for name in info.files:
+                check_name(name, f"a file of clip {info.id}")
             if info.split not in SPLITS:
                 raise InputError(f"split of clip {info.id} must be one of {', '.join(SPLITS)}, got {info.split!r}")
+        folders = ("subjects", "clips", *(f"clips/{info.id}" for info in clips))
+        _check_inside(root, (*folders, *hashes, *(f"clips/{info.id}/{name}" for info in clips for name in info.files)))
         topology = Topology.load(root / "topology.npz")
         if topology.hash != topology_hash:
             raise InputError(f"{root / 'topology.npz'} must have hash {topology_hash}, got {topology.hash}. {_AGAIN}.")
@@ -227,6 +233,26 @@ class Corpus:
                 raise InputError(f"{path} differs from its hash in the manifest. {_AGAIN}.")
 
 
+def _check_inside(root: Path, names: Iterable[str]) -> None:
+    """Raise InputError for what is there and leads out of the corpus, or is neither a file nor a folder: whoever made it may
+    have meant another file of its reader, or a pipe without end."""
+    inside = os.path.realpath(root)
+    for name in names:
+        path = root / name
+        try:
+            mode = os.lstat(path).st_mode
+            if stat.S_ISLNK(mode):
+                if not Path(os.path.realpath(path)).is_relative_to(inside):
+                    raise InputError(
+                        f"{path} is a symbolic link out of the corpus. Copy what it should be in its place."
+                    )
+                mode = os.stat(path).st_mode
+        except OSError:  # missing: told where it is needed
+            continue
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise InputError(f"{path} is neither a file nor a folder. {_AGAIN}.")
+
+
 def read_manifest(root: Path) -> dict[str, Any]:
     """The manifest as stored, its clips unchecked.
 
@@ -234,6 +260,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
         InputError: it is missing, damaged or of another version.
     """
     path = root / "manifest.json"
+    _check_inside(root, (path.name,))
     try:
         with reading(f"{path} is damaged", f"{_AGAIN}.", *MISSING):
             manifest: Json = json.loads(path.read_text(encoding="utf-8"))
