@@ -206,10 +206,11 @@ def _run(args: list[str]) -> None:
         if not end.code:
             raise
         raise InputError(_one_sentence(said.getvalue(), args)) from None
-    with ExitStack() as streams:
-        for stream, redirected in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
-            if stream is not None:  # a program without a terminal may have none
-                streams.enter_context(redirected(HarmlessStream(stream)))
+    with ExitStack() as streams:  # a program without a terminal may have none
+        if sys.stdout is not None:
+            streams.enter_context(redirect_stdout(HarmlessStream(sys.stdout)))  # type: ignore[type-var]
+        if sys.stderr is not None:
+            streams.enter_context(redirect_stderr(HarmlessStream(sys.stderr)))  # type: ignore[type-var]
         run()
 
 

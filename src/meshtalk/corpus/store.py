@@ -234,8 +234,8 @@ class Corpus:
 
 
 def _check_inside(root: Path, names: Iterable[str]) -> None:
-    """Raise InputError for what is there and leads out of the corpus, or is neither a file nor a folder: whoever made it may
-    have meant another file of its reader, or a pipe without end."""
+    """Raise InputError for what is there and leads out of the corpus, or is neither a file nor a folder: a stranger's
+    corpus may mean another file of its reader, or a pipe without end."""
     inside = os.path.realpath(root)
     for name in names:
         path = root / name
