@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import rig
 import soundfile
+from PIL import Image
 
 from meshtalk.clip import Clip, Phone, Recipe
 from meshtalk.config import (
@@ -39,6 +40,7 @@ from meshtalk.model.checkpoint import load_checkpoint, save_checkpoint
 from meshtalk.model.networks import Fusion
 from meshtalk.model.prior import Prior
 from meshtalk.render import kernels
+from meshtalk.render.scene import picture_of
 from meshtalk.retarget.map import Map, load_map
 from meshtalk.retarget.transfer import Contacts
 
@@ -142,6 +144,15 @@ def test_a_corpus_of_absurd_arrays(tmp_path, name, array, words):
         soundfile.write(tmp_path / "clips/a" / name, array, 16000)
     with pytest.raises(InputError, match=words):
         corpus.load(corpus.clips[0])
+
+
+@pytest.mark.parametrize(("value", "words"), [(np.nan, "finite floats"), (np.inf, "finite floats"), (1e20, "m tall")])
+def test_a_corpus_of_absurd_people(tmp_path, value, words):
+    writer = CorpusWriter(tmp_path, rig.TOPOLOGY, rig.FPS, ["none"])
+    corpus = writer.finish([writer.add(CLIP, id="a", split="test", voice="v")])
+    np.save(tmp_path / "subjects/s0.npy", with_value(CLIP.template, value, 0, 1))
+    with pytest.raises(InputError, match=words):
+        corpus.template("s0")
 
 
 def test_an_archive_is_no_array(tmp_path):
@@ -258,6 +269,30 @@ def test_the_rasteriser_survives_any_vertex(value, axis):
     visible = np.zeros(len(vertices))
     kernels.visibility(screen, nearness, 0.0, visible)
     assert ((visible >= 0) & (visible <= 1)).all()
+
+
+# --- pictures ----------------------------------------------------------------------------------------------------
+
+
+def png(width: int, height: int, cut: int | None = None) -> bytes:
+    held = io.BytesIO()
+    Image.new("L", (width, height)).save(held, format="PNG")
+    return held.getvalue()[:cut]
+
+
+@pytest.mark.parametrize("data", [png(9000, 9000), png(64, 64, 60), b"GIF89a", b"", b"\x89PNG\r\n\x1a\n" + bytes(40)])
+def test_a_texture_that_is_too_large_or_none(data):
+    def refused() -> None:
+        with pytest.raises(InputError, match="is no readable image"):
+            picture_of(replace(rig.TOPOLOGY, **UVS, texture_png=data))
+
+    assert peak_of(refused) < 20_000_000  # modules of pillow among them
+
+
+def test_a_large_texture_is_made_smaller(monkeypatch):
+    monkeypatch.setattr("meshtalk.render.scene.MOST_SIDE_PX", 50)
+    topology = replace(rig.TOPOLOGY, **UVS, texture_png=png(100, 40))
+    assert picture_of(topology).shape == (20, 50, 3)
 
 
 # --- archives ----------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from meshtalk.clip import Clip, Phone
 from meshtalk.config import from_json
 from meshtalk.errors import MISSING, InputError, reading
 from meshtalk.files import Json, atomic, replaced_folder, write_json
-from meshtalk.mesh.topology import Topology
+from meshtalk.mesh.topology import Topology, check_size
 
 FORMAT = "meshtalk corpus"
 VERSION = 1
@@ -163,6 +163,9 @@ class Corpus:
             raise InputError(
                 f"the template of {subject} must have shape ({self.topology.n_vertices}, 3), got {template.shape}"
             )
+        if template.dtype.kind != "f" or not np.isfinite(template).all():
+            raise InputError(f"the template of {subject} must be finite floats. {_AGAIN}.")
+        check_size(template, self.topology)
         return self._templates.setdefault(subject, template.astype(np.float32))
 
     def load(self, info: ClipInfo, sound: bool = True) -> Clip:
