@@ -308,7 +308,7 @@ def page(
         "# Results\n\n<!-- written by experiments/write_results.py: edit docs/results_reading.md, not this -->\n",
         reading.strip() + "\n" if reading else "",
         f"## Goals\n\n{about}\n\n{goals_table(goals)}",
-        "Intervals (±) in the tables below are half of the 95 % bootstrap range over people, or over clips where there is one.\n",
+        "Intervals (±) in the tables below are half of the 95 % bootstrap range over voices, or real recordings.\n",
         f"## Held-out voices × sentences × people\n\n{evaluation.markdown(corpus)}",
         people_section(people) if people else "",
         "## Real recordings\n\nAgainst the articulation made from their forced alignment, three seeds each.\n\n"

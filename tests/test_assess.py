@@ -66,6 +66,11 @@ def test_models_are_named_by_their_hashes(written, tiny_model, regressor):
     assert other in page
 
 
+def test_another_model_is_a_baseline_and_no_regressor(tiny_model, rig_corpus):
+    reports = assess.evaluate_model(tiny_model, rig_corpus, EvaluationConfig(baseline=tiny_model, limit=1))
+    assert [report.system for report in reports][-3:] == ["baseline", "encoder's codes", "meshtalk"]
+
+
 def test_the_page_shows_every_test_clip_in_pictures(written):
     reports, page, _ = written
     images = [a for tag, a in Page(page).elements if tag == "img"]
@@ -131,7 +136,7 @@ def test_a_model_or_baseline_of_another_topology_is_refused_before_the_corpus_is
     save_checkpoint(tmp_path / "head", rig.head_checkpoint())
     with pytest.raises(InputError, match=r"meshtalk moves topology .* and the corpus has .*\(96 vertices\)"):
         assess.evaluate_model(tmp_path / "head", rig_corpus)
-    with pytest.raises(InputError, match="regressor moves topology"):
+    with pytest.raises(InputError, match="baseline moves topology"):
         assess.evaluate_model(tiny_model, rig_corpus, EvaluationConfig(baseline=tmp_path / "head"))
     with pytest.raises(InputError, match="another topology"):
         assess.evaluate_model(tiny_model, rig_corpus, EvaluationConfig(real=tmp_path))

@@ -74,6 +74,19 @@ def test_drop_frame_is_found_and_runs_at_the_broadcast_rate(base, begin_min):
         assert clock.rate == Fraction(base * 1000, 1001)
 
 
+def test_rows_lost_at_a_minute_are_not_drop_frame():
+    rng = np.random.default_rng(1)
+    for base, begin_s in ((30, 58), (60, 58), (60, 3 * 60 + 58)):
+        kept = np.flatnonzero(rng.random(6 * base) > 0.1)
+        first = begin_s * base
+        kept = kept[~np.isin((kept + first) % (60 * base), (0, 1, 2, 3))]
+        clock = clock_of([code(first + int(k), base) for k in kept])
+        assert clock.rate == base
+        np.testing.assert_allclose(clock.seconds, (kept - kept[0]) / base, atol=1e-9)
+    whole = clock_of([code(58 * 25 + k, 25) for k in range(200) if (58 * 25 + k) % 1500 > 1])
+    assert whole.rate == 25, "nothing is dropped at 25"
+
+
 def test_less_than_a_second_is_told_by_the_rate_or_the_sound():
     codes = [code(3 + k, 30) for k in range(20)]
     assert clock_of(codes, Fraction(30)).rate == 30
@@ -253,6 +266,16 @@ def test_audio2faces_json(tmp_path):
         (tmp_path / "in/a.json").write_text(json.dumps(content | {"weightMat": values.tolist()} | bad))
         with pytest.raises(InputError, match=r"weights|names"):
             convert("arkit", tmp_path / "in", tmp_path / "d", Options(), workers=1)
+
+
+def test_rows_that_come_twice_are_told(tmp_path):
+    (tmp_path / "in").mkdir()
+    times = [0.0, *(k / 30 for k in range(29))]
+    (tmp_path / "in/a.csv").write_text(table(moves(30), times, "time"))
+    write_noise(tmp_path / "in/a.wav", RATE, RATE)
+    _, report, clips = converted("arkit", tmp_path / "in", tmp_path / "c", Options())
+    assert report.clip_notes == {"a": "1 of its rows are at the time of another"}
+    assert clips["a"].n_frames == 29
 
 
 def test_json_times_in_milliseconds(tmp_path):

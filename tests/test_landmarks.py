@@ -67,8 +67,18 @@ def test_a_wrong_file_gets_one_sentence(tmp_path, text, says):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path, encoding):
+    vertices, path = np.random.default_rng(0).normal(size=(10, 3)), tmp_path / "marks.json"
+    path.write_text(json.dumps(GOOD), encoding="utf-8")
+    plain = read_landmarks(path, vertices)
+    path.write_text(json.dumps(GOOD), encoding=encoding)
+    for name, point in read_landmarks(path, vertices).items():
+        np.testing.assert_array_equal(point, plain[name])
+
+
 def test_a_missing_file_is_said(tmp_path):
-    with pytest.raises(InputError, match="no landmarks at"):
+    with pytest.raises(InputError, match="cannot be read: No such file"):
         read_landmarks(tmp_path / "none.json", np.zeros((3, 3)))
 
 

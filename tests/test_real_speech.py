@@ -147,7 +147,7 @@ def test_transcripts_name_sounds_and_words(tmp_path):
     with pytest.raises(InputError, match=r"line 1 .* no words"):
         rs.read_transcripts(tmp_path)
     listing.write_text("a.wav\thello\nb.wav\tyou\n")
-    with pytest.raises(InputError, match=r"line 2 .* b\.wav"):
+    with pytest.raises(InputError, match=r"transcripts\.tsv names b\.wav"):
         rs.read_transcripts(tmp_path)
 
 

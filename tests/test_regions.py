@@ -273,7 +273,7 @@ BAD = {
     "no triangles": ("landmarks points.npy good.json -o x.npz", "points and no triangles"),
     "flat": ("landmarks flat.obj good.json -o x.npz", "flat.obj must have width, height and depth"),
     "NaN": ("landmarks nan.obj good.json -o x.npz", "NaN or infinite"),
-    "no landmarks": ("landmarks face.obj none.json -o x.npz", "no landmarks at none.json"),
+    "no landmarks": ("landmarks face.obj none.json -o x.npz", "none.json cannot be read: No such file"),
     "unknown": ("landmarks face.obj unknown.json -o x.npz", "has unknown landmarks ear"),
     "missing": ("landmarks face.obj few.json -o x.npz", "few.json lacks eye_outer_left"),
     "out of range": ("landmarks face.obj far.json -o x.npz", "chin must be a vertex from 0 to 6321, got 99999"),
@@ -292,7 +292,7 @@ BAD = {
     "not a list": ("painted plain.ply --mouth words.txt -o x.npz", "words.txt must be a list of numbers"),
     "empty": ("painted plain.ply --lips empty.txt -o x.npz", "empty.txt paints nothing"),
     "too far": ("painted plain.ply --lips many.npy -o x.npz", "must name vertices 0 to 95, got 96"),
-    "no list": ("painted plain.ply --lips none.txt -o x.npz", "no list of vertices at none.txt"),
+    "no list": ("painted plain.ply --lips none.txt -o x.npz", "none.txt cannot be read: No such file"),
     "another kind": (
         "painted plain.ply --lips good.json -o x.npz",
         "lips must be a painted mesh or a list, got good.json",

@@ -4,7 +4,6 @@ import json
 import math
 from dataclasses import replace
 from fractions import Fraction
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -277,34 +276,18 @@ def test_the_interval_covers_the_mean_as_often_as_it_says():
     assert 0.88 < hits / 200 < 0.99
 
 
-def test_people_are_resampled_with_all_their_clips():
-    """Many clips of few people say little about the next person: only the interval over people covers the mean of all."""
-    rng = np.random.default_rng(1)
-    people, hits, alone = [f"v{k}" for k in range(12) for _ in range(20)], 0, 0
+def test_the_interval_is_of_people_where_they_differ():
+    """12 people with 10 clips each, who differ as much as clips do: over clips it would be far too narrow."""
+    rng = np.random.default_rng(0)
+    hits, of_clips = 0, 0
     for _ in range(100):
-        parts = [(x, 1.0) for x in np.repeat(rng.normal(3, 1, 12), 20) + rng.normal(0, 0.1, 240)]
-        one, other = (aggregate.estimate("lve_mm", parts, who, resamples=200) for who in (people, ()))
-        assert one.value == other.value
-        hits += one.low <= 3 <= one.high
-        alone += other.low <= 3 <= other.high
-    assert hits > 80
-    assert alone < 50
-
-
-def test_clips_of_one_person_are_resampled():
-    parts = [(1.0, 1.0), (2.0, 1.0), (4.0, 1.0)]
-    assert aggregate.estimate("lve_mm", parts, ["a"] * 3) == aggregate.estimate("lve_mm", parts)
-    silent = [*parts, (0.0, 0.0)]  # the other person has nothing to measure
-    assert aggregate.estimate("lve_mm", silent, ["a", "a", "a", "b"]) == aggregate.estimate("lve_mm", parts)
-
-
-def test_voices_are_people_and_faces_where_there_is_one_voice():
-    def info(voice: str, subject: str) -> SimpleNamespace:
-        return SimpleNamespace(voice=voice, subject=subject)
-
-    assert aggregate.people_of([info("a", "x"), info("b", "x")]) == ["a", "b"]
-    assert aggregate.people_of([info("", "x"), info("", "y")]) == ["x", "y"]
-    assert aggregate.people_of([SimpleNamespace(id=1)]) == [""]
+        parts = [(x, 1.0) for mean in rng.normal(3, 1, 12) for x in rng.normal(mean, 1, 10)]
+        people = [f"p{k // 10}" for k in range(120)]
+        figure, plain = (aggregate.estimate("lve_mm", parts, who, 300) for who in (people, None))
+        assert figure.value == plain.value == aggregate.estimate("lve_mm", parts, ["p"] * 120).value
+        hits, of_clips = hits + (figure.low <= 3 <= figure.high), of_clips + (plain.low <= 3 <= plain.high)
+    assert hits > 84
+    assert of_clips < 75
 
 
 def test_popping_needs_motion_in_the_truth():

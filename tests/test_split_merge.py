@@ -20,7 +20,7 @@ from test_cli import refused, run
 
 from meshtalk.corpus.merge import merge
 from meshtalk.corpus.ownership import Maker
-from meshtalk.corpus.splits import LABELS, hold_out, resplit
+from meshtalk.corpus.splits import LABELS, hold_out, read_names, resplit
 from meshtalk.corpus.store import SPLITS, ClipInfo, Corpus, CorpusWriter
 from meshtalk.errors import InputError
 from meshtalk.files import write_json
@@ -80,6 +80,12 @@ def test_no_split_leaks(rig_corpus, tmp_path_factory, drawn, by, val, test, seed
     assert bool(dealt.split("test")) == (test > 0)
     again = {info.id: info.split for info in resplit(root, by, val_share=val, test_share=test, seed=seed).clips}
     assert again == {info.id: info.split for info in dealt.clips}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_names_are_read_with_any_byte_order_mark(tmp_path, encoding):
+    (tmp_path / "names.txt").write_text("ann\nzoë\n", encoding=encoding)
+    assert read_names(tmp_path / "names.txt") == ("ann", "zoë")
 
 
 def test_shares_are_of_people_and_the_seed_changes_who():

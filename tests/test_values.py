@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import io
-import json
 import tracemalloc
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +15,8 @@ import rig
 import soundfile
 from PIL import Image
 
-from meshtalk.clip import Clip, Phone, Recipe
+from meshtalk.clip import Phone, Recipe
 from meshtalk.config import (
-    PRESETS,
     AudioConfig,
     GeometryConfig,
     LossConfig,
@@ -31,14 +28,9 @@ from meshtalk.config import (
 )
 from meshtalk.corpus.store import CorpusWriter, read_array
 from meshtalk.errors import InputError
-from meshtalk.files import array_names, read_arrays
-from meshtalk.mesh.files import read_mesh
+from meshtalk.files import read_arrays
 from meshtalk.mesh.head import load_head
 from meshtalk.mesh.topology import Topology
-from meshtalk.model.audio_encoder import AudioEncoder
-from meshtalk.model.checkpoint import load_checkpoint, save_checkpoint
-from meshtalk.model.networks import Fusion
-from meshtalk.model.prior import Prior
 from meshtalk.render import kernels
 from meshtalk.render.scene import picture_of
 from meshtalk.retarget.map import Map, load_map
@@ -65,7 +57,7 @@ def with_value(array: np.ndarray, value: float, *at: int) -> np.ndarray:
     ({"basis_names": CLIP.basis_names[:-1]}, "basis_names must be 6"), ({"basis_names": (*CLIP.basis_names, "x")}, "got 7"),
     ({"audio": with_value(CLIP.audio, 1e30, 7)}, "audio must be in -1 to 1"),
     ({"tint": (1.0, float("nan"), 1.0)}, "tint must be"), ({"phones": (Phone("a", 0.3, 0.2),)}, "phones"),
-    ({"valid": np.full(12, "yes")}, "truth values"), ({"valid": np.ones((12, 1), bool)}, "truth values"),
+    ({"valid": np.full(12, "yes")}, "booleans"), ({"valid": np.ones((12, 1), bool)}, "booleans"),
     ({"recipe": Recipe({}, np.full((4, 3), np.nan, np.float32))}, "expression of a recipe"),
     ({"recipe": Recipe({}, np.zeros(4, np.float32))}, "expression of a recipe"),
     ({"weights": CLIP.weights[:, :, None]}, "weights and basis must be"),
@@ -78,7 +70,7 @@ def test_a_clip_of_absurd_values(changes, words):
 def test_dense_motion_stays_near_the_template():
     dense = rig.as_dense(CLIP)
     assert dense.validate() is dense
-    with pytest.raises(InputError, match=r"within 2 m of the template, got 50 m"):
+    with pytest.raises(InputError, match=r"within 2 m of where they rest, got 50 m"):
         replace(dense, displacement=with_value(dense.displacement, -50, 9, 3, 1)).validate()
 
 
@@ -130,8 +122,8 @@ def test_blendshapes_of_a_file_that_point_nowhere(tmp_path, name, value):
 
 @pytest.mark.parametrize(("name", "array", "words"), [
     ("weights.npy", np.full((12, 6), np.nan, np.float32), "finite floats"), ("weights.npy", np.zeros((12, 6), np.int64), "int64"),
-    ("weights.npy", np.zeros((12, 7), np.float32), r"\(12, 7\)"), ("valid.npy", np.ones(11, bool), r"\(12,\) truth values"),
-    ("valid.npy", np.full(12, 0.5), "truth values"), ("audio.flac", np.zeros(16000 * 60), "960,000 samples of 1 channels"),
+    ("weights.npy", np.zeros((12, 7), np.float32), r"\(12, 7\)"), ("valid.npy", np.ones(11, bool), r"\(12,\) booleans"),
+    ("valid.npy", np.full(12, 0.5), "booleans"), ("audio.flac", np.zeros(16000 * 60), "960,000 samples of 1 channels"),
     ("audio.flac", np.zeros((6400, 2)), "6,400 samples of 2 channels"),
 ])  # fmt: skip
 def test_a_corpus_of_absurd_arrays(tmp_path, name, array, words):
@@ -146,7 +138,7 @@ def test_a_corpus_of_absurd_arrays(tmp_path, name, array, words):
         corpus.load(corpus.clips[0])
 
 
-@pytest.mark.parametrize(("value", "words"), [(np.nan, "finite floats"), (np.inf, "finite floats"), (1e20, "m tall")])
+@pytest.mark.parametrize(("value", "words"), [(np.nan, "finite floats"), (np.inf, "finite floats"), (1e20, "metres")])
 def test_a_corpus_of_absurd_people(tmp_path, value, words):
     writer = CorpusWriter(tmp_path, rig.TOPOLOGY, rig.FPS, ["none"])
     corpus = writer.finish([writer.add(CLIP, id="a", split="test", voice="v")])
@@ -187,10 +179,10 @@ def test_a_map_of_absurd_values(tmp_path, face_map):
         {"shares": with_value(face_map.shares, 1e30)}, {"shares": with_value(face_map.shares, np.nan)},
         {"rows": with_value(face_map.rows, -1)}, {"rows": with_value(face_map.rows, 10**9)}, {"rows": face_map.rows[:-1]},
         {"source": with_value(face_map.source, 10**6)}, {"source": face_map.source[:-1]}, {"turn": np.eye(3) * 1e20},
-        {"fit": with_value(face_map.fit, 1e20)}, {"shares": face_map.shares * 90}, {"template": face_map.template[:-1]},
+        {"fit": with_value(face_map.fit, 1e20)}, {"template": face_map.template[:-1]},
     ):  # fmt: skip
         replace(face_map, **changes).save(tmp_path / "bad.map")
-        with pytest.raises(InputError, match=r"bad\.map is not a retarget map \(.*\)\. Compute it again"):
+        with pytest.raises(InputError, match=r"bad\.map is not a retarget map \(|must index vertices"):
             load_map(tmp_path / "bad.map")
 
 
@@ -206,7 +198,7 @@ ABSURD = (
     (PriorConfig, {"dilations": (10**8,)}), (ModelConfig, {"heads": 10**9}), (ModelConfig, {"heads": True}),
     (ModelConfig, {"classes": 10**6}), (ModelConfig, {"fps": Fraction(10**12)}), (ModelConfig, {"fps": 30}),
     (ModelConfig, {"smoothing": "0.07"}), (ModelConfig, {"preset": 7}), (ModelConfig, {"audio": PriorConfig()}),
-    (ModelConfig, {"heads": 1024, "classes": 4096}), (LossConfig, {"norm": "L1"}), (LossConfig, {"velocity": -1.0}),
+    (LossConfig, {"norm": "L1"}), (LossConfig, {"velocity": -1.0}),
     (LossConfig, {"eyelid": float("inf")}), (StageConfig, {"steps": -1}), (StageConfig, {"steps": 5, "batch": 0}),
     (StageConfig, {"steps": 5, "learning_rate": float("nan")}), (TrainConfig, {"context_corruption": 1.5}),
     (TrainConfig, {"tau_end": 0.0}), (TrainConfig, {"checkpoint_every": 0}), (TrainConfig, {"loss": "L1"}),
@@ -215,39 +207,8 @@ ABSURD = (
 
 @pytest.mark.parametrize(("kind", "values"), ABSURD, ids=[f"{kind.__name__}-{values}" for kind, values in ABSURD])
 def test_a_config_made_in_python_is_checked(kind, values):
-    with pytest.raises(
-        InputError, match="weights" if len(values) == 2 and "heads" in values else rf"\b{list(values)[-1]}\b"
-    ):
+    with pytest.raises(InputError, match=rf"\b{list(values)[-1]}\b"):
         kind(**values)
-
-
-@pytest.mark.parametrize(("path", "value"), [
-    (("heads",), 10**9), (("heads",), 1024), (("audio", "width"), 10**7), (("audio", "width"), 8192), (("prior", "channels"), 1024),
-    (("audio", "dilations"), [2] * 65), (("audio", "kernel"), 10**9),
-])  # fmt: skip
-def test_a_model_of_absurd_sizes_is_refused_before_it_is_built(tmp_path, path, value):
-    save_checkpoint(tmp_path, rig.random_checkpoint())
-    description = json.loads((tmp_path / "config.json").read_text())
-    place = description["config"]
-    for step in path[:-1]:
-        place = place[step]
-    place[path[-1]] = value
-    (tmp_path / "config.json").write_text(json.dumps(description))
-    with pytest.raises(
-        InputError,
-        match=r"config\.json (cannot be used )?\(ValueError: (.* must be|a model of these).*\)\. Copy or train",
-    ):
-        load_checkpoint(tmp_path)
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_no_model_has_fewer_weights_than_its_config_says(name):
-    config = PRESETS[name][0]
-    prior = Prior(config.prior, config.heads, config.classes, config.audio.code)
-    audio = AudioEncoder(config.audio)
-    fusion = Fusion(config.expression_code, config.audio.code, config.heads, config.classes)
-    count = sum(weights.numel() for network in (prior, audio, fusion) for weights in network.parameters())
-    assert 0.5 * count < config.least_weights <= count
 
 
 # --- compiled loops ----------------------------------------------------------------------------------------------
@@ -269,6 +230,17 @@ def test_the_rasteriser_survives_any_vertex(value, axis):
     visible = np.zeros(len(vertices))
     kernels.visibility(screen, nearness, 0.0, visible)
     assert ((visible >= 0) & (visible <= 1)).all()
+
+
+def peak_of(act: Callable[[], None]) -> int:
+    """Bytes that were allocated at once."""
+    tracemalloc.start()
+    try:
+        act()
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    return peak
 
 
 # --- pictures ----------------------------------------------------------------------------------------------------
@@ -298,91 +270,14 @@ def test_a_large_texture_is_made_smaller(monkeypatch):
 # --- archives ----------------------------------------------------------------------------------------------------
 
 
-def write(path: Path, arrays: Mapping[str, np.ndarray], **more: bytes) -> Path:
-    """An archive of arrays, and of entries whose bytes are given."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, array in arrays.items():
-            held = io.BytesIO()
-            np.save(held, array)
-            archive.writestr(f"{name}.npy", held.getvalue())
-        for name, data in more.items():
-            archive.writestr(f"{name}.npy", data)
-    return path
-
-
-def header(shape: tuple[int, ...], kind: str = "<f4") -> bytes:
-    """The beginning of a `.npy` of any shape."""
-    held = io.BytesIO()
-    np.lib.format.write_array_header_1_0(held, {"descr": kind, "fortran_order": False, "shape": shape})
-    return held.getvalue()
-
-
-def peak_of(act) -> int:
-    """Bytes that were allocated at once."""
-    tracemalloc.start()
-    try:
-        act()
-    finally:
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    return peak
-
-
-def test_arrays_that_nobody_knows_are_not_read(tmp_path, monkeypatch):
-    CLIP.save(tmp_path / "c.npz")
-    bomb = np.zeros(30_000_000, np.float32)
-    with (
-        zipfile.ZipFile(tmp_path / "c.npz", "a", zipfile.ZIP_DEFLATED) as archive,
-        archive.open("more.npy", "w") as stream,
-    ):
-        np.lib.format.write_array(stream, bomb)
-    monkeypatch.setattr("meshtalk.files.MOST_UNPACKED", (1 << 20, 1))  # far below the stranger's size
-    assert Clip.load(tmp_path / "c.npz").n_frames == 12
-    assert peak_of(lambda: read_mesh(tmp_path / "c.npz")) < 10_000_000
-
-
-@pytest.mark.parametrize("load", [Clip.load, Topology.load, load_map, read_mesh])
-def test_what_unpacks_to_far_more_than_its_file_is_refused_unread(tmp_path, monkeypatch, load):
-    names = ("template", "faces", "topology/faces", "shares")
-    path = write(tmp_path / "a.npz", dict.fromkeys(names, np.zeros((1_000_000, 3), np.float32)))
-    monkeypatch.setattr("meshtalk.files.MOST_UNPACKED", (1 << 20, 32))
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_archives_of_unusual_compression_are_not_unpacked(tmp_path, method):
+    """They give as much at once as a piece holds, whatever is asked for: ours have none."""
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as archive, archive.open("faces.npy", "w") as stream:
+        np.lib.format.write_array(stream, np.zeros((1_000_000, 3), np.float32))
 
     def refused() -> None:
-        with pytest.raises(InputError, match="unpacks to more than its"):
-            load(path)
-
-    assert peak_of(refused) < 8_000_000
-
-
-@pytest.mark.parametrize("data", [
-    header((10**9, 3)), header((10**9, 3)) + bytes(1000), header((-5,)), header((3,), "|O") + bytes(24), b"", b"\x93NUMPY\x09\x00",
-    header((2**40, 2**40)), header((4,), "<U500000000"),
-])  # fmt: skip
-def test_headers_that_lie(tmp_path, data):
-    path = write(tmp_path / "a.npz", {}, faces=data)
-
-    def refused() -> None:
-        with pytest.raises(ValueError):  # noqa: PT011 - whatever zipfile and numpy make of it
-            read_arrays(path, ("faces",))
+        with pytest.raises(ValueError, match="compressed in an unusual way"):
+            read_arrays(tmp_path / "a.npz")
 
     assert peak_of(refused) < 1_000_000
-
-
-def test_known_arrays_are_the_same(tmp_path):
-    held = {
-        "a": np.arange(6).reshape(2, 3),
-        "b/x": np.asfortranarray(np.ones((2, 3))),
-        "b/y": np.array(["u", "vw"]),
-        "c": np.ones(2),
-    }
-    path = write(tmp_path / "a.npz", held)
-    read = read_arrays(path, ("a", "b/"))
-    assert sorted(read) == ["a", "b/x", "b/y"]
-    assert all(np.array_equal(read[name], held[name]) and read[name].dtype == held[name].dtype for name in read)
-    assert array_names(path) == list(held)
-
-
-def test_a_recording_of_silence_is_no_bomb(tmp_path):
-    quiet = replace(CLIP, audio=np.zeros_like(CLIP.audio), weights=np.zeros_like(CLIP.weights), phones=())
-    quiet.save(tmp_path / "c.npz")
-    assert not Clip.load(tmp_path / "c.npz").audio.any()

@@ -92,16 +92,28 @@ def test_frames_the_network_refuses_are_counted(receiver, monkeypatch):
 
 def test_a_file_is_paced_by_its_first_frame_and_late_frames_go_at_once():
     pacer = Pacer(Fraction(25), live=False)
-    due = [pacer.due_s(frame) for frame in frames_of([0, 1, 2], made_s=10.0)]
+    due = [pacer.due_s(frame, 10.0) for frame in frames_of([0, 1, 2], made_s=10.0)]
     assert due == pytest.approx([10.0, 10.04, 10.08])
-    assert pacer.due_s(frames_of([25], made_s=99.0)[0]) == pytest.approx(11.0)
-    assert pacer.due_s(frames_of([250], made_s=99.0)[0]) == pytest.approx(20.0)
+    assert pacer.due_s(frames_of([25], made_s=99.0)[0], 99.0) == pytest.approx(11.0)
+    assert pacer.due_s(frames_of([250], made_s=99.0)[0], 99.0) == pytest.approx(20.0)
+
+
+def test_the_first_frames_of_a_file_are_not_sent_at_once(receiver, monkeypatch):
+    """Making weights of the first packet, or importing what sends them, takes time in which no frame is due."""
+    time = FakeTime()
+    sender = VmcSender(ANIMATOR, ANIMATOR.start(), *receiver.getsockname(), clock=time.clock, sleep=time.sleep)
+    sent = []
+    monkeypatch.setattr("meshtalk.stream.vmc.datagrams", lambda *_: sent.append(time.now_s) or [])
+    frames = frames_of(range(15), made_s=time.now_s)
+    time.now_s += 0.3
+    sender.write(frames)
+    np.testing.assert_allclose(np.diff(sent), float(1 / FPS), atol=1e-9)
 
 
 def live_waits(arrival_s: Sequence[float]) -> np.ndarray:
     """Seconds that each frame of a live 30 fps source waits (negative: it is late)."""
     pacer = Pacer(FPS, live=True)
-    return np.array([pacer.due_s(Frame(k, np.zeros(0), at)) - at for k, at in enumerate(arrival_s)])
+    return np.array([pacer.due_s(Frame(k, np.zeros(0), at), at) - at for k, at in enumerate(arrival_s)])
 
 
 def test_live_lumps_are_evened_out():

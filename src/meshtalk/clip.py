@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,25 +16,39 @@ import numpy as np
 from jaxtyping import Float
 
 from meshtalk.errors import InputError
-from meshtalk.files import atomic, read_arrays
+from meshtalk.files import array_header, atomic, read_arrays
 from meshtalk.mesh.topology import Topology, check_size, lip_opening_m
 
 MAX_TINT = 10.0
 """Skin ten times as bright as the texture is damage."""
-MAX_AUDIO = 1e5
-"""Sound of 16-bit integers that nobody divided still plays; what is larger is damage."""
-MAX_MOVE_M = 2.0
-"""A vertex farther from its template is damage."""
-MAX_FPS, MAX_RATE_HZ = 1000, 1_000_000
-ARRAYS = (
-    *(f"topology/{name}" for name in Topology.ARRAYS), "template", "audio", "fps", "sample_rate", "labels", "tint", "weights",
-    "basis", "basis_names", "displacement", "phone_names", "phone_times_s", "valid", "recipe", "recipe_expression",
-)  # fmt: skip
-"""What a clip's `.npz` holds."""
 CHUNK = 256
 """Frames expanded to vertices at a time, so that an hour of animation never has to fit in memory."""
 MAP_FROM_BYTES = 64 << 20
 """Dense motion larger than this stays in its file when a clip is loaded."""
+FARTHEST_M = 2.0
+"""From where it rests: a vertex that moves further is damage. Faces move by centimetres."""
+MAX_AUDIO = 1e5
+"""Sound of 16-bit integers that nobody divided still plays; what is larger is damage."""
+MAX_FPS, MAX_RATE_HZ = 1000, 1_000_000
+_ARRAYS = frozenset(
+    [
+        "template",
+        "audio",
+        "fps",
+        "sample_rate",
+        "labels",
+        "tint",
+        "weights",
+        "basis",
+        "basis_names",
+        "displacement",
+        "phone_names",
+        "phone_times_s",
+        "valid",
+        "recipe",
+        "recipe_expression",
+    ]
+)
 
 
 def exact_rate(fps: Fraction | float | int | str) -> Fraction:
@@ -196,31 +211,50 @@ class Clip:
         """Check the invariants that every consumer relies on; returns self.
 
         Raises:
-            InputError: non-finite or absurd values, shapes or types that disagree, a head that is not 0.15-0.40 m tall, or
-                audio and motion whose lengths differ by more than a frame.
+            InputError: non-finite values, shapes or types that disagree, a head that is not 0.15-0.40 m tall, or audio
+                and motion whose lengths differ by more than a frame.
         """
         n_vertices = self.topology.n_vertices
         for name in ("template", "audio", "weights", "basis", "displacement"):
             array = getattr(self, name)
             if array is not None and array.dtype.kind not in "fiu":
                 raise InputError(f"{name} must be numbers, got {array.dtype}")
+        if not all(0 <= factor <= MAX_TINT for factor in self.tint):
+            raise InputError(f"tint must be three factors of 0 to {MAX_TINT:g}, got {self.tint}")
+        if not np.isfinite([time for phone in self.phones for time in (phone.start_s, phone.end_s)]).all():
+            raise InputError("the times of phones must be finite. Repair or drop them.")
+        if any(phone.end_s < phone.start_s for phone in self.phones):
+            raise InputError("no phone must end before it starts. Repair or drop the phones.")
         if self.template.shape != (n_vertices, 3):
             raise InputError(f"template must have shape ({n_vertices}, 3), as its topology, got {self.template.shape}")
+        if self.weights is not None and self.basis is not None:
+            if self.weights.shape[1:] != self.basis.shape[:1] or self.basis.shape[1:] != (n_vertices, 3):
+                raise InputError(
+                    f"weights and basis must be (T, K) and (K, {n_vertices}, 3), got {self.weights.shape} and {self.basis.shape}"
+                )
+            if self.basis_names and len(self.basis_names) != len(self.basis):
+                raise InputError(f"basis_names must be {len(self.basis)}, as the basis, got {len(self.basis_names)}")
+        else:
+            assert self.displacement is not None
+            if self.displacement.shape[1:] != (n_vertices, 3):
+                raise InputError(f"displacement must have shape (T, {n_vertices}, 3), got {self.displacement.shape}")
+        moved_m = self._farthest_m()
+        if not (math.isfinite(moved_m) and np.isfinite(self.template).all() and np.isfinite(self.audio).all()):
+            raise InputError("the clip holds NaN or infinite values. Repair or drop those frames.")
+        if moved_m > FARTHEST_M:
+            raise InputError(
+                f"vertices must stay within {FARTHEST_M:g} m of where they rest, got {moved_m:.3g} m. Repair or drop those frames."
+            )
         if self.audio.ndim != 1 or self.audio.dtype.kind != "f":
             raise InputError(f"audio must be (S,) floats, got shape {self.audio.shape} of {self.audio.dtype}")
-        largest = self._largest_move_m()
-        if not (np.isfinite(largest) and np.isfinite(self.template).all() and np.isfinite(self.audio).all()):
-            raise InputError("the clip holds NaN or infinite values. Repair or drop those frames.")
-        if largest > MAX_MOVE_M:
-            raise InputError(
-                f"vertices must stay within {MAX_MOVE_M:g} m of the template, got {largest:.4g} m. Repair the motion."
-            )
-        if np.abs(self.audio).max(initial=0) > MAX_AUDIO:
-            raise InputError(
-                f"audio must be in -1 to 1, got up to {np.abs(self.audio).max():.4g}. Write the sound again."
-            )
+        if (loudest := float(np.abs(self.audio).max(initial=0))) > MAX_AUDIO:
+            raise InputError(f"audio must be in -1 to 1, got up to {loudest:.4g}. Write the sound again.")
         check_size(self.template, self.topology)
-        self._check_notes()
+        self._check_recipe()
+        if self.valid is not None and (self.valid.shape != (self.n_frames,) or self.valid.dtype != bool):
+            raise InputError(
+                f"valid must be ({self.n_frames},) booleans, got shape {self.valid.shape} of {self.valid.dtype}"
+            )
         audio_s = len(self.audio) / self.sample_rate
         if abs(audio_s - self.duration_s) > 1 / float(self.fps) + 1e-6:
             raise InputError(
@@ -228,55 +262,23 @@ class Clip:
             )
         return self
 
-    def _largest_move_m(self) -> float:
-        """How far any vertex goes along an axis, NaN where a value is none; for weights a bound, and all of it where that is large.
-
-        Raises:
-            InputError: shapes that disagree.
-        """
-        n_vertices = self.topology.n_vertices
-        starts = range(0, self.n_frames, CHUNK)
-        if self.weights is None or self.basis is None:
-            assert self.displacement is not None
-            if self.displacement.shape[1:] != (n_vertices, 3):
-                raise InputError(f"displacement must have shape (T, {n_vertices}, 3), got {self.displacement.shape}")
-            return max(
-                (float(np.abs(self.displacement[i : i + CHUNK]).max(initial=0)) for i in starts),
-                key=_nan_first,
-                default=0.0,
-            )
-        if (
-            self.weights.ndim != 2
-            or self.weights.shape[1:] != self.basis.shape[:1]
-            or self.basis.shape[1:] != (n_vertices, 3)
-        ):
-            raise InputError(
-                f"weights and basis must be (T, K) and (K, {n_vertices}, 3), got {self.weights.shape} and {self.basis.shape}"
-            )
-        if len(self.basis_names) not in (0, len(self.basis)):
-            raise InputError(f"basis_names must be {len(self.basis)}, one for each shape, got {len(self.basis_names)}")
-        reach = np.abs(self.basis).max((1, 2), initial=0).astype(np.float64)
-        bound = float((np.abs(self.weights) @ reach).max(initial=0))
-        if bound <= MAX_MOVE_M or not np.isfinite(bound):
-            return bound
-        return max((float(np.abs(self.displacements(i, i + CHUNK)).max(initial=0)) for i in starts), key=_nan_first)
-
-    def _check_notes(self) -> None:
-        """Raise InputError unless what is said of the frames and the person is of their number and kind."""
-        if not all(0 <= factor <= MAX_TINT for factor in self.tint):
-            raise InputError(f"tint must be three factors of 0 to {MAX_TINT:g}, got {self.tint}")
-        times = np.array([(phone.start_s, phone.end_s) for phone in self.phones]).reshape(-1, 2)
-        if not (np.isfinite(times).all() and (times[:, 0] <= times[:, 1]).all()):
-            raise InputError("the times of phones must be finite, none ending before it starts. Repair or drop them.")
-        if self.valid is not None and (self.valid.shape != (self.n_frames,) or self.valid.dtype.kind not in "biu"):
-            raise InputError(
-                f"valid must be ({self.n_frames},) truth values, got {self.valid.shape} of {self.valid.dtype}"
-            )
+    def _check_recipe(self) -> None:
         expression = None if self.recipe is None else self.recipe.expression
         if expression is None:
             return
         if expression.ndim != 2 or expression.dtype.kind != "f" or not np.isfinite(expression).all():
             raise InputError("the expression of a recipe must be (N, n_motion) finite floats. Write the clip again.")
+
+    def _farthest_m(self) -> float:
+        """What a coordinate moves by at most, NaN if one is; of a linear clip no more than its parts could together."""
+        if self.weights is not None and self.basis is not None:
+            if not (self.weights.size and self.basis.size):
+                return 0.0
+            most = np.abs(self.weights).max(0).astype(float), np.abs(self.basis).max((1, 2)).astype(float)
+            if (together_m := float(most[0] @ most[1])) <= FARTHEST_M or not math.isfinite(together_m):
+                return together_m
+        parts = (self.displacements(i, i + CHUNK) for i in range(0, self.n_frames, CHUNK))
+        return float(np.max([np.abs(part).max(initial=0) for part in parts], initial=0))
 
     def save(self, path: str | Path, look: Any = None) -> Path:
         """Write the clip in the format its suffix names (see `meshtalk.export.EXPORTERS`); returns the path.
@@ -325,7 +327,7 @@ class Clip:
             InputError: the file is missing, is no clip, or fails `validate`.
         """
         try:
-            arrays = read_arrays(path, ARRAYS, mapped=("displacement",), map_from_bytes=MAP_FROM_BYTES)
+            arrays = _read_archive(Path(path))
             topology = Topology.from_arrays({k[9:]: v for k, v in arrays.items() if k.startswith("topology/")})
             phones: tuple[Phone, ...] = ()
             if "phone_names" in arrays:
@@ -369,11 +371,6 @@ class Clip:
         return clip.validate()
 
 
-def _nan_first(value: float) -> float:
-    """Key by which NaN is the largest."""
-    return np.inf if np.isnan(value) else value
-
-
 def _write_archive(path: Path, arrays: Mapping[str, np.ndarray], plain: tuple[str, ...]) -> None:
     """As `np.savez_compressed`, but those in `plain` uncompressed; arrays stream into the file in pieces."""
     with zipfile.ZipFile(path, "w") as archive:
@@ -382,3 +379,30 @@ def _write_archive(path: Path, arrays: Mapping[str, np.ndarray], plain: tuple[st
             entry.compress_type = zipfile.ZIP_STORED if name in plain else zipfile.ZIP_DEFLATED
             with archive.open(entry, "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
+
+
+def _read_archive(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a clip's `.npz`; a large uncompressed `displacement` is mapped, not read."""
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.NameToInfo.get("displacement.npy")
+    mapped = entry is not None and entry.compress_type == zipfile.ZIP_STORED and entry.file_size > MAP_FROM_BYTES
+    arrays = read_arrays(path, lambda name: _is_a_clips(name) and not (mapped and name == "displacement"))
+    if entry is not None and mapped:
+        arrays["displacement"] = _map_entry(path, entry)
+    return arrays
+
+
+def _is_a_clips(name: str) -> bool:
+    return name in _ARRAYS or (name.startswith("topology/") and Topology.has(name[9:]))
+
+
+def _map_entry(path: Path, entry: zipfile.ZipInfo) -> np.memmap:
+    """An uncompressed `.npy` in an archive, as a read-only memmap."""
+    with open(path, "rb") as file:
+        # name and extra field of the entry's own header, which may differ from the archive's directory
+        file.seek(entry.header_offset + 26)
+        name_size, extra_size = (int.from_bytes(file.read(2), "little") for _ in range(2))
+        file.seek(entry.header_offset + 30 + name_size + extra_size)
+        shape, by_columns, dtype = array_header(file)
+        order = "F" if by_columns else "C"
+        return np.memmap(path, dtype, mode="r", offset=file.tell(), shape=shape, order=order)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,100 +20,64 @@ SAMPLE_RATE = 16_000
 """Hz of all audio inside the package."""
 HOP_RATE = 100
 """Feature frames per second: one every 10 ms (160 samples)."""
+MOST_HOPS = 1000
+"""Ten seconds."""
+MOST_LAYERS = 64
+MOST_HEADS = 1024
+"""The paper has 64."""
+MOST_FPS = 1000
 
 
 _NEWER = {"left out of JSON at its default": True}
 """Metadata of fields added later: settings written before them compare equal, and their caches are found."""
 
 
-MOST_WEIGHTS = 2**30
-"""Of a model: 4 GB."""
-_INF = float("inf")
+_INF = math.inf
+_BOUNDS: Mapping[str, tuple[float, float]] = {
+    **dict.fromkeys(("width", "code", "expression_code"), (1, 8192)), **dict.fromkeys(("kernel", "input_kernel"), (1, 65)),
+    **dict.fromkeys(("frames", "batch"), (1, 10**5)), **dict.fromkeys(("validate_every", "checkpoint_every"), (1, 10**9)),
+    **dict.fromkeys(("tau_start", "tau_end"), (1e-3, 1e3)), **dict.fromkeys(("learning_rate", "audio_learning_rate"), (0, 10)),
+    **dict.fromkeys(("reconstruction", "whole_face", "eyelid_points", "cross_modality", "upper_face"), (0, _INF)),
+    **dict.fromkeys(("eyelid", "opening", "velocity", "mouth_weight", "event_weight", "weight_decay", "clip_norm"), (0, _INF)),
+    "dilations": (1, 1024), "trunk_lookahead_hops": (0, 39), "dropout": (0, 0.99), "n_mels": (1, 512), "channels": (1, 1024),
+    "basis_tolerance_mm": (0, 100), "basis_max": (1, 4096), "identity_components": (0, 1024), "classes": (2, 4096),
+    "context_corruption": (0, 1), "augmentations": (0, 1000),
+}  # fmt: skip
+"""Least and greatest value of a setting, or of each number of a tuple."""
 
 
-def to_json(config: Any) -> Any:
-    """Plain JSON types of a config dataclass; fractions become "n/d" strings."""
-    if dataclasses.is_dataclass(config):
-        named = {f: getattr(config, f.name) for f in dataclasses.fields(config)}
-        return {f.name: to_json(value) for f, value in named.items() if not (f.metadata and value == f.default)}
-    if isinstance(config, Fraction):
-        return f"{config.numerator}/{config.denominator}"
-    return list(config) if isinstance(config, tuple) else config
+class _Checked:
+    """Settings made in Python are held to the types of their fields, as those that are read from a file are."""
+
+    def __post_init__(self) -> None:
+        for name, kind in _hints(type(self)).items():
+            value = getattr(self, name)
+            if typing.get_origin(kind) is Literal and value not in typing.get_args(kind):
+                raise InputError(f"{name} must be one of {', '.join(map(repr, typing.get_args(kind)))}, got {value!r}")
+            if kind is float and not (isinstance(value, (int, float)) and math.isfinite(value)):
+                raise InputError(f"{name} must be a finite number, got {value!r}")
+            if kind in (str, bool, Fraction) or dataclasses.is_dataclass(kind):
+                if not isinstance(value, kind):  # type: ignore[arg-type]
+                    raise InputError(f"{name} must be a {getattr(kind, '__name__', kind)}, got {value!r:.100}")
+                continue
+            if isinstance(value, bool) or (kind == tuple[int, ...]) != isinstance(value, tuple):
+                raise InputError(f"{name} must be of type {getattr(kind, '__name__', kind)}, got {value!r:.100}")
+            numbers = value if isinstance(value, tuple) else (value,)
+            if kind in (int, tuple[int, ...]) and not all(isinstance(n, int) and 0 <= n < 2**31 for n in numbers):
+                raise InputError(f"{name} must be a whole number from 0 on, got {value!r}")
+            low, high = _BOUNDS.get(name, (-_INF, _INF))
+            if name in _BOUNDS and not all(low <= number <= high for number in numbers):
+                limits = f"{low:g} to {high:g}" if high < _INF else f"at least {low:g}"
+                raise InputError(f"{name} must be {limits}, got {value!r:.100}")
 
 
-def from_json(kind: Any, data: Any) -> Any:
-    """Inverse of `to_json` for the dataclass `kind`.
-
-    Raises:
-        InputError: an unknown or missing field, or a value of the wrong type.
-    """
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        if not isinstance(data, dict) or (unknown := set(data) - set(hints)):
-            names = sorted(unknown) if isinstance(data, dict) else type(data).__name__
-            raise InputError(f"{getattr(kind, '__name__', kind)} has no field {names}; its fields are {sorted(hints)}")
-        try:
-            return kind(**{name: from_json(hints[name], value) for name, value in data.items()})  # type: ignore[operator]
-        except TypeError as error:  # a field without a default is missing; Python's message names it
-            raise InputError(f"{getattr(kind, '__name__', kind)} is incomplete: {error}") from None
-    origin = typing.get_origin(kind)
-    if kind is Fraction and isinstance(data, str):
-        try:
-            return Fraction(data)
-        except (ValueError, ZeroDivisionError):
-            raise InputError(f"a fraction such as 30/1 is required, got {data!r}") from None
-    if origin is tuple:
-        if not isinstance(data, list):
-            raise InputError(f"a list is required, got {data!r}")
-        return tuple(from_json(typing.get_args(kind)[0], value) for value in data)
-    if origin is typing.Literal:
-        if data not in typing.get_args(kind):
-            raise InputError(f"value must be one of {typing.get_args(kind)}, got {data!r}")
-        return data
-    if isinstance(kind, types.UnionType):  # of None and one other
-        return None if data is None else from_json(next(k for k in typing.get_args(kind) if k is not type(None)), data)
-    if origin is Mapping:
-        if not isinstance(data, dict):
-            raise InputError(f"a mapping is required, got {data!r}")
-        return {name: from_json(typing.get_args(kind)[1], value) for name, value in data.items()}
-    accepted = (int, float) if kind is float else kind
-    if not isinstance(data, accepted) or (isinstance(data, bool) and kind is not bool):
-        raise InputError(f"{getattr(kind, '__name__', kind)} is required, got {str(data)[:100]!r}")
-    if kind is float and not -sys.float_info.max <= data <= sys.float_info.max:
-        raise InputError(f"a finite number is required, got {str(data)[:100]}")
-    if isinstance(data, str) and not data.isprintable():  # a terminal would obey it
-        raise InputError(f"printable text is required, got {data[:100]!r}")
-    return data
-
-
-def _check(config: Any, **bounds: tuple[float, float]) -> None:
-    """Raise InputError unless the fields have their types, also in a config made in Python, and numbers lie within bounds.
-
-    Numbers of a tuple have the bounds of each; a field without bounds may have any finite value of its type.
-    """
-    kind = type(config).__name__
-    for name, hint in typing.get_type_hints(type(config)).items():
-        value = getattr(config, name)
-        if dataclasses.is_dataclass(hint):
-            if not isinstance(value, hint):  # type: ignore[arg-type]
-                raise InputError(f"{name} of {kind} must be a {getattr(hint, '__name__', hint)}, got {value!r:.100}")
-            continue
-        if typing.get_origin(hint) is tuple and not isinstance(value, tuple):
-            raise InputError(f"{name} of {kind} must be a tuple, got {value!r:.100}")
-        try:
-            from_json(hint, to_json(value))
-        except InputError as error:
-            raise InputError(f"{name} of {kind}: {error}") from None
-        if name in bounds:
-            low, high = bounds[name]
-            for number in value if isinstance(value, tuple) else (value,):
-                if not low <= number <= high:
-                    limits = f"{low:g} to {high:g}" if high < _INF else f"at least {low:g}"
-                    raise InputError(f"{name} of {kind} must be {limits}, got {str(number)[:40]}")
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 @dataclass(frozen=True)
-class OfficialSound:
+class OfficialSound(_Checked):
     """Audio front end of the official weights: every frame has its own window of sound, see `OfficialMel`."""
 
     n_mels: int = 80
@@ -123,7 +89,7 @@ class OfficialSound:
     behind the sound by 37.5 ms a minute. All else is the release's arithmetic either way."""
 
     def __post_init__(self) -> None:
-        _check(self, n_mels=(1, 512))
+        super().__post_init__()
         if not 1 <= self.window <= self.n_fft < 2 * SAMPLE_RATE:
             raise InputError(
                 f"spectra of {self.window} samples in {self.n_fft} must have a window of at most n_fft, and n_fft of at most 2 s"
@@ -134,7 +100,7 @@ _OFFICIAL_SOUND = OfficialSound()
 
 
 @dataclass(frozen=True)
-class AudioConfig:
+class AudioConfig(_Checked):
     """Audio encoder: waveform features at 100 Hz, a stack of dilated convolutions, a code for every video frame."""
 
     frontend: Literal["logmel", "phonetic", "official"] = "phonetic"
@@ -164,21 +130,20 @@ class AudioConfig:
     """Sizes of the `official` front end."""
 
     def __post_init__(self) -> None:
-        _check(
-            self, width=(1, 8192), code=(1, 8192), kernel=(1, 65), input_kernel=(1, 65), dilations=(1, 1024),
-            lookahead_hops=(0, 1000), past_hops=(0, 1000), trunk_lookahead_hops=(0, 39), dropout=(0, 0.99),
-        )  # fmt: skip
-        if len(self.dilations) > 64:
-            raise InputError(f"dilations of AudioConfig must be at most 64 layers, got {len(self.dilations)}")
-
-    @property
-    def least_weights(self) -> int:
-        """How many weights the convolutions have at least, whatever the front end."""
-        return self.width * (self.width * self.kernel * len(self.dilations) + self.code)
+        super().__post_init__()
+        if len(self.dilations) > MOST_LAYERS:
+            raise InputError(
+                f"an audio encoder must have up to {MOST_LAYERS} dilations, got {len(self.dilations)} layers"
+            )
+        if max(self.lookahead_hops, self.past_hops, self.trunk_lookahead_hops) > MOST_HOPS:
+            raise InputError(
+                f"an audio encoder sees at most {MOST_HOPS} hops ahead and back, got lookahead_hops {self.lookahead_hops},"
+                f" past_hops {self.past_hops}, trunk_lookahead_hops {self.trunk_lookahead_hops}"
+            )
 
 
 @dataclass(frozen=True)
-class GeometryConfig:
+class GeometryConfig(_Checked):
     """How a mesh enters and leaves the networks."""
 
     kind: Literal["dense", "basis"] = "basis"
@@ -191,12 +156,9 @@ class GeometryConfig:
     identity_components: int = 16
     """Principal components of the training templates that condition the decoder on identity (basis only)."""
 
-    def __post_init__(self) -> None:
-        _check(self, basis_tolerance_mm=(0, 100), basis_max=(1, 4096), identity_components=(0, 1024))
-
 
 @dataclass(frozen=True)
-class PriorConfig:
+class PriorConfig(_Checked):
     """p(c|a), eq. 6."""
 
     channels: int = 32
@@ -213,14 +175,9 @@ class PriorConfig:
     own_audio_encoder: bool = True
     """Fine-tune a copy of the audio encoder with the prior instead of sharing that of stage 1."""
 
-    def __post_init__(self) -> None:
-        _check(self, channels=(1, 1024), dilations=(1, 1024))
-        if len(self.dilations) > 64:
-            raise InputError(f"dilations of PriorConfig must be at most 64 layers, got {len(self.dilations)}")
-
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(_Checked):
     """A whole model. Symbols as in docs/equations.md."""
 
     preset: str = "compact"
@@ -238,27 +195,19 @@ class ModelConfig:
     prior: PriorConfig = field(default_factory=PriorConfig)
 
     def __post_init__(self) -> None:
-        _check(self, heads=(1, 1024), classes=(2, 4096), expression_code=(1, 8192))
+        super().__post_init__()
         if not 0 <= self.smoothing <= 1 / 3:
             raise InputError(f"smoothing must be 0 to 1/3, got {self.smoothing}")
-        if not 0 < self.fps <= 1000:
-            raise InputError(f"fps of ModelConfig must be more than 0 and at most 1000, got {self.fps}")
-        if self.least_weights > MOST_WEIGHTS:
+        if not (1 <= self.heads <= MOST_HEADS and self.classes >= 2):
             raise InputError(
-                f"a model must have at most {MOST_WEIGHTS:,} weights, got {self.least_weights:,} with {self.heads} heads of "
-                f"{self.classes} classes, {self.prior.channels} channels and width {self.audio.width}. Choose fewer."
+                f"a model must have 1 to {MOST_HEADS} heads and at least 2 classes, got {self.heads} of {self.classes}"
             )
-
-    @property
-    def least_weights(self) -> int:
-        """How many weights audio encoder, fusion and prior have at least."""
-        channels, layers = self.prior.channels, len(self.prior.dilations)
-        prior = self.heads**2 * channels * (2 * self.classes + 3 * layers * channels)
-        return self.audio.least_weights + 256 * self.heads * self.classes + prior
+        if not 0 < self.fps <= MOST_FPS:
+            raise InputError(f"fps must be up to {MOST_FPS}, got {self.fps}")
 
 
 @dataclass(frozen=True)
-class StageConfig:
+class StageConfig(_Checked):
     """One stage of training."""
 
     steps: int
@@ -271,15 +220,9 @@ class StageConfig:
     clip_norm: float = 1.0
     warmup_steps: int = 100
 
-    def __post_init__(self) -> None:
-        _check(
-            self, steps=(0, 10**9), frames=(1, 10**5), batch=(1, 10**5), learning_rate=(0, 10), audio_learning_rate=(0, 10),
-            clip_norm=(0, _INF), warmup_steps=(0, 10**9),
-        )  # fmt: skip
-
 
 @dataclass(frozen=True)
-class LossConfig:
+class LossConfig(_Checked):
     """Weights of the terms of eqs. 4 and 5 and of those added to them; squared norms, in mm²."""
 
     reconstruction: float = 1.0
@@ -303,12 +246,9 @@ class LossConfig:
     norm: Literal["squared", "plain"] = "squared"
     """Squared vertex norms (the paper), or plain ones (dense geometry only)."""
 
-    def __post_init__(self) -> None:
-        _check(self, **{each.name: (0, _INF) for each in dataclasses.fields(self) if each.name != "norm"})
-
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(_Checked):
     """Three steps: audio regression (warms up the audio encoder), stage 1 (autoencoder), stage 2 (prior)."""
 
     seed: int = 0
@@ -334,13 +274,6 @@ class TrainConfig:
     weight_decay: float = 0.0
     validate_every: int = 500
     checkpoint_every: int = 250
-
-    def __post_init__(self) -> None:
-        _check(
-            self, tau_start=(1e-3, 1e3), tau_end=(1e-3, 1e3), context_corruption=(0, 1), mouth_weight=(0, _INF),
-            event_weight=(0, _INF), augmentations=(0, 1000), weight_decay=(0, _INF), validate_every=(1, 10**9),
-            checkpoint_every=(1, 10**9),
-        )  # fmt: skip
 
 
 _OFFICIAL_AUDIO = AudioConfig(
@@ -412,7 +345,7 @@ class EvaluationConfig:
     split: str = "test"
     """train, val or test."""
     baseline: Path | None = None
-    """another model folder, such as the regressor of a training run, evaluated beside the model."""
+    """folder of another model, or the regressor/ of a training run, evaluated beside the model."""
     real: Path | None = None
     """folder of real recordings with transcripts.tsv, also evaluated against forced alignment."""
     json: Path | None = None
@@ -435,3 +368,58 @@ class EvaluationConfig:
             raise InputError(f"samples must be at least 1 per clip, got {self.samples}")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit must be at least 1 clip, got {self.limit}")
+
+
+def to_json(config: Any) -> Any:
+    """Plain JSON types of a config dataclass; fractions become "n/d" strings."""
+    if dataclasses.is_dataclass(config):
+        named = {f: getattr(config, f.name) for f in dataclasses.fields(config)}
+        return {f.name: to_json(value) for f, value in named.items() if not (f.metadata and value == f.default)}
+    if isinstance(config, Fraction):
+        return f"{config.numerator}/{config.denominator}"
+    return list(config) if isinstance(config, tuple) else config
+
+
+def from_json(kind: Any, data: Any) -> Any:
+    """Inverse of `to_json` for the dataclass `kind`.
+
+    Raises:
+        InputError: an unknown or missing field, or a value of the wrong type.
+    """
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        if not isinstance(data, dict) or (unknown := set(data) - set(hints)):
+            names = sorted(unknown) if isinstance(data, dict) else type(data).__name__
+            raise InputError(f"{getattr(kind, '__name__', kind)} has no field {names}; its fields are {sorted(hints)}")
+        try:
+            return kind(**{name: from_json(hints[name], value) for name, value in data.items()})  # type: ignore[operator]
+        except TypeError as error:  # a field without a default is missing; Python's message names it
+            raise InputError(f"{getattr(kind, '__name__', kind)} is incomplete: {error}") from None
+    origin = typing.get_origin(kind)
+    if kind is Fraction and isinstance(data, str):
+        try:
+            return Fraction(data)
+        except (ValueError, ZeroDivisionError):
+            raise InputError(f"a fraction such as 30/1 is required, got {data!r}") from None
+    if origin is tuple:
+        if not isinstance(data, list):
+            raise InputError(f"a list is required, got {data!r}")
+        return tuple(from_json(typing.get_args(kind)[0], value) for value in data)
+    if origin is typing.Literal:
+        if data not in typing.get_args(kind):
+            raise InputError(f"value must be one of {typing.get_args(kind)}, got {data!r}")
+        return data
+    if isinstance(kind, types.UnionType):  # of None and one other
+        return None if data is None else from_json(next(k for k in typing.get_args(kind) if k is not type(None)), data)
+    if origin is Mapping:
+        if not isinstance(data, dict):
+            raise InputError(f"a mapping is required, got {data!r}")
+        return {name: from_json(typing.get_args(kind)[1], value) for name, value in data.items()}
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(data, accepted) or (isinstance(data, bool) and kind is not bool):
+        raise InputError(f"{getattr(kind, '__name__', kind)} is required, got {str(data)[:100]!r}")
+    if kind is float and not -sys.float_info.max <= data <= sys.float_info.max:
+        raise InputError(f"a finite number is required, got {str(data)[:100]}")
+    if isinstance(data, str) and not data.isprintable():  # a terminal would obey it
+        raise InputError(f"printable text is required, got {data[:100]!r}")
+    return data

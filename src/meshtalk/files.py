@@ -16,7 +16,7 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -29,9 +29,6 @@ Json: TypeAlias = dict[str, Any] | list[Any] | str | int | float | bool | None
 """What `json.loads` gives."""
 SPOOL_BYTES = 2**28
 """Larger result arrays are memory-mapped from a temporary file."""
-MOST_UNPACKED = 256 << 20, 32
-"""Bytes of arrays that are read out of any archive, and how many more for each byte of its file: noise and speech shrink to
-less than a thirtieth of nothing, so what unpacks to more is no data."""
 LONGEST_NAME = 255
 """Bytes of a file's name that file systems take."""
 FORGOTTEN_S = 7 * 24 * 3600
@@ -46,6 +43,8 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+MOST_BYTES, MOST_TIMES = 2**29, 50
+"""What the arrays of an archive may take in memory, or so many times its size: motion is packed to a half, silence to nothing."""
 _PROBE_BYTES = 1 << 16
 _swept: set[tuple[int, Path]] = set()
 
@@ -67,73 +66,54 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path} is not UTF-8 text. Save it as UTF-8.") from None
 
 
-def read_arrays(
-    path: str | Path, known: Collection[str], *, mapped: Collection[str] = (), map_from_bytes: int = 0
-) -> dict[str, np.ndarray]:
-    """The known arrays of a `.npz`, without pickle. Sizes are looked at where they are declared, before anything is unpacked.
-
-    Args:
-        known: names; one that ends in a slash stands for all that begin with it. Others are not read.
-        mapped: those that stay in the file, as read-only memmaps, if they are stored plainly and larger than `map_from_bytes`.
+def array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """(shape, whether it is stored by columns, type) of the `.npy` that begins here; the numbers follow.
 
     Raises:
-        InputError: the arrays are larger than such a file holds.
-        FileNotFoundError, ValueError, and what else zipfile and numpy make of a damaged archive.
+        ValueError: no `.npy`, or one of objects.
     """
-    known_below = tuple(name for name in known if name.endswith("/"))
-    with zipfile.ZipFile(path) as archive:
-        left = MOST_UNPACKED[0] + MOST_UNPACKED[1] * os.path.getsize(path)
-        arrays: dict[str, np.ndarray] = {}
-        for entry in archive.infolist():
-            name = entry.filename.removesuffix(".npy")
-            if name == entry.filename or not (name in known or name.startswith(known_below)):
-                continue
-            plain = entry.compress_type == zipfile.ZIP_STORED
-            if not plain and entry.compress_type != zipfile.ZIP_DEFLATED:
-                raise ValueError(f"{name} is compressed in an unusual way")
-            if plain and name in mapped and entry.file_size > map_from_bytes:
-                arrays[name] = _map_entry(Path(path), entry)
-                continue
-            left -= entry.file_size
-            if left < 0:
-                raise InputError(
-                    f"{path} unpacks to more than its {os.path.getsize(path):,} bytes can hold. Write it again."
-                )
-            with archive.open(entry) as stream:
-                _read_header(stream, entry)
-            with archive.open(entry) as stream:
-                arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
-    return arrays
-
-
-def array_names(path: Path) -> list[str]:
-    """Names of the arrays in a `.npz`."""
-    with zipfile.ZipFile(path) as archive:
-        return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-
-
-def _read_header(stream: IO[bytes], entry: zipfile.ZipInfo) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether columns come first, and type of a `.npy` in an archive; ValueError unless these fill the entry."""
     version = np.lib.format.read_magic(stream)
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in read_header:
-        raise ValueError(f"{entry.filename} is of an unusual version")
+        raise ValueError(f"version {version} of .npy is not read")
     shape, by_columns, dtype = read_header[version](stream)
-    start = 10 if version == (1, 0) else 12
-    if dtype.hasobject or dtype.itemsize * math.prod(shape) > entry.file_size - start:
-        raise ValueError(f"{entry.filename} holds objects, or less than its {shape} values")
+    if dtype.hasobject:
+        raise ValueError("it holds objects instead of numbers")
     return shape, by_columns, dtype
 
 
-def _map_entry(path: Path, entry: zipfile.ZipInfo) -> np.memmap:
-    """An uncompressed `.npy` in an archive, as a read-only memmap."""
-    with open(path, "rb") as file:
-        # name and extra field of the entry's own header, which may differ from the archive's directory
-        file.seek(entry.header_offset + 26)
-        name_size, extra_size = (int.from_bytes(file.read(2), "little") for _ in range(2))
-        file.seek(entry.header_offset + 30 + name_size + extra_size)
-        shape, by_columns, dtype = _read_header(file, entry)
-        return np.memmap(path, dtype, "r", file.tell(), shape, "F" if by_columns else "C")
+def read_arrays(path: str | Path, wanted: Callable[[str], bool] = lambda _: True) -> dict[str, np.ndarray]:
+    """The arrays of a `.npz` whose names are wanted; the others are not unpacked.
+
+    What they claim to take is looked at first: some megabytes can claim gigabytes.
+
+    Raises:
+        InputError: they would take more than MOST_BYTES, and MOST_TIMES what the file has.
+        FileNotFoundError, ValueError, zipfile.BadZipFile and whatever else a damaged archive leads to; see `errors.reading`.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+        entries = {name: entry for name, entry in entries.items() if wanted(name)}
+        most = max(MOST_BYTES, MOST_TIMES * os.path.getsize(path))
+        if (size := sum(entry.file_size for entry in entries.values())) > most:
+            raise InputError(
+                f"{path} would unpack to {size / 1e9:.1f} GB of arrays. Read are {most / 1e9:.1f} GB at most."
+            )
+        return {name: _unpacked(archive, entry) for name, entry in entries.items()}
+
+
+def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+    if entry.compress_type not in (
+        zipfile.ZIP_STORED,
+        zipfile.ZIP_DEFLATED,
+    ):  # others unpack a piece of any size at once
+        raise ValueError(f"{entry.filename} is compressed in an unusual way")
+    with archive.open(entry) as stream:
+        shape, _, dtype = array_header(stream)
+        if math.prod(shape) * dtype.itemsize > entry.file_size:
+            raise ValueError(f"{entry.filename} is shorter than its shape")
+        stream.seek(0)
+        return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def check_writable(path: Path) -> None:

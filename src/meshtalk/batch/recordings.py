@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meshtalk.errors import InputError
+from meshtalk.files import read_text
 
 SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".mov", ".mp4", ".mkv", ".webm")
 """Suffixes of the files that are found in folders; files given by name may have any."""
@@ -76,12 +77,7 @@ def _of(text: str, output: Path) -> Iterator[Recording]:
 
 
 def _listed(path: Path) -> Iterator[Recording]:
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeError) as error:
-        raise InputError(
-            f"the list {path} cannot be read ({error}). Write it as UTF-8 text, one path per line."
-        ) from None
+    lines = [line.strip() for line in read_text(path).splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
         raise InputError(f"the list {path} names no recordings")

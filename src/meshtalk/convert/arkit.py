@@ -172,7 +172,9 @@ def _read(
     motion = np.zeros((len(order), len(shapes)), np.float32)
     ours, theirs = np.array(known).T
     motion[:, ours] = rows.weights[order][:, theirs]
-    return Capture(spread(motion, index), audio, rate, note)
+    twice = len(rows.weights) - len(order)
+    notes = (note, f"{twice} of its rows are at the time of another" if twice else "")
+    return Capture(spread(motion, index), audio, rate, "; ".join(part for part in notes if part))
 
 
 def _found_rate(paths: Sequence[Path], readers: Mapping[str, Callable[[Path], Rows]]) -> Fraction | None:

@@ -23,6 +23,8 @@ UNITS = (1, 1_000, 1_000_000, 1_000_000_000)
 """Ticks a second of time stamps; whole numbers in steps of up to LARGEST_STEP are frame numbers."""
 SLOWEST, FASTEST = 5, 250
 LARGEST_STEP = 10
+UNLIKELY = 0.01
+"""Chance of lost rows that looks like drop-frame, from which on it is taken for that."""
 DAY_S = 24 * 3600
 LONGEST_S = 1e9
 NAMED = {
@@ -134,12 +136,13 @@ def _timecodes(found: Sequence[re.Match[str]]) -> Clock:
 
 
 def _skips_numbers(seconds: np.ndarray, frames: np.ndarray) -> bool:
-    """Whether the first numbers of minutes are missing, but for every tenth one, where those of other seconds are there."""
-    whole = np.floor(frames)
-    begun = np.isin(seconds - 1, seconds)
-    minute = begun & (seconds % 60 == 0) & (seconds % 600 != 0)
-    other = begun & (seconds % 60 != 0)
-    return bool(minute.any() and not (whole[minute] < 2).any() and (whole[other] < 2).any())
+    """Whether the first numbers of minutes are missing, but for every tenth one, more often than lost rows explain."""
+    rows = np.unique(np.stack([seconds, np.floor(frames)], 1), axis=0)
+    begins = np.concatenate([[False], np.diff(rows[:, 0]) == 1])
+    minute = begins & (rows[:, 0] % 60 == 0) & (rows[:, 0] % 600 != 0)
+    steps = np.diff(rows[:, 1])[np.diff(rows[:, 0]) == 0]
+    lost = float((steps > _middle(steps)).mean()) if len(steps) else 1.0
+    return bool((rows[minute, 1] >= 2).all() and minute.any() and lost ** minute.sum() < UNLIKELY)
 
 
 def settled(clock: Clock, fps: Fraction | None, sound_s: float | None) -> Clock:
@@ -148,16 +151,14 @@ def settled(clock: Clock, fps: Fraction | None, sound_s: float | None) -> Clock:
     Args:
         fps: rate that the user gave, which tells 29.97 from 30, and what timecodes of less than a second count to.
         sound_s: length of the sound, which tells it too.
-
-    Raises:
-        InputError: a number of frames that the rest of the timecodes contradict.
     """
     if clock.frames is None:
         return clock
     base = timebase(clock, fps, sound_s)
+    dropping = clock.dropping and base % 30 == 0
     minutes = np.floor(clock.seconds / 60)
-    skipped = (minutes - np.floor(minutes / 10)) * 2 * round(base / 30) if clock.dropping else 0.0
-    exact = (fps is not None and fps.denominator == 1001) or clock.dropping
+    skipped = (minutes - np.floor(minutes / 10)) * 2 * (base // 30) if dropping else 0.0
+    exact = (fps is not None and fps.denominator == 1001) or dropping
     counted = _apart(clock.seconds * base + clock.frames - skipped)
     seconds = (counted - counted[0]) * (1.001 if exact else 1.0) / base
     return replace(clock, seconds=seconds, frames=None, rate=_rate_of(seconds, exact))

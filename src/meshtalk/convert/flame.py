@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 
 from meshtalk.convert.pickles import Inert, read_pickle
-from meshtalk.errors import InputError
+from meshtalk.errors import InputError, reading
 from meshtalk.files import read_arrays
 
-ARRAYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
-"""What is read of the model."""
 SHAPES = 300
 """Of the model's directions, the first are identity, the rest expression."""
 JAW = 2
@@ -86,17 +84,16 @@ def read_flame(path: Path) -> Flame:
         InputError: missing, damaged, or not a FLAME model.
     """
     if path.suffix == ".npz":
-        try:
-            model: Any = read_arrays(path, ARRAYS)
-        except InputError:
-            raise
-        except Exception:  # an archive fails in many ways
-            raise InputError(f"{path} cannot be read as an .npz of plain arrays. Give MPI's own .pkl.") from None
+        with reading(f"{path} cannot be read as an .npz of plain arrays", "Give MPI's own .pkl."):
+            model: Any = read_arrays(path)
     else:
         model = read_pickle(path, inert=("chumpy", "scipy"))
     if not isinstance(model, dict):
         raise InputError(f"{path} holds {type(model).__name__}, not a FLAME model")
-    template, directions, poses, joints, weights, tree, faces = (_array(path, model, name) for name in ARRAYS)
+    template, directions, poses, joints, weights, tree, faces = (
+        _array(path, model, name)
+        for name in ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
+    )
     count = len(template)
     fits = (
         template.shape == (count, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import numpy as np
 
 from meshtalk.convert.plan import SOUNDS, Capture, Job, Options, Plan, name_of, read_sound
 from meshtalk.convert.vertices import as_frames, mesh_vertices, read_array, read_pc2, sequence_take
-from meshtalk.errors import InputError
-from meshtalk.files import array_names, read_arrays
+from meshtalk.errors import InputError, reading
+from meshtalk.files import read_arrays
 from meshtalk.mesh.units import find_space, find_topology
 
 ARRAYS = (".npy", ".npz", ".pc2")
@@ -105,13 +106,10 @@ def _read_npz(path: Path) -> np.ndarray:
     Raises:
         InputError: damaged, or no such array.
     """
-    try:
-        names = array_names(path)
-        arrays = read_arrays(path, names if len(names) == 1 else ("vertices", "valid"))
-    except InputError:
-        raise
-    except Exception:  # an archive fails in many ways
-        raise InputError(f"{path} is damaged, or no .npz of plain arrays") from None
+    with reading(f"{path} is damaged, or no .npz of plain arrays", "Write it again."):
+        with zipfile.ZipFile(path) as archive:
+            alone = len(archive.namelist()) == 1
+        arrays = read_arrays(path, lambda name: alone or name in ("vertices", "valid"))
     found = arrays.get("vertices", next(iter(arrays.values())) if len(arrays) == 1 else None)
     if found is None or found.dtype.kind not in "fiu":
         raise InputError(f'{path} has no array "vertices"')

@@ -11,7 +11,7 @@ from typing import Any
 
 from meshtalk.corpus.store import LISTENER, SPLITS, ClipInfo, Corpus, read_manifest
 from meshtalk.errors import InputError
-from meshtalk.files import write_json
+from meshtalk.files import read_text, write_json
 
 HELD_OUT = 0.1
 """Default share of groups for val, and as much for test."""
@@ -127,10 +127,7 @@ def read_names(path: str | Path) -> tuple[str, ...]:
     Raises:
         InputError: no such text file, or no name in it.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}). Give a text file with one name per line.") from None
+    lines = read_text(Path(path)).splitlines()
     names = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not names:
         raise InputError(f"{path} has no names. Write one per line.")

@@ -213,9 +213,9 @@ class Corpus:
     def _valid(self, info: ClipInfo) -> np.ndarray:
         """(T,) bool: which frames of a clip were captured."""
         valid = read_array(self.root / "clips" / info.id / VALID)
-        if valid.shape != (info.n_frames,) or valid.dtype.kind not in "biu":
+        if valid.shape != (info.n_frames,) or valid.dtype != bool:
             raise InputError(
-                f"{VALID} of clip {info.id} must be ({info.n_frames},) truth values, got {valid.shape} of {valid.dtype}. {_AGAIN}."
+                f"{VALID} of clip {info.id} must be ({info.n_frames},) booleans, got {valid.shape} of {valid.dtype}. {_AGAIN}."
             )
         return valid
 

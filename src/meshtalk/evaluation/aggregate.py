@@ -1,9 +1,8 @@
 """Aggregation over clips: every measure is a ratio of two sums, with a bootstrap interval.
 
 A plain mean is (value, 1) of each clip, a rate (hits, tries), a ratio to the truth (ours, the truth's). Then
-resampling gives every measure its 95 % interval in the same way, however its clips differ in length. People are resampled
-where there are several, with all their clips: clips of one person are alike, and say less about the next person than their
-number promises (the cluster bootstrap; Field and Welsh, 2007).
+resampling gives every measure its 95 % interval in the same way, however its clips differ in length. What is resampled is people
+with all of their clips, where there are several: clips of one person are alike, and would make an interval too narrow.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -100,7 +99,7 @@ MEASURES: Mapping[str, Measure] = {
 
 
 class Estimate(NamedTuple):
-    """A figure with its 95 % bootstrap interval over people or clips (NaN where resampling has no meaning)."""
+    """A figure with its 95 % bootstrap interval (NaN where resampling has no meaning)."""
 
     value: float
     low: float = math.nan
@@ -108,25 +107,25 @@ class Estimate(NamedTuple):
 
 
 def estimate(
-    key: str, parts: Sequence[Part], people: Sequence[str] = (), resamples: int = RESAMPLES
+    key: str, parts: Sequence[Part], people: Sequence[str] | None = None, resamples: int = RESAMPLES
 ) -> Estimate | None:
     """The figure of measure `key` from its clips' parts; None when no clip had anything to measure (a denominator of 0).
 
-    The interval is the 2.5-97.5 percentile range over resampled people, from a fixed seed; over resampled clips where not two
-    people are known, and NaN for one clip.
+    The interval is the 2.5-97.5 percentile range over resampled people, or clips where all are of one person, from a fixed seed;
+    NaN for one clip.
 
     Args:
-        people: who each part is of; empty if unknown.
+        people: who speaks in each clip; without them, each clip stands for itself.
     """
-    counted = [k for k, part in enumerate(parts) if part[1]]
+    counted = [place for place, part in enumerate(parts) if part[1]]
     if not counted:
         return None
-    sums = np.array([parts[k] for k in counted], float)
+    sums = np.array([parts[place] for place in counted], float)
     finish = MEASURES[key].finish
     value = float(finish(sums[:, 0].sum() / sums[:, 1].sum()))
-    names, of = np.unique([people[k] for k in counted] if people else [""], return_inverse=True)
-    if len(names) > 1:
-        sums = np.stack([np.bincount(of, column) for column in sums.T], 1)
+    spoken_by = sorted({people[place] for place in counted}) if people is not None else []
+    if people is not None and len(spoken_by) > 1:
+        sums = np.array([sum(np.array(parts[k], float) for k in counted if people[k] == name) for name in spoken_by])
     if len(sums) < 2:
         return Estimate(value)
     draws = np.random.default_rng(0).integers(0, len(sums), (resamples, len(sums)))
@@ -135,23 +134,17 @@ def estimate(
     return Estimate(value, float(low), float(high))
 
 
-def estimates(rows: Sequence[Mapping[str, Part]], people: Sequence[str] = ()) -> dict[str, Estimate]:
+def estimates(rows: Sequence[Mapping[str, Part]], people: Sequence[str]) -> dict[str, Estimate]:
     """One figure for each measure that occurs in any clip's row, in the order of MEASURES.
 
     Args:
         rows: one mapping a clip, measure key → Part.
-        people: who each row is of; empty if unknown.
+        people: who speaks in each clip.
     """
     found = {}
     for key in MEASURES:
-        having = [k for k, row in enumerate(rows) if key in row]
-        figure = estimate(key, [rows[k][key] for k in having], [people[k] for k in having] if people else ())
+        known = [(row[key], name) for row, name in zip(rows, people, strict=True) if key in row]
+        figure = estimate(key, [part for part, _ in known], [name for _, name in known])
         if figure is not None:
             found[key] = figure
     return found
-
-
-def people_of(infos: Sequence[Any]) -> list[str]:
-    """Who each clip is of: its voice where there are several, else its face; see `ClipInfo`."""
-    voices, faces = ([str(getattr(info, name, "")) for info in infos] for name in ("voice", "subject"))
-    return voices if len(set(voices)) > 1 else faces

@@ -11,7 +11,7 @@ from meshtalk.clip import Clip
 from meshtalk.config import EvaluationConfig
 from meshtalk.errors import InputError
 from meshtalk.evaluation import baselines, score
-from meshtalk.evaluation.aggregate import MEASURES, Estimate, Part, estimates, mean_part, people_of
+from meshtalk.evaluation.aggregate import MEASURES, Estimate, Part, estimates, mean_part
 from meshtalk.evaluation.disentangle import Changes, Swapping, swap_tables
 from meshtalk.evaluation.nearest import Features, NearestClip
 from meshtalk.evaluation.report import Report
@@ -155,8 +155,9 @@ def evaluate_all(
             progress(Progress(clips, len(infos), "clips"))
     measured: list[Measured] = results[: len(infos)]
     rows = {name: [one.rows[name] for one in measured] for name in systems}
-    models = {name: Model([one.facts[name] for one in measured]) for name in systems}
-    seconds, people = sum(one.seconds for one in measured), people_of(infos)
+    people = [getattr(info, "voice", "") or info.id for info in infos]
+    models = {name: Model([one.facts[name] for one in measured], people) for name in systems}
+    seconds = sum(one.seconds for one in measured)
     tables, truth = swap_tables(results[len(infos) :])
     return [
         Report(
@@ -171,7 +172,7 @@ def evaluate_all(
             measures=in_order(
                 estimates([dict(row.parts) for row in rows[name]], people)
                 | score.popping(rows[name])
-                | models[name].measures(people)
+                | models[name].measures()
             ),
             swap=tables[name].table if name in tables else None,
             true_swap=truth.table if truth is not None and name in tables else None,
@@ -233,14 +234,14 @@ def facts_of(system: object, clip: Clip) -> Facts:
 class Model:
     """What only a model with codes has: the likelihood of true codes and how they are used."""
 
-    def __init__(self, facts: Sequence[Facts]) -> None:
-        self.answered = [k for k, each in enumerate(facts) if each.nll is not None]
+    def __init__(self, facts: Sequence[Facts], people: Sequence[str]) -> None:
+        self.people = [name for name, each in zip(people, facts, strict=True) if each.nll is not None]
         self.nll = [each.nll for each in facts if each.nll is not None]
         self.frames = [each.n_frames for each in facts if each.nll is not None]
         self.codes = [each.codes for each in facts if each.codes is not None]
 
-    def measures(self, people: Sequence[str]) -> dict[str, Estimate]:
-        """NLL and perplexity with intervals over `people`, one for each fact; code use of all clips together."""
+    def measures(self) -> dict[str, Estimate]:
+        """NLL and perplexity with intervals; code use of all clips together."""
         rows: list[dict[str, Part]] = [
             {
                 "nll_nats": mean_part(nll.sum(), n),
@@ -249,7 +250,7 @@ class Model:
             }
             for nll, n in zip(self.nll, self.frames, strict=True)
         ]
-        found = estimates(rows, [people[k] for k in self.answered])
+        found = estimates(rows, self.people)
         if self.codes:
             use = metrics.code_use(self.codes)
             found |= {

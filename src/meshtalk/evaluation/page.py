@@ -22,10 +22,7 @@ BESIDE = {"mean face": "mean", "nearest clip": "nearest", "regressor": "regresso
 """Systems whose errors are drawn beside the measured one's → their CSS class."""
 APART_S = 0.2
 """Moments that are shown lie at least so far apart."""
-UNITS = (
-    "millimetres, seconds, nats; papers' LVE and FDD in m²; ± is half the 95 % bootstrap interval over people, or over clips "
-    "where there is one person"
-)
+UNITS = "millimetres, seconds, nats; papers' LVE and FDD in m²; ± is half the 95 % bootstrap interval over people"
 
 
 @dataclass(frozen=True)

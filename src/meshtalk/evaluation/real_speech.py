@@ -63,22 +63,18 @@ def read_transcripts(folder: str | Path) -> dict[str, tuple[Path, str]]:
     """Recording name → (sound file, words), from `transcripts.tsv` (file, tab, words) in a folder.
 
     Raises:
-        InputError: there is no such list, a line has no tab, or a file it names is missing.
+        InputError: there is no such list, a line has no words, a file it names is missing, or see `markup.spoken`.
     """
-    listing = Path(folder) / "transcripts.tsv"
-    if not listing.is_file():
-        raise InputError(f"no transcripts.tsv in {folder}. Write one, with one line per sound: file, tab, words.")
+    from meshtalk.synth.markup import spoken
+    from meshtalk.synth.recordings import LISTING, read_listing
+
+    if not (Path(folder) / LISTING).is_file():
+        raise InputError(f"no {LISTING} in {folder}. Write one, with one line per sound: file, tab, words.")
     found = {}
-    for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        name, tab, words = line.partition("\t")
-        path = Path(folder) / name
-        if not tab or not words.strip():
-            raise InputError(f"line {number} of {listing} has no words. Write file, tab, words.")
-        if not path.is_file():
-            raise InputError(f"line {number} of {listing} names {name}, which is not in {folder}")
-        found[path.stem] = (path, words.strip())
+    for name, text, speaker in read_listing(Path(folder)):
+        if isinstance(text, InputError):
+            raise InputError(f"{Path(folder) / LISTING} names {name}, which is not in {folder}")
+        found[Path(name).stem] = (Path(folder) / name, spoken(text, [speaker]).words)
     return found
 
 
@@ -194,6 +190,6 @@ def _report(
         seconds=sum(clip.duration_s for clip in recordings.values()),
         topology_hash=first.topology.hash,
         region_hash=first.topology.region_hash,
-        measures=in_order(estimates(pooled) | score.popping(flat)),
+        measures=in_order(estimates(pooled, list(recordings)) | score.popping(flat)),
         clips=[{"id": name} | score.values_of(parts) for name, parts in zip(recordings, pooled, strict=True)],
     )

@@ -38,7 +38,7 @@ from meshtalk.report_page import check_plots
 from meshtalk.resample import at_rate
 from meshtalk.synth.clips import clip_from_recording
 
-OURS = "meshtalk"
+OURS, BASELINE, REGRESSOR = "meshtalk", "baseline", "regressor"
 STRIPS, MOMENTS, PICTURE_PX = 3, 6, 320
 """Worst clips of which the page shows pictures, pictures of each, and their side."""
 PIECE = 1000
@@ -105,12 +105,11 @@ def _evaluate(model: Path | None, corpus: Corpus, config: EvaluationConfig) -> l
 
 
 def _speaking(model: Path | None, baseline: Path | None) -> dict[str, Animator]:
-    """The systems that are models, loaded: ours, and another under the name of what it is."""
-    speaking: dict[str, Animator] = {OURS: load_measured(model)}
-    if baseline is None:
-        return speaking
-    beside = load_model(baseline)
-    return {**speaking, "regressor" if isinstance(beside.network, Regressor) else "baseline": beside}
+    """The systems that are models, loaded."""
+    other = {} if baseline is None else {BASELINE: load_model(baseline)}
+    if baseline is not None and isinstance(other[BASELINE].checkpoint.network, Regressor):
+        other = {REGRESSOR: other[BASELINE]}
+    return {OURS: load_measured(model), **other}
 
 
 def _systems(references: Mapping[str, Any], speaking: Mapping[str, Animator]) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def _read(path: Path, shapes: bool, looks: bool) -> tuple[Part, ...]:
     if suffix == ".npy":
         return (Part(np.asarray(np.load(path, allow_pickle=False), np.float64), np.zeros((0, 3), np.int32)),)
     if suffix == ".npz":
-        arrays = read_arrays(path, ("template", "topology/faces"))  # motion and sound are not read
+        arrays = read_arrays(path, ("template", "topology/faces").__contains__)  # motion and sound are not read
         return (Part(np.asarray(arrays["template"], np.float64), arrays["topology/faces"]),)
     return (_read_trimesh(path),)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.errors import InputError
-from meshtalk.files import Json, atomic
+from meshtalk.files import Json, atomic, read_text
 
 DESCRIPTIONS: Mapping[str, str] = {
     "nose_tip": "the most forward point of the nose",
@@ -76,10 +76,8 @@ def read_landmarks(path: str | Path, vertices: np.ndarray) -> dict[str, np.ndarr
     """
     path = Path(path)
     try:
-        named: Json = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise InputError(f"there are no landmarks at {path}") from None
-    except ValueError as error:
+        named: Json = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
         raise InputError(f"{path} is not valid JSON ({error}). Write names with vertex indices or points.") from None
     if not isinstance(named, dict):
         raise InputError(f'{path} must hold a JSON object, got {type(named).__name__}. Try {{"nose_tip": 331}}.')

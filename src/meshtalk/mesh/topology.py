@@ -7,26 +7,37 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
 from meshtalk.errors import InputError
-from meshtalk.files import atomic, read_arrays
+from meshtalk.files import MOST_BYTES, atomic, read_arrays
 
 REGIONS = ("mouth", "upper_face", "eyelids", "lips")
 """Regions that training and measures need. The first two weigh eq. 4, the third eq. 5; "lips" is for measures."""
 INNER_LIPS = ("lip_inner_upper", "lip_inner_lower")
 """Landmarks that pair up where the lips meet."""
+_ARRAYS = frozenset(
+    [
+        "faces",
+        "n_vertices",
+        "parts",
+        "part_names",
+        "uvs",
+        "uv_faces",
+        "shape_names",
+        "shape_rows",
+        "shape_mm",
+        "texture_png",
+    ]
+)
+MOST_SPAN_M = 5.0
+"""A body's, with its hair and what it holds."""
+MOST_TILES, MOST_SHAPE_M = 1e4, 2.0
+"""Texture coordinates beyond so many repetitions, and blendshapes that move a vertex so far, are damage."""
 MOST_VERTICES = 4_000_000
 """Of any mesh that moves; a head scanned to the pore has a million."""
-MOST_SHAPE_VALUES = 300_000_000
-"""Coordinates of all blendshapes of a mesh: 1.2 GB."""
-MOST_UV = 1e4
-"""Texture coordinates are 0 to 1, or a few more where pictures lie side by side."""
-MOST_SHAPE = 1e5
-"""Units that a blendshape moves a vertex, where units are millimetres."""
 ADVICE = "Make them with `meshtalk regions` (docs/regions.md)"
 """Advice where regions or inner lips are missing."""
 
@@ -38,12 +49,6 @@ class Topology:
     Two topologies are the same when `hash` is: vertex count and faces. Regions may be redrawn without
     making clips incompatible, so they have a hash of their own, which every report records.
     """
-
-    ARRAYS: ClassVar[tuple[str, ...]] = (
-        "faces", "n_vertices", "region/", "landmark/", "parts", "part_names", "uvs", "uv_faces", "shape_names", "shape_rows",
-        "shape_mm", "texture_png",
-    )  # fmt: skip
-    """What its `.npz` holds."""
 
     faces: np.ndarray
     """(F,3) int32 triangles, counter-clockwise seen from outside."""
@@ -75,11 +80,11 @@ class Topology:
         faces = np.asarray(self.faces)
         if faces.ndim != 2 or faces.shape[1] != 3:
             raise InputError(f"faces must be triangles of shape (F, 3), got {faces.shape}")
-        _check_indices("faces", faces, self.n_vertices)
+        check_indices("faces", faces, self.n_vertices)
         for name, indices in self.landmarks.items():
             if np.ndim(indices) != 1:
                 raise InputError(f"landmark {name!r} must be a list of vertices, got shape {np.shape(indices)}")
-            _check_indices(f"landmark {name!r}", indices, self.n_vertices)
+            check_indices(f"landmark {name!r}", indices, self.n_vertices)
         if len({len(self.landmarks[name]) for name in INNER_LIPS if name in self.landmarks}) > 1:
             raise InputError(
                 f"the landmarks {' and '.join(INNER_LIPS)} must pair up, got different numbers of vertices"
@@ -89,11 +94,11 @@ class Topology:
                 raise InputError(
                     f"uvs must be (N, 2) and uv_faces {faces.shape} as faces, got {self.uvs.shape} and {self.uv_faces.shape}"
                 )
-            _check_indices("uv_faces", self.uv_faces, len(self.uvs), "texture coordinates")
+            check_indices("uv_faces", self.uv_faces, len(self.uvs), "texture coordinates")
         if self.parts is not None:
             if self.parts.shape != (self.n_vertices,):
                 raise InputError(f"parts must have shape ({self.n_vertices},), got {self.parts.shape}")
-            _check_indices("parts", self.parts, len(self.part_names), "part names")
+            check_indices("parts", self.parts, len(self.part_names), "part names")
         for name, weights in self.regions.items():
             if weights.shape != (self.n_vertices,):
                 raise InputError(
@@ -101,22 +106,17 @@ class Topology:
                 )
             if not (np.isfinite(weights).all() and weights.min(initial=0) > -0.01 and weights.max(initial=0) < 1.01):
                 raise InputError(f"weights of region {name!r} must be 0 to 1, got {weights.min()} to {weights.max()}")
+        for name, array, most in (("uvs", self.uvs, MOST_TILES), ("blendshapes", self.shapes, MOST_SHAPE_M)):
+            if array is not None and array.dtype.kind not in "fiu":
+                raise InputError(f"{name} must be numbers, got {array.dtype}")
+            if array is not None and not np.isfinite(array).all():
+                raise InputError(f"{name} hold NaN or infinite values. Write them again.")
+            if array is not None and (reached := np.abs(array).max(initial=0)) > most:
+                raise InputError(f"{name} must be within {most:g}, got {reached:.3g}. Write them again.")
         if self.shapes is not None and self.shapes.shape != (len(self.shape_names), self.n_vertices, 3):
             raise InputError(
                 f"blendshapes must have shape {(len(self.shape_names), self.n_vertices, 3)}, got {self.shapes.shape}"
             )
-        for name, array, most in (("uvs", self.uvs, MOST_UV), ("blendshapes", self.shapes, MOST_SHAPE)):
-            if array is None:
-                continue
-            if array.dtype.kind not in "fiu":
-                raise InputError(f"{name} must be numbers, got {array.dtype}")
-            least, largest = float(array.min(initial=0)), float(array.max(initial=0))
-            if not (np.isfinite(least) and np.isfinite(largest)):
-                raise InputError(f"{name} hold NaN or infinite values. Write them again.")
-            if max(-least, largest) > most:
-                raise InputError(
-                    f"{name} must be within -{most:g} to {most:g}, got {least:.4g} to {largest:.4g}. Write them again."
-                )
 
     @cached_property
     def hash(self) -> str:
@@ -198,23 +198,25 @@ class Topology:
             arrays["texture_png"] = np.frombuffer(self.texture_png, np.uint8)
         return arrays
 
+    @staticmethod
+    def has(name: str) -> bool:
+        """Whether `to_arrays` may give an array of this name."""
+        return name in _ARRAYS or name.startswith(("region/", "landmark/"))
+
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Topology:
         """Inverse of `to_arrays`."""
         n_vertices = int(arrays["n_vertices"][0])
+        shaped_bytes = n_vertices * len(arrays.get("shape_names", ())) * 12
+        if not 0 <= shaped_bytes <= MOST_BYTES:
+            raise InputError(f"blendshapes must take at most {MOST_BYTES / 1e9:.1f} GB, got {shaped_bytes / 1e9:.1f}")
         regions = {k[7:]: arrays[k].astype(np.float32) for k in arrays if k.startswith("region/")}
         landmarks = {k[9:]: arrays[k] for k in arrays if k.startswith("landmark/")}
         shapes, shape_names = None, ()
         if "shape_names" in arrays:
             shape_names = tuple(str(name) for name in arrays["shape_names"])
-            if not 0 <= 3 * n_vertices * len(shape_names) <= MOST_SHAPE_VALUES:
-                raise InputError(
-                    f"{len(shape_names):,} blendshapes of {n_vertices:,} vertices are too large. Write fewer."
-                )
             shapes = np.zeros((len(shape_names), n_vertices, 3), np.float32)
             rows = arrays["shape_rows"]
-            _check_indices("shape_rows", rows[:, 0], len(shape_names), "blendshapes")
-            _check_indices("shape_rows", rows[:, 1], n_vertices)
             shapes[rows[:, 0], rows[:, 1]] = arrays["shape_mm"].astype(np.float32) / 1e3
         return cls(
             faces=arrays["faces"],
@@ -238,7 +240,7 @@ class Topology:
             InputError: the file is missing or is not a topology.
         """
         try:
-            return cls.from_arrays(read_arrays(path, cls.ARRAYS))
+            return cls.from_arrays(read_arrays(path, cls.has))
         except FileNotFoundError:
             raise InputError(f"there is no topology at {path}") from None
         except InputError:
@@ -247,7 +249,7 @@ class Topology:
             raise InputError(f"{path} is not a meshtalk topology ({type(error).__name__}: {error})") from None
 
 
-def _check_indices(name: str, indices: np.ndarray, count: int, of: str = "vertices") -> None:
+def check_indices(name: str, indices: np.ndarray, count: int, of: str = "vertices") -> None:
     """Raise InputError unless an array holds numbers of `count` things: compiled loops trust them."""
     if indices.dtype.kind not in "iu":
         raise InputError(f"{name} must be integers, got {indices.dtype}")
@@ -288,6 +290,10 @@ def vertex_normals(vertices: Float[np.ndarray, "vertices 3"], faces: np.ndarray)
 
 def check_size(template: np.ndarray, topology: Topology) -> None:
     """Raise InputError unless (V,3) metres have the size of a head, or of a face where the corners of the eyes are marked."""
+    if (span_m := float(np.ptp(template, axis=0).max(initial=0))) > MOST_SPAN_M:
+        raise InputError(
+            f"the template must be at most {MOST_SPAN_M:g} m wide and tall, got {span_m:.4g} m. Convert it to metres."
+        )
     eyes = [topology.landmarks.get(f"eye_outer_{side}") for side in ("left", "right")]
     if eyes[0] is not None and eyes[1] is not None:
         apart_m = float(np.linalg.norm(template[eyes[0][0]] - template[eyes[1][0]]))

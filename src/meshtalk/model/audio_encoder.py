@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
-from itertools import islice
+from functools import partial
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -26,23 +26,6 @@ def leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2)
 
 
-@lru_cache(maxsize=100_000)
-def spent_ahead(hops: int, kernel: int, dilations: tuple[int, ...]) -> tuple[int, ...] | None:
-    """How many hops of look-ahead each dilated layer takes: multiples of its dilation or half of its span, at most that, as many as
-    can be in the first layers; None if these cannot add to `hops`."""
-    if not dilations:
-        return () if hops == 0 else None
-    step, rest = dilations[0], dilations[1:]
-    most = min((kernel - 1) * step // 2, hops // step * step)
-    behind = sum((kernel - 1) * dilation // 2 for dilation in rest)
-    for ahead in [most, *range((most - 1) // step * step, -1, -step)] if most >= 0 else ():
-        if hops - ahead > behind:
-            return None
-        if (found := spent_ahead(hops - ahead, kernel, rest)) is not None:
-            return (ahead, *found)
-    return None
-
-
 class AudioEncoder(nn.Module):
     """Features at 100 Hz → dilated convolutions → a code at given times.
 
@@ -56,6 +39,10 @@ class AudioEncoder(nn.Module):
     def __init__(self, config: AudioConfig) -> None:
         super().__init__()
         self.config = config
+        if config.frontend == "phonetic" and config.trunk_lookahead_hops >= HOPS:
+            raise InputError(
+                f"trunk_lookahead_hops must be 0 to {HOPS - 1}, what the trunk sees, got {config.trunk_lookahead_hops}"
+            )
         self.n_features = config.official.n_mels if config.frontend == "official" else N_INPUTS[config.frontend]
         self.register_buffer("feature_mean", torch.zeros(self.n_features))
         self.register_buffer("feature_std", torch.ones(self.n_features))
@@ -81,16 +68,22 @@ class AudioEncoder(nn.Module):
         config = self.config
         if config.stack == "window":
             return []
-        of_input = (config.input_kernel - 1) // 2
-        ahead = spent_ahead(config.lookahead_hops - of_input, config.kernel, config.dilations)
-        if ahead is None:
-            near = sorted(range(1001), key=lambda hops: abs(hops - config.lookahead_hops))
-            can = (hops for hops in near if spent_ahead(hops - of_input, config.kernel, config.dilations) is not None)
+        most = 2 * config.lookahead_hops + 64  # beyond, nothing is worth proposing
+        spans = [(config.kernel - 1) * dilation for dilation in config.dilations]
+        ways: dict[int, tuple[int, ...]] = {(config.input_kernel - 1) // 2: ()}
+        for dilation, span in zip(config.dilations, spans, strict=True):
+            further: dict[int, tuple[int, ...]] = {}
+            for (hops, way), ahead in product(ways.items(), range(0, min(span // 2, most) + 1, dilation)):
+                if hops + ahead <= most:
+                    further[hops + ahead] = max(further.get(hops + ahead, ()), (*way, ahead))  # earlier layers first
+            ways = further
+        if config.lookahead_hops not in ways:
+            near = sorted(sorted(ways, key=lambda hops: abs(hops - config.lookahead_hops))[:3])
             raise InputError(
-                f"lookahead_hops {config.lookahead_hops} cannot be reached by dilations {config.dilations} after an "
-                f"input layer of {config.input_kernel} taps. Choose {' or '.join(map(str, sorted(islice(can, 2))))}."
+                f"lookahead_hops {config.lookahead_hops} cannot be reached by dilations {config.dilations} after an input"
+                f" layer of {config.input_kernel} taps. Choose {' or '.join(map(str, near))}."
             )
-        return [(config.kernel - 1) * dilation - hops for dilation, hops in zip(config.dilations, ahead, strict=True)]
+        return [span - ahead for span, ahead in zip(spans, ways[config.lookahead_hops], strict=True)]
 
     @property
     def stack_reach(self) -> int:

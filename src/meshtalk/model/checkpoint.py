@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,12 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
         temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
+def _network(
+    description: Mapping[str, Any], config: ModelConfig, geometry: BasisGeometry | DenseGeometry
+) -> MeshTalk | Regressor:
+    return Regressor(config.audio, geometry) if description["network"] == "regressor" else MeshTalk(config, geometry)
+
+
 def load_checkpoint(folder: str | Path) -> Checkpoint:
     """Build a model from its folder, on the CPU and in eval mode.
 
@@ -101,10 +108,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     if missing := {"config", "topology", "topology_hash", "network"} - set(description):
         raise InputError(f"{folder}/config.json lacks {', '.join(sorted(missing))}. Copy or train the model again.")
     with reading(f"{folder}/config.json cannot be used", "Copy or train the model again."):
-        try:
-            config: ModelConfig = from_json(ModelConfig, description["config"])
-        except InputError as error:
-            raise ValueError(error) from None  # which says nothing of the file
+        config: ModelConfig = from_json(ModelConfig, description["config"])
     packaged = description["topology"] == PACKAGED_HEAD
     topology = load_head().topology if packaged else Topology.load(folder / "topology.npz")
     if topology.hash != description["topology_hash"]:
@@ -114,10 +118,6 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     if bad := [name for name, value in arrays.items() if not np.isfinite(value).all()]:
         raise InputError(f"the weights {bad[0]} in {folder} hold NaN or infinite values. Train the model again.")
     with reading(f"the weights in {folder} do not fit its config.json", "Copy or train the model again."):
-        regressor = description["network"] == "regressor"
-        least = config.audio.least_weights if regressor else config.least_weights
-        if least > (held := sum(value.size for value in arrays.values())):  # before a network of any size is built
-            raise ValueError(f"a model of these sizes has at least {least:,} weights, here are {held:,}")
         mix = arrays.get("geometry.mix")
         part = {k[9:]: v for k, v in arrays.items() if k.startswith("geometry.")}
         if mix is not None:
@@ -126,9 +126,15 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
             # one by one: a linear-algebra library's sums depend on its threads
             part["basis"] = np.einsum("ks,svc->kvc", mix, topology.shapes)
         geometry = build_geometry(config, part, topology)
-        build = Regressor(config.audio, geometry) if regressor else MeshTalk(config, geometry)
         state = {k[8:]: torch.from_numpy(v).float() for k, v in arrays.items() if k.startswith("network.")}
         state |= {f"geometry.{k}": v for k, v in geometry.state_dict().items()}
+        with torch.device("meta"):  # sizes alone: a config may claim more than any memory holds
+            sizes = {name: value.shape for name, value in _network(description, config, geometry).state_dict().items()}
+        if strange := sorted(
+            name for name in sizes.keys() | state if sizes.get(name) != getattr(state.get(name), "shape", None)
+        ):
+            raise ValueError(f"{strange[0]} is missing or of another size")
+        build = _network(description, config, geometry)
         build.load_state_dict(state)
         template = arrays["template"]
         if template.shape != (topology.n_vertices, 3):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from meshtalk.errors import InputError
-from meshtalk.files import array_names
 from meshtalk.mesh.files import NUMBERED
 from meshtalk.mesh.files import read_face as read_surface
 from meshtalk.mesh.head import load_head
@@ -91,6 +91,7 @@ def _of_folder(path: Path) -> Face:
 
 def _holds_template(path: Path) -> bool:
     try:
-        return "template" in array_names(path)
+        with zipfile.ZipFile(path) as archive:
+            return "template.npy" in archive.namelist()
     except Exception:  # whatever it is, `Topology.load` says so
         return False

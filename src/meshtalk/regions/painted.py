@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from meshtalk.errors import InputError
+from meshtalk.files import read_text
 from meshtalk.mesh.files import SCENES, read_mesh
 from meshtalk.mesh.surface import Surface
 from meshtalk.mesh.topology import REGIONS
@@ -108,11 +109,10 @@ def _numbers(path: Path) -> np.ndarray:
     try:
         if path.suffix.lower() == ".npy":
             return np.asarray(np.load(path, allow_pickle=False))
-        text = path.read_text(encoding="utf-8").replace(",", " ")
-        words = [line.partition("#")[0] for line in text.splitlines()]
+        words = [line.partition("#")[0] for line in read_text(path).replace(",", " ").splitlines()]
         return np.array([float(word) for line in words for word in line.split()])
-    except FileNotFoundError:
-        raise InputError(f"there is no list of vertices at {path}") from None
+    except InputError:
+        raise
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} must be a list of numbers ({error})") from None
 

@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from meshtalk.clip import MAX_MOVE_M, Clip
+from meshtalk.clip import FARTHEST_M, Clip
 from meshtalk.errors import InputError, reading
 from meshtalk.files import atomic, read_arrays
 from meshtalk.mesh.head import load_head
-from meshtalk.mesh.topology import Topology
+from meshtalk.mesh.topology import Topology, check_indices
 from meshtalk.parallel import one_thread
 from meshtalk.retarget.transfer import Binding, Contacts, Part, Transfer, Unroll
 
 FORMAT = "meshtalk-map-2"
-_PLAIN = ("template", "fit", "turn", "rows", "source", "shares")
-ARRAYS = (
-    *(f"topology/{name}" for name in Topology.ARRAYS),
-    *_PLAIN,
-    "contact/",
-    "unroll/",
-    "part/",
-    "format",
-    "head",
-    "mesh",
-    "notes",
+MOST = 100.0
+"""A hundred metres, or motion a hundred times the head's: what a map holds is less."""
+_ARRAYS = frozenset(
+    [
+        "format",
+        "head",
+        "mesh",
+        "notes",
+        "template",
+        "fit",
+        "turn",
+        "rows",
+        "source",
+        "shares",
+        "contact",
+        "unroll",
+        "part",
+    ]
 )
-"""What a map's file holds."""
-MOST, MOST_SHARE = 1e5, 10.0
-"""Any number in a map, and how much larger than the head's the motion of a vertex is; what is more is damage."""
+"""Names, or what stands before the slash of names."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -87,7 +91,7 @@ class Map(Binding):
     def save(self, path: str | Path) -> None:
         """Write a `.map`: a `.npz` by another name, without pickle; `load_map` is the inverse."""
         arrays = {f"topology/{k}": v for k, v in self.topology.to_arrays().items()}
-        for name in _PLAIN:
+        for name in ("template", "fit", "turn", "rows", "source", "shares"):
             arrays[name] = getattr(self, name)
         arrays |= {f"contact/{k}": v for k, v in vars(self.contacts).items()}
         arrays |= {f"unroll/{k}": v for k, v in vars(self.unroll).items()}
@@ -114,7 +118,7 @@ def load_map(path: str | Path) -> Map:
 
 def _loaded(path: Path) -> Map:
     with reading(f"{path} is not a retarget map", "Compute it again from its mesh.", FileNotFoundError):
-        arrays = read_arrays(path, ARRAYS)
+        arrays = read_arrays(path, _is_a_maps)
         if str(arrays["format"]) != FORMAT or str(arrays["head"]) != load_head().topology.hash:
             raise InputError(f"{path} was made by another version of meshtalk. Compute the map again from its mesh.")
         names = sorted({name.split("/")[1] for name in arrays if name.startswith("part/")})
@@ -125,37 +129,47 @@ def _loaded(path: Path) -> Map:
         made = Map(
             mesh=str(arrays["mesh"]),
             topology=Topology.from_arrays({k[9:]: v for k, v in arrays.items() if k.startswith("topology/")}),
-            **{name: arrays[name] for name in _PLAIN},
+            **{name: arrays[name] for name in ("template", "fit", "turn", "rows", "source", "shares")},
             contacts=Contacts(**{k[8:]: v for k, v in arrays.items() if k.startswith("contact/")}),
             parts=parts,
             unroll=Unroll(**{k[7:]: v for k, v in arrays.items() if k.startswith("unroll/")}),
             notes=tuple(str(note) for note in arrays["notes"]),
         )
-        _check(arrays, made)
-        head = load_head()
-        assert head.topology.shapes is not None
-        moved = made.transfer(head.neutral).apply(head.topology.shapes[:1])  # what does not fit together says so now
-        if moved.shape[1:] != made.template.shape or not np.abs(moved).max(initial=0) <= MAX_MOVE_M:
-            raise ValueError(
-                f"it moves {moved.shape[1:]} of {made.template.shape} coordinates by {np.abs(moved).max():.3g} m"
-            )
+        _check(made)
         return made
 
 
-def _check(arrays: Mapping[str, np.ndarray], made: Map) -> None:
-    """ValueError unless numbers are finite and moderate, and indices are of the head's or the mesh's vertices: loops trust them."""
-    for name, array in arrays.items():
-        if array.dtype.kind == "f" and not float(np.abs(array).max(initial=0)) <= MOST:
+def _is_a_maps(name: str) -> bool:
+    prefix, _, rest = name.partition("/")
+    return Topology.has(rest) if prefix == "topology" else prefix in _ARRAYS
+
+
+def _check(made: Map) -> None:
+    """Raise InputError or ValueError unless all of a map fits together and moves its mesh as far as a face moves."""
+    head, count = load_head(), made.topology.n_vertices
+    if (
+        made.template.shape != (count, 3)
+        or made.source.shape != made.shares.shape
+        or len(made.rows) != len(made.source)
+    ):
+        raise ValueError(
+            f"{made.template.shape}, {made.rows.shape}, {made.source.shape} and {made.shares.shape} do not fit"
+        )
+    for name in ("template", "fit", "turn", "shares"):
+        if not float(np.abs(getattr(made, name)).max(initial=0)) <= MOST:
             raise ValueError(f"{name} holds values of no use")
-    mesh, head = len(made.template), load_head().topology.n_vertices
-    if made.template.shape != (made.topology.n_vertices, 3) or made.source.shape != made.shares.shape:
-        raise ValueError(f"{made.template.shape}, {made.source.shape} and {made.shares.shape} do not fit together")
-    if len(made.rows) != len(made.source) or made.rows.ndim != 1 or made.source.ndim != 2:
-        raise ValueError(f"{made.rows.shape} vertices move with {made.source.shape}")
-    if np.abs(made.shares).sum(1).max(initial=0) > MOST_SHARE:
-        raise ValueError(f"its shares add to more than {MOST_SHARE:g}")
-    of_mesh = [made.rows, made.contacts.points, made.unroll.rows, *(part.vertices for part in made.parts.values())]
-    of_head = [made.source, *(part.source for part in made.parts.values())]
-    for indices, count in [*((each, mesh) for each in of_mesh), *((each, head) for each in of_head)]:
-        if indices.dtype.kind not in "iu" or not 0 <= indices.min(initial=0) <= indices.max(initial=0) < count:
-            raise ValueError(f"it moves vertices that are not among {count}")
+    for name, indices, limit in (
+        ("rows", made.rows, count),
+        ("source", made.source, head.topology.n_vertices),
+        ("contacts", made.contacts.points, count),
+        ("unroll", made.unroll.rows, count),
+        *((f"part {name}", part.vertices, count) for name, part in made.parts.items()),
+        *((f"source of part {name}", part.source, head.topology.n_vertices) for name, part in made.parts.items()),
+    ):
+        check_indices(name, indices, limit)
+    assert head.topology.shapes is not None
+    moved = made.transfer(head.neutral).apply(head.topology.shapes)
+    if moved.shape[1:] != made.template.shape:
+        raise ValueError(f"it moves {moved.shape[1:]} of {made.template.shape} coordinates")
+    if not (most_m := float(np.abs(moved).max(initial=0))) <= FARTHEST_M:
+        raise ValueError(f"it moves vertices by {most_m:.3g} m")

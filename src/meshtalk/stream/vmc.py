@@ -67,7 +67,7 @@ def _message(address: str, *values: str | int | float):
 
 
 class Pacer:
-    """When frames are due: frame k at t0 + k/fps, with t0 such that the first frame is due at once.
+    """When frames are due: frame k at t0 + k/fps, with t0 such that the first frame is due at once, when it is sent.
 
     A live source has its own clock, and its sound comes in lumps. Once a second, t0 is moved so that the latest frame
     of that second would have been just in time: back if every frame had to wait (we fell behind and caught up, or the
@@ -83,10 +83,12 @@ class Pacer:
         self._window_s, self._spare_s = 0.0, np.inf
         self._before_s = (0.0, 0.0)
 
-    def due_s(self, frame: Frame) -> float:
-        """When to show a frame, on the clock of its `made_s`; in the past if it is late."""
+    def due_s(self, frame: Frame, now_s: float) -> float:
+        """When to show a frame, on the clock of its `made_s` and of `now_s`; in the past if it is late."""
         if self._start_s is None:
-            self._start_s, self._window_s = frame.made_s - frame.number / self._fps, frame.made_s
+            # a file can wait: frames that were made long before the first is sent would follow it at once, unseen
+            begin_s = frame.made_s if self._live else now_s
+            self._start_s, self._window_s = begin_s - frame.number / self._fps, begin_s
         if self._live:
             self._follow(frame.made_s, self._start_s + frame.number / self._fps - frame.made_s)
         return self._start_s + frame.number / self._fps
@@ -134,6 +136,9 @@ class VmcSender:
         self._names = [clip_name(name) for name in self._weights.names]  # VMC names are case-sensitive
         self._socket, self._address = _udp(host, port)
         self._pacer = Pacer(state.spec.fps, live)
+        datagrams(
+            self._names, [0.0] * len(self._names), 0.0
+        )  # what is imported at first use takes several frames' time
         self.name, self.lost = f"VMC to {host}:{port}", 0
 
     def begin(self, lookahead_s: float) -> None:
@@ -144,7 +149,8 @@ class VmcSender:
 
     def write(self, frames: Sequence[Frame]) -> None:
         for frame in frames:
-            wait_s = self._pacer.due_s(frame) - self._clock()
+            now_s = self._clock()
+            wait_s = self._pacer.due_s(frame, now_s) - now_s
             if wait_s > 0:
                 self._sleep(wait_s)
             try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from meshtalk.clip import Phone
 from meshtalk.errors import InputError
+from meshtalk.synth.markup import spoken
 
 VERSION = 1
 """Raise when the same sound and words give other phone times: cached alignments are then made again."""
@@ -80,9 +82,10 @@ def language_model() -> Callable[[str], float]:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a sentence as the dictionary spells them: lower case, apostrophes kept, hyphens split."""
-    plain = text.lower().replace("’", "'")
-    return [w for w in (raw.strip("'") if raw != "'" else "" for raw in re.findall(r"[a-z']+|\d+", plain)) if w]
+    """The words of a sentence as the dictionary spells them: lower case, without accents, apostrophes kept, hyphens split."""
+    apart = unicodedata.normalize("NFKD", text.lower().replace("’", "'"))
+    plain = "".join(letter for letter in apart if not unicodedata.combining(letter))
+    return [word for raw in re.findall(r"(?:[^\W\d_]|')+|\d+", plain) if (word := raw.strip("'"))]
 
 
 def align(audio: np.ndarray, sample_rate: int, text: str) -> tuple[Phone, ...] | None:
@@ -91,16 +94,17 @@ def align(audio: np.ndarray, sample_rate: int, text: str) -> tuple[Phone, ...] |
     Args:
         audio: (S,) mono float in [-1,1].
         sample_rate: of `audio`, in Hz; anything but 16 kHz is resampled.
-        text: what is said, in English words; punctuation is ignored.
+        text: what is said, in English words; punctuation is ignored, and so is what `markup.spoken` leaves out.
 
     Returns:
         Phones that cover [0, S/sample_rate] without gap or overlap, silences as "pau"; None where the words
         do not fit the sound (no path found, or an implausible one).
 
     Raises:
-        InputError: pocketsphinx is missing, a word is not in its dictionary, or there is nothing to align.
+        InputError: pocketsphinx is missing, a word is not in its dictionary, there is nothing to align, or see
+            `markup.spoken`.
     """
-    words = words_of(text)
+    words = words_of(spoken(text).words)
     unknown = [w for w in words if w not in dictionary()]
     if unknown:
         raise InputError(f"{unknown[0]!r} is not in the pronunciation dictionary. Spell it as plain English words.")

@@ -16,6 +16,7 @@ from meshtalk.mesh.head import Person, load_head
 from meshtalk.synth.align import align
 from meshtalk.synth.articulation import articulate
 from meshtalk.synth.lips import compose
+from meshtalk.synth.markup import spoken
 from meshtalk.synth.upper_face import upper_face
 
 FPS = Fraction(30)
@@ -124,7 +125,7 @@ def clip_from_recording(
 
     Args:
         audio: (S,) float32 mono.
-        text: the words said, in any case, without digits.
+        text: the words said, in any case, without digits; see `markup.spoken`.
         person: of the face; see `Head.person`.
 
     Raises:
@@ -135,7 +136,7 @@ def clip_from_recording(
         raise InputError(
             f"the words {text[:60]!r} could not be aligned with the recording. Check transcript and language."
         )
-    return make_clip(audio, sample_rate, phones, person, emotion=emotion, sentence=text, seed=seed)
+    return make_clip(audio, sample_rate, phones, person, emotion=emotion, sentence=spoken(text).words, seed=seed)
 
 
 def corpus_from_recordings(root: str | Path, recordings: Iterable[Recording], *, seed: int = 0) -> Corpus:

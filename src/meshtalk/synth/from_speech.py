@@ -55,6 +55,8 @@ class Report:
     """Recording → why."""
     unknown_words: dict[str, int]
     """Word missing in the dictionary → number of recordings with it."""
+    unspoken: dict[str, int]
+    """Direction, name or song that was left out of transcripts → how often."""
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -67,6 +69,8 @@ class Report:
         lines += told(Outcome(name, DROPPED, why) for name, why in self.dropped.items())
         if self.unknown_words:
             lines.append(f"  unknown words: {some_of([f'{word} ({n})' for word, n in self.unknown_words.items()])}")
+        if self.unspoken:
+            lines.append(f"  taken as not spoken: {some_of([f'{what} ({n})' for what, n in self.unspoken.items()])}")
         return "\n".join(lines)
 
 
@@ -249,5 +253,6 @@ def _report(corpus: Corpus, folder: Folder, dropped: dict[str, str]) -> Report:
         splits=parts,
         dropped=dropped,
         unknown_words=dict(folder.unknown_words),
+        unspoken=dict(folder.unspoken),
         notes=tuple(notes),
     )
