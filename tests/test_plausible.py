@@ -21,13 +21,16 @@ from hypothesis import strategies as st
 from test_cli import refused
 
 from meshtalk.assets import asset
+from meshtalk.check.check import check
 from meshtalk.clip import FARTHEST_M, Clip
 from meshtalk.config import AudioConfig, GeometryConfig, LossConfig, ModelConfig, StageConfig
+from meshtalk.corpus.store import Corpus
 from meshtalk.errors import InputError
 from meshtalk.files import read_arrays
 from meshtalk.mesh.topology import Topology
 from meshtalk.model.audio_encoder import AudioEncoder
 from meshtalk.model.checkpoint import load_checkpoint
+from meshtalk.report_page import page_text
 
 LINEAR = rig.make_clip(3, 0.5)
 DENSE = Clip(
@@ -182,6 +185,41 @@ def test_arrays_are_read_as_numpy_reads_them(shape, dtype):
     for name, found in read.items():
         np.testing.assert_array_equal(found, array, err_msg=name)
         assert found.dtype == array.dtype
+
+
+# --- links and pages -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["motion.npy", "audio.flac", "phones.json", "."])
+def test_a_link_out_of_a_strangers_corpus_is_refused(tmp_path, name):
+    corpus = rig.build(tmp_path / "corpus", dense=True, seconds=1.0)
+    info = corpus.clips[0]
+    inside = tmp_path / "corpus/clips" / info.id
+    names = {path.name for path in inside.iterdir()}
+    linked = (
+        inside if name == "." else inside / (name if name in names else min(n for n in names if n.endswith(".npy")))
+    )
+    shutil.move(linked, tmp_path / "private")
+    linked.symlink_to(tmp_path / "private")
+    with pytest.raises(InputError, match="leads out of the corpus"):
+        Corpus.open(tmp_path / "corpus").load(info)
+    with pytest.raises(InputError, match="leads out of the corpus"):
+        Corpus.open(tmp_path / "corpus").verify()
+    found = check(tmp_path / "corpus", workers=1)
+    assert "leads out of the corpus" in str(found)
+
+
+def test_a_corpus_that_is_reached_by_a_link_is_read(tmp_path):
+    corpus = rig.build(tmp_path / "corpus", seconds=1.0)
+    (tmp_path / "here").symlink_to(tmp_path / "corpus")
+    Corpus.open(tmp_path / "here").load(corpus.clips[0])
+
+
+def test_no_script_runs_in_a_report():
+    page = page_text("a <script>alert(1)</script>", [])
+    assert "<script" not in page
+    assert "default-src 'none'" in page
+    assert "script-src" not in page
 
 
 # --- models and settings ---------------------------------------------------------------------------------------

@@ -123,16 +123,23 @@ def at(root: Path, place: str) -> Path:
     return root / place.replace("@", sorted(path.name for path in (root / "clips").iterdir())[0])
 
 
+def read(root: Path) -> None:
+    """All that is read of a corpus."""
+    corpus = Corpus.open(root)
+    for info in corpus.clips:
+        corpus.load(info)
+    for subject in corpus.subjects:
+        corpus.template(subject)
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_links_out_of_a_corpus_are_refused(capsys, tmp_path, stranger, place):
     path = at(stranger, place)
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match=rf"{path.name} is a symbolic link out of the corpus\. Copy"):
-        Corpus.open(stranger)
-    assert "symbolic link" in refused(
-        capsys, tmp_path, "corpus", "info", "stranger" if Path("stranger").exists() else stranger
-    )
+    with pytest.raises(InputError, match=r"leads out of the corpus\. Put"):
+        read(stranger)
+    assert "leads out of the corpus" in refused(capsys, tmp_path, "corpus", "info", stranger, "--verify")
 
 
 def test_links_within_a_corpus_and_to_it_are_followed(tmp_path, stranger):
@@ -153,7 +160,7 @@ def test_pipes_are_not_waited_for(stranger, place):
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(InputError, match="is neither a file nor a folder"):
-        Corpus.open(stranger)
+        read(stranger)
 
 
 @pytest.mark.parametrize("name", ["../../../secret", "/etc/passwd", "a\\b", "", ".hidden"])

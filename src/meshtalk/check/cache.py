@@ -76,10 +76,12 @@ def measure(info: ClipInfo, place: Place) -> Kept:
         InputError: the folder cannot be written.
     """
     corpus, shared = _opened(place)
-    root, found = corpus.root / "clips" / info.id, {}
+    found = {}
     for name in sorted(info.files):
         try:
-            found[name] = _digest(root / name)
+            found[name] = _digest(corpus.file("clips", info.id, name))
+        except InputError as error:
+            return _broken(info, str(error))
         except OSError as error:
             return _broken(info, f"{name} cannot be read ({error.strerror}). Build or copy the corpus again.")
         if found[name] != info.files[name]:

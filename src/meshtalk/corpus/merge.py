@@ -206,7 +206,7 @@ def _place(corpus: Corpus, was: ClipInfo, info: ClipInfo, writer: CorpusWriter) 
         writer.add_subject(info.subject, face)
     source, folder = corpus.root / "clips" / was.id, writer.root / "clips" / info.id
     for name in info.files:
-        if not (source / check_name(name, "the file")).is_file():
+        if not corpus.file("clips", was.id, check_name(name, "the file")).is_file():
             raise InputError(f"{source / name} is missing. Build or copy the corpus again.")
     if writer.existing(info.id, info.recipe) == info and all((folder / name).is_file() for name in info.files):
         return any(not os.path.samefile(source / name, folder / name) for name in info.files)

@@ -154,7 +154,7 @@ class ClipRows:
 
     def _open(self, clip_id: str, linear: bool, n_frames: int) -> tuple[OpenFile, np.dtype, int, int]:
         """(file, dtype, values per frame, offset of the data)."""
-        file = OpenFile(self.corpus.root / "clips" / clip_id / (LINEAR if linear else DENSE))
+        file = OpenFile(self.corpus.file("clips", clip_id, LINEAR if linear else DENSE))
         shape, dtype, begin = file.array_header()
         topology = self.corpus.topology
         needed = (n_frames, len(topology.shape_names)) if linear else (n_frames, topology.n_vertices, 3)

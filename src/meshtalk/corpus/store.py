@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
@@ -128,9 +126,8 @@ class Corpus:
                 check_name(name, f"a file of clip {info.id}")
             if info.split not in SPLITS:
                 raise InputError(f"split of clip {info.id} must be one of {', '.join(SPLITS)}, got {info.split!r}")
-        folders = ("subjects", "clips", *(f"clips/{info.id}" for info in clips))
-        _check_inside(root, (*folders, *hashes, *(f"clips/{info.id}/{name}" for info in clips for name in info.files)))
-        topology = Topology.load(root / "topology.npz")
+        topology_file = inside(root, "topology.npz")
+        topology = Topology.load(topology_file)
         if topology.hash != topology_hash:
             raise InputError(f"{root / 'topology.npz'} must have hash {topology_hash}, got {topology.hash}. {_AGAIN}.")
         return cls(root, topology, fps, clips, licences, hashes)
@@ -150,6 +147,10 @@ class Corpus:
         """Names of the subjects, sorted."""
         return tuple(sorted(Path(name).stem for name in self._hashes if name.startswith("subjects/")))
 
+    def file(self, *names: str) -> Path:
+        """`inside` of this corpus."""
+        return inside(self.root, *names)
+
     def template(self, subject: str) -> np.ndarray:
         """(V,3) float32 metres: the neutral face of `subject` (cached).
 
@@ -158,7 +159,7 @@ class Corpus:
         """
         if subject in self._templates:
             return self._templates[subject]
-        template = read_array(self.root / "subjects" / f"{subject}.npy")
+        template = read_array(self.file("subjects", f"{subject}.npy"))
         if template.shape != (self.topology.n_vertices, 3):
             raise InputError(
                 f"the template of {subject} must have shape ({self.topology.n_vertices}, 3), got {template.shape}"
@@ -177,9 +178,8 @@ class Corpus:
         Raises:
             InputError: a file is missing, truncated or does not fit the manifest.
         """
-        folder = self.root / "clips" / info.id
         linear = LINEAR in info.files
-        motion = read_array(folder / (LINEAR if linear else DENSE), mmap=True)
+        motion = read_array(self.file("clips", info.id, LINEAR if linear else DENSE), mmap=True)
         names = self.topology.shape_names
         tail = (len(names),) if linear else (self.topology.n_vertices, 3)
         if motion.shape != (info.n_frames, *tail):
@@ -190,8 +190,8 @@ class Corpus:
         audio, sample_rate = np.zeros(0, np.float32), info.sample_rate
         with reading(f"clip {info.id} cannot be read", f"{_AGAIN}."):
             if sound:
-                audio, sample_rate = _read_sound(folder / AUDIO, info.n_frames / self.fps)
-            listed = json.loads((folder / PHONES).read_bytes()) if sound else ()
+                audio, sample_rate = _read_sound(self.file("clips", info.id, AUDIO), info.n_frames / self.fps)
+            listed = json.loads(self.file("clips", info.id, PHONES).read_bytes()) if sound else ()
             phones = tuple(Phone(str(n), float(a), float(b)) for n, a, b in listed)
         return Clip(
             topology=self.topology,
@@ -212,7 +212,7 @@ class Corpus:
 
     def _valid(self, info: ClipInfo) -> np.ndarray:
         """(T,) bool: which frames of a clip were captured."""
-        valid = read_array(self.root / "clips" / info.id / VALID)
+        valid = read_array(self.file("clips", info.id, VALID))
         if valid.shape != (info.n_frames,) or valid.dtype != bool:
             raise InputError(
                 f"{VALID} of clip {info.id} must be ({info.n_frames},) booleans, got {valid.shape} of {valid.dtype}. {_AGAIN}."
@@ -229,31 +229,25 @@ class Corpus:
         for info in self.clips:
             expected |= {f"clips/{info.id}/{name}": digest for name, digest in info.files.items()}
         for name, digest in expected.items():
-            path = self.root / name
+            path = self.file(name)
             if not path.is_file():
                 raise InputError(f"{path} is missing. {_AGAIN}.")
             if _sha256(path) != digest:
                 raise InputError(f"{path} differs from its hash in the manifest. {_AGAIN}.")
 
 
-def _check_inside(root: Path, names: Iterable[str]) -> None:
-    """Raise InputError for what is there and leads out of the corpus, or is neither a file nor a folder: a stranger's
-    corpus may mean another file of its reader, or a pipe without end."""
-    inside = os.path.realpath(root)
-    for name in names:
-        path = root / name
-        try:
-            mode = os.lstat(path).st_mode
-            if stat.S_ISLNK(mode):
-                if not Path(os.path.realpath(path)).is_relative_to(inside):
-                    raise InputError(
-                        f"{path} is a symbolic link out of the corpus. Copy what it should be in its place."
-                    )
-                mode = os.stat(path).st_mode
-        except OSError:  # missing: told where it is needed
-            continue
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise InputError(f"{path} is neither a file nor a folder. {_AGAIN}.")
+def inside(root: Path, *names: str) -> Path:
+    """Path of a file or folder of the corpus in `root`, which may come from a stranger.
+
+    Raises:
+        InputError: it leads out of the corpus, by a link or by its name, or is a pipe or a device, which may have no end.
+    """
+    path = root.joinpath(*names)
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise InputError(f"{path} leads out of the corpus. Put what it points to in its place.")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path} is neither a file nor a folder. {_AGAIN}.")
+    return path
 
 
 def read_manifest(root: Path) -> dict[str, Any]:
@@ -263,7 +257,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
         InputError: it is missing, damaged or of another version.
     """
     path = root / "manifest.json"
-    _check_inside(root, (path.name,))
+    inside(root, path.name)
     try:
         with reading(f"{path} is damaged", f"{_AGAIN}.", *MISSING):
             manifest: Json = json.loads(path.read_text(encoding="utf-8"))

@@ -112,7 +112,7 @@ def _gaps(corpus: Corpus) -> str:
     for info in corpus.clips:
         if VALID not in info.files:
             continue
-        path = corpus.root / "clips" / info.id / VALID
+        path = corpus.file("clips", info.id, VALID)
         valid = read_array(path)
         if valid.shape != (info.n_frames,):
             raise InputError(f"{path} must have shape ({info.n_frames},), got {valid.shape}")

@@ -25,7 +25,7 @@ SURFACES = (".obj", ".ply", ".stl", *SCENES)
 """Files whose triangles need no other file."""
 FEWEST = 300
 """Vertices of a face that speaks."""
-MOST_BYTES = 2 << 30
+MOST_BYTES, LARGEST_PICTURE_BYTES = 2 << 30, 64 << 20
 
 
 def read_mesh(
@@ -196,17 +196,42 @@ def read_obj(lines: Iterable[str], folder: Path | None) -> Part:
     corners_uv = np.array(uv_faces, np.int64).reshape(-1, 3)
     if not uv_faces or folder is None or corners_uv.shape != triangles.shape:
         return part
-    picture = next(filter(None, (_material_picture(folder / name) for name in materials)), None)
+    picture = next(filter(None, (_material_picture(folder, name) for name in materials)), None)
     return replace(part, uvs=np.array(uvs, np.float32).reshape(-1, 2), uv_faces=corners_uv, picture=picture)
 
 
-def _material_picture(path: Path) -> bytes | None:
-    """The first colour texture of an OBJ's material file, if both exist."""
-    try:
-        named = re.search(r"^\s*map_Kd\s+(?:-\S+\s+\S+\s+)*(.+?)\s*$", path.read_text(errors="replace"), re.M)
-        return (path.parent / named[1]).read_bytes() if named else None
-    except OSError:
+def _material_picture(folder: Path, name: str) -> bytes | None:
+    """The first colour texture of an OBJ's material file, if both are there and it is a picture."""
+    from PIL import Image
+
+    for line in (_owned(folder, name) or b"").decode("utf-8", "replace").splitlines():
+        fields = line.split()
+        if fields[:1] != ["map_Kd"]:
+            continue
+        words = fields[1:]
+        while words and words[0].startswith("-"):  # -o, -s, -mm and others: a word, or up to three numbers
+            words = words[2:]
+            while words and re.fullmatch(r"[-+.0-9]+", words[0]):
+                words = words[1:]
+        content = _owned((folder / name).parent, " ".join(words), folder)
+        try:
+            with Image.open(io.BytesIO(content or b"")) as picture:
+                picture.verify()
+        except Exception:  # no picture in any of many ways, or one of too many pixels
+            return None
+        return content
+    return None
+
+
+def _owned(folder: Path, name: str, within: Path | None = None) -> bytes | None:
+    """A file that a mesh names beside itself: a regular one below the mesh's folder, and no larger than a picture may be.
+
+    A stranger's mesh could name any file of the user, who would export it without knowing, or a device without an end.
+    """
+    real = (folder / name.replace("\\", "/")).resolve()
+    if not (real.is_relative_to((within or folder).resolve()) and real.is_file()):
         return None
+    return real.read_bytes() if real.stat().st_size <= LARGEST_PICTURE_BYTES else None
 
 
 def _read_trimesh(path: Path) -> Part:
