@@ -138,7 +138,7 @@ def test_a_corpus_of_absurd_arrays(tmp_path, name, array, words):
         corpus.load(corpus.clips[0])
 
 
-@pytest.mark.parametrize(("value", "words"), [(np.nan, "finite floats"), (np.inf, "finite floats"), (1e20, "metres")])
+@pytest.mark.parametrize(("value", "words"), [(np.nan, "finite floats"), (np.inf, "finite floats")])
 def test_a_corpus_of_absurd_people(tmp_path, value, words):
     writer = CorpusWriter(tmp_path, rig.TOPOLOGY, rig.FPS, ["none"])
     corpus = writer.finish([writer.add(CLIP, id="a", split="test", voice="v")])

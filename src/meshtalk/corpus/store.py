@@ -18,7 +18,7 @@ from meshtalk.clip import Clip, Phone
 from meshtalk.config import from_json
 from meshtalk.errors import MISSING, InputError, reading
 from meshtalk.files import Json, atomic, replaced_folder, write_json
-from meshtalk.mesh.topology import Topology, check_size
+from meshtalk.mesh.topology import Topology
 
 FORMAT = "meshtalk corpus"
 VERSION = 1
@@ -166,7 +166,6 @@ class Corpus:
             )
         if template.dtype.kind != "f" or not np.isfinite(template).all():
             raise InputError(f"the template of {subject} must be finite floats. {_AGAIN}.")
-        check_size(template, self.topology)
         return self._templates.setdefault(subject, template.astype(np.float32))
 
     def load(self, info: ClipInfo, sound: bool = True) -> Clip:
