@@ -1,5 +1,6 @@
 """The audio encoder sees exactly what its properties say, at exactly the times asked for."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -152,6 +153,22 @@ def test_a_lookahead_that_no_layer_can_spend_is_refused():
         AudioEncoder(replace(rig.AUDIO, lookahead_hops=3))
     with pytest.raises(InputError, match=r"lookahead_hops .* cannot be reached"):
         AudioEncoder(replace(rig.AUDIO, lookahead_hops=1000))
+    with pytest.raises(InputError, match="lookahead_hops 1 cannot be reached"):  # the input layer alone sees 2
+        AudioEncoder(replace(rig.AUDIO, input_kernel=5, lookahead_hops=1))
+
+
+@pytest.mark.parametrize("hops", [0, 2, 4, 6, 8, 10, 12, 14, 18, 24])
+def test_every_sum_of_the_layers_steps_can_be_spent(hops):
+    net = encoder(replace(rig.AUDIO, dilations=(2, 4, 6), lookahead_hops=hops))
+    assert affected(net, 3.0) == (-net.stack_reach, hops)
+
+
+def test_the_advice_about_the_lookahead_can_be_followed():
+    for wrong in (3, 25, 1000):
+        with pytest.raises(InputError, match=r"Choose (\d+ or )*\d+\.$") as refused:
+            AudioEncoder(replace(rig.AUDIO, lookahead_hops=wrong))
+        for choice in re.findall(r"\d+", str(refused.value).partition("Choose")[2]):
+            AudioEncoder(replace(rig.AUDIO, lookahead_hops=int(choice)))
 
 
 def test_a_wrong_number_of_features_fails():

@@ -212,6 +212,12 @@ def test_train_and_continue(capsys, here, rig_corpus, monkeypatch):
     assert "other settings" in message
 
 
+def test_a_baseline_with_codes_is_no_regressor(capsys, here, tiny_model, rig_corpus):
+    out = run(capsys, "evaluate", tiny_model, rig_corpus.root, "--limit", "1", "--baseline", tiny_model)
+    assert "baseline" in out
+    assert "regressor" not in out
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

@@ -264,7 +264,7 @@ def test_a_model_that_claims_more_than_its_weights_is_refused(tmp_path, field, v
         (lambda: LossConfig(opening=float("nan")), "opening must be a finite number"),
         (lambda: AudioConfig(width=-3), "width must be a whole number"),
         (lambda: AudioConfig(dilations=(1, 2.5)), "dilations must be a whole number"),
-        (lambda: AudioConfig(kernel=0), "positive width"),
+        (lambda: AudioConfig(kernel=0), "must be 1 to"),
         (lambda: StageConfig(steps="5"), "steps must be a whole number"),
         (lambda: ModelConfig(fps=Fraction(0)), "fps"),
     ],

@@ -27,6 +27,9 @@ MAP_FROM_BYTES = 64 << 20
 """Dense motion larger than this stays in its file when a clip is loaded."""
 FARTHEST_M = 2.0
 """From where it rests: a vertex that moves further is damage. Faces move by centimetres."""
+MAX_AUDIO = 1e5
+"""Sound of 16-bit integers that nobody divided still plays; what is larger is damage."""
+MAX_FPS, MAX_RATE_HZ = 1000, 1_000_000
 _ARRAYS = frozenset(
     [
         "template",
@@ -131,6 +134,10 @@ class Clip:
             raise InputError(f"fps must be a frame rate, got {self.fps!r}. Try 30 or 30000/1001.") from None
         if self.fps <= 0 or self.sample_rate <= 0:
             raise InputError(f"fps and sample_rate must be positive, got {self.fps} and {self.sample_rate}")
+        if self.fps > MAX_FPS or self.sample_rate > MAX_RATE_HZ:
+            raise InputError(
+                f"fps must be at most {MAX_FPS} and sample_rate {MAX_RATE_HZ:,} Hz, got {self.fps} and {self.sample_rate}"
+            )
         if (self.displacement is None) == (self.weights is None or self.basis is None):
             raise InputError(
                 "a clip must have either a displacement or weights with a basis. Give exactly one of them."
@@ -216,6 +223,8 @@ class Clip:
             raise InputError(f"tint must be three factors of 0 to {MAX_TINT:g}, got {self.tint}")
         if not np.isfinite([time for phone in self.phones for time in (phone.start_s, phone.end_s)]).all():
             raise InputError("the times of phones must be finite. Repair or drop them.")
+        if any(phone.end_s < phone.start_s for phone in self.phones):
+            raise InputError("no phone must end before it starts. Repair or drop the phones.")
         if self.template.shape != (n_vertices, 3):
             raise InputError(f"template must have shape ({n_vertices}, 3), as its topology, got {self.template.shape}")
         if self.weights is not None and self.basis is not None:
@@ -238,7 +247,10 @@ class Clip:
             )
         if self.audio.ndim != 1 or self.audio.dtype.kind != "f":
             raise InputError(f"audio must be (S,) floats, got shape {self.audio.shape} of {self.audio.dtype}")
+        if (loudest := float(np.abs(self.audio).max(initial=0))) > MAX_AUDIO:
+            raise InputError(f"audio must be in -1 to 1, got up to {loudest:.4g}. Write the sound again.")
         check_size(self.template, self.topology)
+        self._check_recipe()
         if self.valid is not None and (self.valid.shape != (self.n_frames,) or self.valid.dtype != bool):
             raise InputError(
                 f"valid must be ({self.n_frames},) booleans, got shape {self.valid.shape} of {self.valid.dtype}"
@@ -249,6 +261,13 @@ class Clip:
                 f"audio and motion must differ by at most one frame, got {audio_s:.3f} s and {self.duration_s:.3f} s"
             )
         return self
+
+    def _check_recipe(self) -> None:
+        expression = None if self.recipe is None else self.recipe.expression
+        if expression is None:
+            return
+        if expression.ndim != 2 or expression.dtype.kind != "f" or not np.isfinite(expression).all():
+            raise InputError("the expression of a recipe must be (N, n_motion) finite floats. Write the clip again.")
 
     def _farthest_m(self) -> float:
         """What a coordinate moves by at most, NaN if one is; of a linear clip no more than its parts could together."""

@@ -32,6 +32,20 @@ _NEWER = {"left out of JSON at its default": True}
 """Metadata of fields added later: settings written before them compare equal, and their caches are found."""
 
 
+_INF = math.inf
+_BOUNDS: Mapping[str, tuple[float, float]] = {
+    **dict.fromkeys(("width", "code", "expression_code"), (1, 8192)), **dict.fromkeys(("kernel", "input_kernel"), (1, 65)),
+    **dict.fromkeys(("frames", "batch"), (1, 10**5)), **dict.fromkeys(("validate_every", "checkpoint_every"), (1, 10**9)),
+    **dict.fromkeys(("tau_start", "tau_end"), (1e-3, 1e3)), **dict.fromkeys(("learning_rate", "audio_learning_rate"), (0, 10)),
+    **dict.fromkeys(("reconstruction", "whole_face", "eyelid_points", "cross_modality", "upper_face"), (0, _INF)),
+    **dict.fromkeys(("eyelid", "opening", "velocity", "mouth_weight", "event_weight", "weight_decay", "clip_norm"), (0, _INF)),
+    "dilations": (1, 1024), "trunk_lookahead_hops": (0, 39), "dropout": (0, 0.99), "n_mels": (1, 512), "channels": (1, 1024),
+    "basis_tolerance_mm": (0, 100), "basis_max": (1, 4096), "identity_components": (0, 1024), "classes": (2, 4096),
+    "context_corruption": (0, 1), "augmentations": (0, 1000),
+}  # fmt: skip
+"""Least and greatest value of a setting, or of each number of a tuple."""
+
+
 class _Checked:
     """Settings made in Python are held to the types of their fields, as those that are read from a file are."""
 
@@ -42,9 +56,19 @@ class _Checked:
                 raise InputError(f"{name} must be one of {', '.join(map(repr, typing.get_args(kind)))}, got {value!r}")
             if kind is float and not (isinstance(value, (int, float)) and math.isfinite(value)):
                 raise InputError(f"{name} must be a finite number, got {value!r}")
+            if kind in (str, bool, Fraction) or dataclasses.is_dataclass(kind):
+                if not isinstance(value, kind):  # type: ignore[arg-type]
+                    raise InputError(f"{name} must be a {getattr(kind, '__name__', kind)}, got {value!r:.100}")
+                continue
+            if isinstance(value, bool) or (kind == tuple[int, ...]) != isinstance(value, tuple):
+                raise InputError(f"{name} must be of type {getattr(kind, '__name__', kind)}, got {value!r:.100}")
             numbers = value if isinstance(value, tuple) else (value,)
             if kind in (int, tuple[int, ...]) and not all(isinstance(n, int) and 0 <= n < 2**31 for n in numbers):
                 raise InputError(f"{name} must be a whole number from 0 on, got {value!r}")
+            low, high = _BOUNDS.get(name, (-_INF, _INF))
+            if name in _BOUNDS and not all(low <= number <= high for number in numbers):
+                limits = f"{low:g} to {high:g}" if high < _INF else f"at least {low:g}"
+                raise InputError(f"{name} must be {limits}, got {value!r:.100}")
 
 
 @cache
@@ -107,11 +131,9 @@ class AudioConfig(_Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        sizes = (self.width, self.code, self.kernel, self.input_kernel, *self.dilations)
-        if min(sizes) < 1 or len(self.dilations) > MOST_LAYERS:
+        if len(self.dilations) > MOST_LAYERS:
             raise InputError(
-                f"an audio encoder must have up to {MOST_LAYERS} layers of positive width, code, kernels and dilations, got"
-                f" {len(self.dilations)} layers and {min(sizes)}"
+                f"an audio encoder must have up to {MOST_LAYERS} dilations, got {len(self.dilations)} layers"
             )
         if max(self.lookahead_hops, self.past_hops, self.trunk_lookahead_hops) > MOST_HOPS:
             raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, TextIO
 
 MISSING = (FileNotFoundError, NotADirectoryError)
 """How a file that is not there is told."""
@@ -22,10 +23,34 @@ class DiskError(InputError):
     """A full or failing disk: what is wrong with every output, not with one input of many."""
 
 
+def harmless(text: str, kept: str = "") -> str:
+    """Text without characters that a terminal would obey, or that cannot be written; those in `kept` stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in kept else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text
+    )
+
+
 def one_line(text: str) -> str:
     """Text on one line, without characters that a terminal would obey."""
-    flat = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in flat)
+    return harmless(" ".join(text.split()))
+
+
+class HarmlessStream:
+    """A text stream on which names out of files give a terminal no orders; bytes written to its buffer stay as they are."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write harmless text; a bar's return to the beginning of its line is let through, and nothing else."""
+        start = "\r" if text.startswith("\r") else ""
+        self._stream.write(start + harmless(text[len(start) :], "\n\t"))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def shortened(text: str, most: int) -> str:

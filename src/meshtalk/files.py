@@ -103,6 +103,11 @@ def read_arrays(path: str | Path, wanted: Callable[[str], bool] = lambda _: True
 
 
 def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+    if entry.compress_type not in (
+        zipfile.ZIP_STORED,
+        zipfile.ZIP_DEFLATED,
+    ):  # others unpack a piece of any size at once
+        raise ValueError(f"{entry.filename} is compressed in an unusual way")
     with archive.open(entry) as stream:
         shape, _, dtype = array_header(stream)
         if math.prod(shape) * dtype.itemsize > entry.file_size:

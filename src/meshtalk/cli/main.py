@@ -10,7 +10,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stderr
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from difflib import get_close_matches
 from functools import partial, wraps
 from pathlib import Path
@@ -22,7 +22,7 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Suppress, subcomm
 
 from meshtalk.cli import animate, arkit, batch, corpus, edit, export, regions, retarget, train
 from meshtalk.cli.options import Output
-from meshtalk.errors import InputError, one_line, reason_of, shortened
+from meshtalk.errors import HarmlessStream, InputError, harmless, one_line, reason_of, shortened
 
 
 def demo(output: Output = Path("demo")) -> None:
@@ -153,7 +153,7 @@ def _sentence(error: Exception, args: list[str]) -> str:
 def _refuse(error: Exception, args: list[str], debug: bool) -> NoReturn:
     """End with exit code 2 and one line; `debug` shows the traceback before it."""
     if debug:
-        traceback.print_exception(error)
+        print(harmless("".join(traceback.format_exception(error)), "\n"), end="", file=sys.stderr)
     said = str(error) if isinstance(error, InputError) else _sentence(error, args)
     print(f"meshtalk: {shortened(one_line(said), LONGEST_SENTENCE)}", file=sys.stderr)
     raise SystemExit(2) from None
@@ -206,7 +206,12 @@ def _run(args: list[str]) -> None:
         if not end.code:
             raise
         raise InputError(_one_sentence(said.getvalue(), args)) from None
-    run()
+    with ExitStack() as streams:  # a program without a terminal may have none
+        if sys.stdout is not None:
+            streams.enter_context(redirect_stdout(HarmlessStream(sys.stdout)))  # type: ignore[type-var]
+        if sys.stderr is not None:
+            streams.enter_context(redirect_stderr(HarmlessStream(sys.stderr)))  # type: ignore[type-var]
+        run()
 
 
 def _one_sentence(box: str, args: list[str]) -> str:

@@ -26,6 +26,8 @@ SPLITS = ("train", "val", "test")
 AUDIO, PHONES, VALID = "audio.flac", "phones.json", "valid.npy"
 LINEAR, DENSE = "weights.npy", "displacement.npy"
 RECORD = "clip.json"
+LONGER_S = 10.0
+"""Sound that goes on for longer than this behind the motion is not of the clip."""
 _AGAIN = "Build or copy the corpus again"
 
 
@@ -94,7 +96,6 @@ class Corpus:
         self.licences = licences
         self._hashes = dict(hashes)
         self._templates: dict[str, np.ndarray] = {}
-        self._real_root = root.resolve()
 
     @classmethod
     def open(cls, path: str | Path) -> Corpus:
@@ -121,9 +122,12 @@ class Corpus:
                 raise ValueError(error) from None  # which says nothing of the file
         for info in clips:
             check_name(info.id, "the clip id")
+            for name in info.files:
+                check_name(name, f"a file of clip {info.id}")
             if info.split not in SPLITS:
                 raise InputError(f"split of clip {info.id} must be one of {', '.join(SPLITS)}, got {info.split!r}")
-        topology = Topology.load(root / "topology.npz")
+        topology_file = inside(root, "topology.npz")
+        topology = Topology.load(topology_file)
         if topology.hash != topology_hash:
             raise InputError(f"{root / 'topology.npz'} must have hash {topology_hash}, got {topology.hash}. {_AGAIN}.")
         return cls(root, topology, fps, clips, licences, hashes)
@@ -144,15 +148,8 @@ class Corpus:
         return tuple(sorted(Path(name).stem for name in self._hashes if name.startswith("subjects/")))
 
     def file(self, *names: str) -> Path:
-        """Path of a file or folder of the corpus, which may come from a stranger.
-
-        Raises:
-            InputError: it leads out of the corpus, by a link or by its name.
-        """
-        path = self.root.joinpath(*names)
-        if not path.resolve().is_relative_to(self._real_root):
-            raise InputError(f"{path} leads out of the corpus. Put what it points to in its place.")
-        return path
+        """`inside` of this corpus."""
+        return inside(self.root, *names)
 
     def template(self, subject: str) -> np.ndarray:
         """(V,3) float32 metres: the neutral face of `subject` (cached).
@@ -167,6 +164,8 @@ class Corpus:
             raise InputError(
                 f"the template of {subject} must have shape ({self.topology.n_vertices}, 3), got {template.shape}"
             )
+        if template.dtype.kind != "f" or not np.isfinite(template).all():
+            raise InputError(f"the template of {subject} must be finite floats. {_AGAIN}.")
         return self._templates.setdefault(subject, template.astype(np.float32))
 
     def load(self, info: ClipInfo, sound: bool = True) -> Clip:
@@ -185,10 +184,12 @@ class Corpus:
         if motion.shape != (info.n_frames, *tail):
             needed = (info.n_frames, *tail)
             raise InputError(f"motion of clip {info.id} must have shape {needed}, got {motion.shape}")
+        if motion.dtype.kind != "f" or (linear and not np.isfinite(motion).all()):
+            raise InputError(f"motion of clip {info.id} must be finite floats, got {motion.dtype}. {_AGAIN}.")
         audio, sample_rate = np.zeros(0, np.float32), info.sample_rate
         with reading(f"clip {info.id} cannot be read", f"{_AGAIN}."):
             if sound:
-                audio, sample_rate = soundfile.read(self.file("clips", info.id, AUDIO), dtype="float32")
+                audio, sample_rate = _read_sound(self.file("clips", info.id, AUDIO), info.n_frames / self.fps)
             listed = json.loads(self.file("clips", info.id, PHONES).read_bytes()) if sound else ()
             phones = tuple(Phone(str(n), float(a), float(b)) for n, a, b in listed)
         return Clip(
@@ -205,8 +206,17 @@ class Corpus:
             sentence=info.sentence,
             emotion=info.emotion,
             phones=phones,
-            valid=read_array(self.file("clips", info.id, VALID)) if VALID in info.files else None,
+            valid=self._valid(info) if VALID in info.files else None,
         )
+
+    def _valid(self, info: ClipInfo) -> np.ndarray:
+        """(T,) bool: which frames of a clip were captured."""
+        valid = read_array(self.file("clips", info.id, VALID))
+        if valid.shape != (info.n_frames,) or valid.dtype != bool:
+            raise InputError(
+                f"{VALID} of clip {info.id} must be ({info.n_frames},) booleans, got {valid.shape} of {valid.dtype}. {_AGAIN}."
+            )
+        return valid
 
     def verify(self) -> None:
         """Read every file and compare its hash with the manifest's.
@@ -225,6 +235,20 @@ class Corpus:
                 raise InputError(f"{path} differs from its hash in the manifest. {_AGAIN}.")
 
 
+def inside(root: Path, *names: str) -> Path:
+    """Path of a file or folder of the corpus in `root`, which may come from a stranger.
+
+    Raises:
+        InputError: it leads out of the corpus, by a link or by its name, or is a pipe or a device, which may have no end.
+    """
+    path = root.joinpath(*names)
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise InputError(f"{path} leads out of the corpus. Put what it points to in its place.")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path} is neither a file nor a folder. {_AGAIN}.")
+    return path
+
+
 def read_manifest(root: Path) -> dict[str, Any]:
     """The manifest as stored, its clips unchecked.
 
@@ -232,6 +256,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
         InputError: it is missing, damaged or of another version.
     """
     path = root / "manifest.json"
+    inside(root, path.name)
     try:
         with reading(f"{path} is damaged", f"{_AGAIN}.", *MISSING):
             manifest: Json = json.loads(path.read_text(encoding="utf-8"))
@@ -248,6 +273,16 @@ def read_manifest(root: Path) -> dict[str, Any]:
     return manifest
 
 
+def _read_sound(path: Path, motion_s: Fraction) -> tuple[np.ndarray, int]:
+    """(S,) float32 sound and its rate; what is much longer than the motion, as silence can be in a small file, is not read."""
+    with soundfile.SoundFile(path) as sound:
+        if sound.frames > (float(motion_s) + LONGER_S) * sound.samplerate or sound.channels != 1:
+            raise ValueError(
+                f"{sound.frames:,} samples of {sound.channels} channels beside {float(motion_s):.3f} s of motion"
+            )
+        return sound.read(dtype="float32"), sound.samplerate
+
+
 def read_array(path: Path, mmap: bool = False) -> np.ndarray:
     """An array of a corpus; `mmap` leaves it in its file.
 
@@ -256,7 +291,10 @@ def read_array(path: Path, mmap: bool = False) -> np.ndarray:
     """
     try:
         with reading(f"{path} is damaged", f"{_AGAIN}.", *MISSING):
-            return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+            array: Any = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+            if isinstance(array, np.lib.npyio.NpzFile):  # numpy opens an archive under any name
+                raise ValueError("it is an archive of arrays")
+            return array
     except MISSING:
         raise InputError(f"{path} is missing. {_AGAIN}.") from None
 

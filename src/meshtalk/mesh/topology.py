@@ -36,6 +36,8 @@ MOST_SPAN_M = 5.0
 """A body's, with its hair and what it holds."""
 MOST_TILES, MOST_SHAPE_M = 1e4, 2.0
 """Texture coordinates beyond so many repetitions, and blendshapes that move a vertex so far, are damage."""
+MOST_VERTICES = 4_000_000
+"""Of any mesh that moves; a head scanned to the pore has a million."""
 ADVICE = "Make them with `meshtalk regions` (docs/regions.md)"
 """Advice where regions or inner lips are missing."""
 
@@ -71,12 +73,22 @@ class Topology:
     """Base colour of the skin and eyes, for pictures and exports."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.n_vertices <= MOST_VERTICES:
+            raise InputError(
+                f"a mesh must have at most {MOST_VERTICES:,} vertices, got {self.n_vertices:,}. Decimate it."
+            )
         faces = np.asarray(self.faces)
         if faces.ndim != 2 or faces.shape[1] != 3:
             raise InputError(f"faces must be triangles of shape (F, 3), got {faces.shape}")
         check_indices("faces", faces, self.n_vertices)
         for name, indices in self.landmarks.items():
+            if np.ndim(indices) != 1:
+                raise InputError(f"landmark {name!r} must be a list of vertices, got shape {np.shape(indices)}")
             check_indices(f"landmark {name!r}", indices, self.n_vertices)
+        if len({len(self.landmarks[name]) for name in INNER_LIPS if name in self.landmarks}) > 1:
+            raise InputError(
+                f"the landmarks {' and '.join(INNER_LIPS)} must pair up, got different numbers of vertices"
+            )
         if self.uvs is not None and self.uv_faces is not None:
             if self.uvs.ndim != 2 or self.uvs.shape[1] != 2 or self.uv_faces.shape != faces.shape:
                 raise InputError(
@@ -95,6 +107,8 @@ class Topology:
             if not (np.isfinite(weights).all() and weights.min(initial=0) > -0.01 and weights.max(initial=0) < 1.01):
                 raise InputError(f"weights of region {name!r} must be 0 to 1, got {weights.min()} to {weights.max()}")
         for name, array, most in (("uvs", self.uvs, MOST_TILES), ("blendshapes", self.shapes, MOST_SHAPE_M)):
+            if array is not None and array.dtype.kind not in "fiu":
+                raise InputError(f"{name} must be numbers, got {array.dtype}")
             if array is not None and not np.isfinite(array).all():
                 raise InputError(f"{name} hold NaN or infinite values. Write them again.")
             if array is not None and (reached := np.abs(array).max(initial=0)) > most:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def _of_folder(path: Path) -> Face:
 
 def _holds_template(path: Path) -> bool:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return "template" in archive.files
+        with zipfile.ZipFile(path) as archive:
+            return "template.npy" in archive.namelist()
     except Exception:  # whatever it is, `Topology.load` says so
         return False

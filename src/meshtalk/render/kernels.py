@@ -18,6 +18,8 @@ BACKGROUND = -1
 SUBPIXEL = 256.0
 """Screen positions are snapped to 1/256 pixel: edge functions are then exact integers, and two triangles that
 share an edge neither overlap nor leave a crack."""
+FARTHEST_PX = 1e6
+"""Screen positions farther away are put there: numbers of pixels stay what integers hold, whatever a vertex's place is."""
 N_SAMPLES = 4
 SAMPLES = np.array([[0.375, 0.125], [0.875, 0.375], [0.125, 0.625], [0.625, 0.875]])
 """Positions inside a pixel, on a rotated grid: edges near the horizontal and the vertical get four steps, not two."""
@@ -72,12 +74,14 @@ def project(vertices, rotation, centre, distance, view, screen):
     for v in range(vertices.shape[0]):
         x, y, z = vertices[v, 0] - centre[0], vertices[v, 1] - centre[1], vertices[v, 2] - centre[2]
         depth = distance - (rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2] * z)
-        if depth < 1e-3:
+        if not depth >= 1e-3:  # or no number
             screen[v, 0] = screen[v, 1] = screen[v, 2] = 0.0
             continue
         near = 1.0 / depth
         px = cx + focal * near * (rotation[0, 0] * x + rotation[0, 1] * y + rotation[0, 2] * z)
         py = cy - focal * near * (rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2] * z)
+        # in this order NaN becomes a number
+        px, py = min(max(-FARTHEST_PX, px), FARTHEST_PX), min(max(-FARTHEST_PX, py), FARTHEST_PX)
         screen[v, 0] = np.floor(px * SUBPIXEL + 0.5) / SUBPIXEL
         screen[v, 1] = np.floor(py * SUBPIXEL + 0.5) / SUBPIXEL
         screen[v, 2] = near

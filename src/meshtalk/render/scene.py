@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ PART_LOOKS = (
 )
 SKIN_SHINE = (0.17, 0.0)
 LIP_SHINE = (0.20, 0.35)
+MOST_PIXELS, MOST_SIDE_PX = 1 << 26, 4096
+"""Of a texture: more is refused, a longer side made shorter: linear light takes eight times the bytes."""
 FINEST = 30_000
 """Meshes of up to so many triangles are rounded."""
 BULGE_PX = 0.22
@@ -281,17 +284,24 @@ def texture_pyramid(
 
 
 def picture_of(topology: Topology) -> np.ndarray:
-    """(H,W,3) uint8 sRGB: the texture, which has to be there.
+    """(H,W,3) uint8 sRGB: the texture, which has to be there; made smaller if it is larger than MOST_SIDE_PX.
 
     Raises:
-        InputError: it is no image.
+        InputError: it is no image, or one of more than MOST_PIXELS.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(topology.texture_png or b"")) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # told below
+            picture = Image.open(io.BytesIO(topology.texture_png or b""))
+        if picture.width * picture.height > MOST_PIXELS:
+            raise ValueError(f"{picture.width} x {picture.height} pixels are too many. Use up to 8192 x 8192")
+        with picture:
+            colours = picture.convert("RGB")
+        colours.thumbnail((MOST_SIDE_PX, MOST_SIDE_PX))
+        return np.asarray(colours)
+    except Exception as error:  # decoders fail in as many ways as pictures are damaged
         raise InputError(f"the texture of topology {topology.hash} is no readable image: {error}") from None
 
 

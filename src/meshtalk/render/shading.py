@@ -35,8 +35,9 @@ _inlined = numba.njit(nogil=True, error_model="numpy", inline="always")
 @_inlined
 def _bilinear(texture, start, wide, tall, u, v):
     """r, g, b, shine of one level of the texture pyramid; v points up, the edges repeat."""
-    x = min(max(u, 0.0), 1.0) * wide - 0.5
-    y = (1.0 - min(max(v, 0.0), 1.0)) * tall - 0.5
+    # in this order NaN becomes a number
+    x = min(max(0.0, u), 1.0) * wide - 0.5
+    y = (1.0 - min(max(0.0, v), 1.0)) * tall - 0.5
     left, top = np.floor(x), np.floor(y)
     tx, ty = x - left, y - top
     xa, xb = np.uint32(max(left, 0.0)), np.uint32(min(left + 1.0, wide - 1.0))
@@ -262,4 +263,4 @@ def shade(
                 total[1] += count * (green * s[1] + shine * s[4])
                 total[2] += count * (blue * s[2] + shine * s[5])
             for k in range(3):
-                image[y, x, k] = tone[np.uint32(min(max(total[k] * tone_scale, 0.0), brightest))]
+                image[y, x, k] = tone[np.uint32(min(max(0.0, total[k] * tone_scale), brightest))]

@@ -17,6 +17,8 @@ from meshtalk.parallel import one_thread
 from meshtalk.retarget.transfer import Binding, Contacts, Part, Transfer, Unroll
 
 FORMAT = "meshtalk-map-2"
+MOST = 100.0
+"""A hundred metres, or motion a hundred times the head's: what a map holds is less."""
 _ARRAYS = frozenset(
     [
         "format",
@@ -145,6 +147,17 @@ def _is_a_maps(name: str) -> bool:
 def _check(made: Map) -> None:
     """Raise InputError or ValueError unless all of a map fits together and moves its mesh as far as a face moves."""
     head, count = load_head(), made.topology.n_vertices
+    if (
+        made.template.shape != (count, 3)
+        or made.source.shape != made.shares.shape
+        or len(made.rows) != len(made.source)
+    ):
+        raise ValueError(
+            f"{made.template.shape}, {made.rows.shape}, {made.source.shape} and {made.shares.shape} do not fit"
+        )
+    for name in ("template", "fit", "turn", "shares"):
+        if not float(np.abs(getattr(made, name)).max(initial=0)) <= MOST:
+            raise ValueError(f"{name} holds values of no use")
     for name, indices, limit in (
         ("rows", made.rows, count),
         ("source", made.source, head.topology.n_vertices),
