@@ -138,7 +138,7 @@ def test_a_spoken_clip_gives_its_weights_back(noise_mm, wobble):
 def test_smoothing_takes_the_jitter_of_noise():
     truth = performance().weights
     assert truth is not None
-    clip = clip_on(load_head().topology, truth, 0.3)
+    clip = clip_on(load_head().topology, truth, 0.6)
     plain, smooth = (weights_of(clip, smoothing=amount).values for amount in (0.0, 0.05))
     assert jitter(smooth) < 0.7 * jitter(plain)
     assert np.abs(smooth - truth).mean() < np.abs(plain - truth).mean() < 0.02

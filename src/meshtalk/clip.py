@@ -277,8 +277,9 @@ class Clip:
             most = np.abs(self.weights).max(0).astype(float), np.abs(self.basis).max((1, 2)).astype(float)
             if (together_m := float(most[0] @ most[1])) <= FARTHEST_M or not math.isfinite(together_m):
                 return together_m
-        parts = (self.displacements(i, i + CHUNK) for i in range(0, self.n_frames, CHUNK))
-        return float(np.max([np.abs(part).max(initial=0) for part in parts], initial=0))
+        read = self.displacements if self.displacement is None else lambda i, j: self.displacement[i:j]
+        parts = (read(i, i + CHUNK) for i in range(0, self.n_frames, CHUNK))
+        return float(np.max([(part.max(initial=0), -part.min(initial=0)) for part in parts], initial=0))
 
     def save(self, path: str | Path, look: Any = None) -> Path:
         """Write the clip in the format its suffix names (see `meshtalk.export.EXPORTERS`); returns the path.

@@ -101,8 +101,7 @@ def redub(
         )
         for signal in (source, silent)
     )
-    differs = whole - spoken
-    motion = spoken + _slow(differs, clip.fps)
+    motion = spoken + _slow(whole - spoken, clip.fps)
     if geometry.has_opening:
         neutral_mm = float(lip_opening_m(template, topology)) * MM - geometry.opening(rest)
         said_mm, acted_mm, made_mm = (geometry.opening(each) + neutral_mm for each in (spoken, source, motion))

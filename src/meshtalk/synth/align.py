@@ -83,7 +83,7 @@ def language_model() -> Callable[[str], float]:
 
 def words_of(text: str) -> list[str]:
     """The words of a sentence as the dictionary spells them: lower case, without accents, apostrophes kept, hyphens split."""
-    apart = unicodedata.normalize("NFKD", text.lower().replace("’", "'"))
+    apart = unicodedata.normalize("NFKD", text.replace("’", "'")).lower()
     plain = "".join(letter for letter in apart if not unicodedata.combining(letter))
     return [word for raw in re.findall(r"(?:[^\W\d_]|')+|\d+", plain) if (word := raw.strip("'"))]
 
