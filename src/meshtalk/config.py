@@ -255,7 +255,9 @@ class TrainConfig(_Checked):
     """Three steps: audio regression (warms up the audio encoder), stage 1 (autoencoder), stage 2 (prior)."""
 
     seed: int = 0
-    regression: StageConfig = field(default_factory=lambda: StageConfig(steps=10_000, batch=16, audio_learning_rate=1e-3))
+    regression: StageConfig = field(
+        default_factory=lambda: StageConfig(steps=10_000, batch=16, audio_learning_rate=1e-3)
+    )
     stage1: StageConfig = field(default_factory=lambda: StageConfig(steps=16_000))
     stage2: StageConfig = field(default_factory=lambda: StageConfig(steps=5000, frames=48, clip_norm=5.0))
     loss: LossConfig = field(default_factory=LossConfig)
