@@ -277,9 +277,12 @@ class Clip:
             most = np.abs(self.weights).max(0).astype(float), np.abs(self.basis).max((1, 2)).astype(float)
             if (together_m := float(most[0] @ most[1])) <= FARTHEST_M or not math.isfinite(together_m):
                 return together_m
-        read = self.displacements if self.displacement is None else lambda i, j: self.displacement[i:j]
-        parts = (read(i, i + CHUNK) for i in range(0, self.n_frames, CHUNK))
-        return float(np.max([(part.max(initial=0), -part.min(initial=0)) for part in parts], initial=0))
+        reached = [0.0]
+        for start in range(0, self.n_frames, CHUNK):
+            stop = start + CHUNK
+            part = self.displacements(start, stop) if self.displacement is None else self.displacement[start:stop]
+            reached += [float(part.max(initial=0)), -float(part.min(initial=0))]
+        return float(np.max(reached))  # NaN where one is
 
     def save(self, path: str | Path, look: Any = None) -> Path:
         """Write the clip in the format its suffix names (see `meshtalk.export.EXPORTERS`); returns the path.
