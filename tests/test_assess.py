@@ -41,6 +41,7 @@ def test_every_system_stands_in_every_output(written):
         assert name in seen.text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forked_workers")
 def test_two_processes_measure_the_same(written, tiny_model, regressor, rig_corpus, tmp_path):
     numbers = tmp_path / "numbers.json"

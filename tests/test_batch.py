@@ -152,6 +152,7 @@ def test_what_is_there_is_kept(said, straight, tiny_model, tmp_path, jobs):
     assert len(again(options=faced)[0]) == 5
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_gone_on_with(said, straight, tiny_model, tmp_path, jobs):
     """Killed without warning: its workers end too, and the next run keeps what was finished and removes what was not."""
     out = tmp_path / "out"

@@ -125,6 +125,7 @@ def test_progress_is_told_after_every_clip(source, tmp_path):
     assert seen[3] == Progress(4, 8, "clips", note="0.1 min of motion, 1 dropped")
 
 
+@pytest.mark.slow
 def test_only_a_clip_is_in_memory(source, tmp_path):
     """Motion of many clips passes through, but the peak hardly grows with their number."""
     rows = 400
@@ -330,6 +331,7 @@ def test_training_says_which_regions_are_missing(source, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_training_sees_no_missing_frame(tmp_path):
     """Windows begin on the grid and lie between the gaps; a clip with too short pieces gives none."""
     writer = CorpusWriter(tmp_path / "c", rig.TOPOLOGY, Fraction(60), ["none"])

@@ -81,6 +81,7 @@ def test_labels_and_phones_stay(tmp_path):
     remade(clip, TINY, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_precision_is_the_takes(tmp_path):
     rough = Animator(TINY.checkpoint, "bfloat16").animate(AUDIO, 16000, seed=2)
     assert rough.recipe is not None

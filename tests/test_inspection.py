@@ -23,6 +23,7 @@ from meshtalk.mesh.units import wrong_axes
 from meshtalk.progress import Progress
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forked_workers")
 def test_a_killed_check_goes_on_with_any_number_of_workers(rig_corpus, tmp_path, monkeypatch):
     monkeypatch.setenv("MESHTALK_CACHE", str(tmp_path / "straight"))

@@ -294,6 +294,7 @@ def test_dense_motion_in_a_file_stays_there(tmp_path, spooled):
     np.testing.assert_array_equal(loaded[0].displacements(2700), spooled.displacements(2700))
 
 
+@pytest.mark.slow
 def test_a_film_of_dense_motion_is_drawn_piece_by_piece(tmp_path, monkeypatch, spooled):
     class Drawing:
         def __init__(self, *_: object, **__: object) -> None:

@@ -233,6 +233,7 @@ def test_the_mouse_scrubs_turns_and_presses(browser, pair):
         assert state(page)["playing"]
 
 
+@pytest.mark.slow
 def test_loop_begins_again_and_the_end_stops(browser, tmp_path):
     with opened(browser, rig.make_clip(0, 2.0).save(tmp_path / "x.html")) as page:
         page.keyboard.press(" ")

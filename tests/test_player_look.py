@@ -82,6 +82,7 @@ def test_the_page_shows_the_face_that_the_films_show(browser, head):
                 assert correlation(seen[FACE], np.roll(film, pixels, axis)[FACE]) < alike - 0.01
 
 
+@pytest.mark.slow
 def test_switches_change_the_picture_and_change_it_back(browser, head):
     with opened(browser, head[1], SIDE, 640) as page:
         seek(page, 0.5)
@@ -99,6 +100,7 @@ def test_switches_change_the_picture_and_change_it_back(browser, head):
         assert np.abs(picture(page) - plain).mean() < 0.1
 
 
+@pytest.mark.slow
 def test_the_heat_is_where_the_clips_differ(browser, tmp_path):
     clip = head_clip(1.0)
     names = list(clip.basis_names)
@@ -118,6 +120,7 @@ def test_the_heat_is_where_the_clips_differ(browser, tmp_path):
         assert np.quantile(np.abs(lower), 0.99) < 15  # mouth and chin move alike
 
 
+@pytest.mark.slow
 def test_nothing_is_cut_off_at_any_size(browser, tmp_path):
     clips = [head_clip(1.0, seed) for seed in range(2)]
     file = write_player(tmp_path / "x.html", clips, ["truth", "a rather long name of a clip"])
@@ -135,6 +138,7 @@ def test_nothing_is_cut_off_at_any_size(browser, tmp_path):
             assert page.locator("#stage").bounding_box()["height"] > 0.4 * size[1], size
 
 
+@pytest.mark.slow
 def test_four_heads_cost_no_more_than_a_few_plain_sums_of_their_shapes(browser, tmp_path):
     """All that the processor does for a frame, beside adding up whole shapes for every vertex: idle, about the same."""
     clips = [head_clip(1.0, seed, "clara") for seed in range(4)]

@@ -121,6 +121,7 @@ def test_ict_facekit_moved_by_its_own_shapes(tmp_path):
     assert (apart[upper] - apart[lower]).mean() == pytest.approx(apart[5533] - apart[5517], rel=0.1)  # the very middle
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("inline_features")
 def test_a_folder_of_a_foreign_mesh_trains_and_is_measured(tmp_path, monkeypatch, capsys):
     """Converted without regions, refused with the way out, given what its motion tells, trained for a few steps, measured."""

@@ -279,6 +279,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_multiprocessing_that_forks_works(tmp_path):
     (tmp_path / "pool.py").write_text(POOL)
