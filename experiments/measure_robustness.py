@@ -250,19 +250,15 @@ def held(clip: Clip, vowel: Phone) -> tuple[np.ndarray, tuple[Phone, ...]]:
     return audio, phones
 
 
-def width_mm(clip: Clip) -> np.ndarray:
-    """(T,) distance of the corners of the lips, less that at rest."""
-    corners = clip.topology.landmarks["lip_corners"]
-    rest = clip.template[corners]
-    apart = tracks.positions(clip, corners)
-    return 1e3 * (np.linalg.norm(apart[:, 0] - apart[:, 1], axis=1) - np.linalg.norm(rest[0] - rest[1]))
-
-
 def held_lips(clip: Clip) -> tuple[float, float]:
     """(opening, width less that at rest) of the lips, mm, means from 0.2 s into the vowel to 0.2 s before its end."""
     fps = float(clip.fps)
     frames = slice(round((MARGIN_S + 0.2) * fps), round((MARGIN_S + HELD_S * len(NOTES_SEMITONES) - 0.2) * fps))
-    return float(tracks.opening_mm(clip)[frames].mean()), float(width_mm(clip)[frames].mean())
+    width_mm = tracks.width_mm(clip)
+    assert width_mm is not None
+    right, left = clip.template[clip.topology.landmarks["lip_corners"][:2]]
+    rest_mm = 1e3 * float(np.linalg.norm(left - right))
+    return float(tracks.opening_mm(clip)[frames].mean()), float(width_mm[frames].mean()) - rest_mm
 
 
 def longest(recordings: Mapping[str, Clip], name: str) -> Iterator[tuple[Clip, Phone]]:

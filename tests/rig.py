@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tracemalloc
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -252,3 +253,13 @@ def head_checkpoint(config: ModelConfig = TINY) -> Checkpoint:
 
 def random_animator(config: ModelConfig = TINY, seed: int = 0) -> Animator:
     return Animator(random_checkpoint(config, seed))
+
+
+def traced_peak_mb(work: Callable[[], object]) -> float:
+    """The most memory that arrays took at once during `work`, megabytes above the start."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1] / 1e6
+    finally:
+        tracemalloc.stop()

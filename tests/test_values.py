@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import tracemalloc
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 
@@ -232,17 +230,6 @@ def test_the_rasteriser_survives_any_vertex(value, axis):
     assert ((visible >= 0) & (visible <= 1)).all()
 
 
-def peak_of(act: Callable[[], None]) -> int:
-    """Bytes that were allocated at once."""
-    tracemalloc.start()
-    try:
-        act()
-    finally:
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    return peak
-
-
 # --- pictures ----------------------------------------------------------------------------------------------------
 
 
@@ -258,7 +245,7 @@ def test_a_texture_that_is_too_large_or_none(data):
         with pytest.raises(InputError, match="is no readable image"):
             picture_of(replace(rig.TOPOLOGY, **UVS, texture_png=data))
 
-    assert peak_of(refused) < 20_000_000  # modules of pillow among them
+    assert rig.traced_peak_mb(refused) < 20  # modules of pillow among them
 
 
 def test_a_large_texture_is_made_smaller(monkeypatch):
@@ -280,4 +267,4 @@ def test_archives_of_unusual_compression_are_not_unpacked(tmp_path, method):
         with pytest.raises(ValueError, match="compressed in an unusual way"):
             read_arrays(tmp_path / "a.npz")
 
-    assert peak_of(refused) < 1_000_000
+    assert rig.traced_peak_mb(refused) < 1

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from meshtalk.config import MOST_FPS
 from meshtalk.errors import InputError
 from meshtalk.files import array_header, atomic, read_arrays
 from meshtalk.mesh.topology import Topology, check_size, lip_opening_m
@@ -29,7 +30,7 @@ FARTHEST_M = 2.0
 """From where it rests: a vertex that moves further is damage. Faces move by centimetres."""
 MAX_AUDIO = 1e5
 """Sound of 16-bit integers that nobody divided still plays; what is larger is damage."""
-MAX_FPS, MAX_RATE_HZ = 1000, 1_000_000
+MAX_RATE_HZ = 1_000_000
 _ARRAYS = frozenset(
     [
         "template",
@@ -134,9 +135,9 @@ class Clip:
             raise InputError(f"fps must be a frame rate, got {self.fps!r}. Try 30 or 30000/1001.") from None
         if self.fps <= 0 or self.sample_rate <= 0:
             raise InputError(f"fps and sample_rate must be positive, got {self.fps} and {self.sample_rate}")
-        if self.fps > MAX_FPS or self.sample_rate > MAX_RATE_HZ:
+        if self.fps > MOST_FPS or self.sample_rate > MAX_RATE_HZ:
             raise InputError(
-                f"fps must be at most {MAX_FPS} and sample_rate {MAX_RATE_HZ:,} Hz, got {self.fps} and {self.sample_rate}"
+                f"fps must be at most {MOST_FPS} and sample_rate {MAX_RATE_HZ:,} Hz, got {self.fps} and {self.sample_rate}"
             )
         if (self.displacement is None) == (self.weights is None or self.basis is None):
             raise InputError(

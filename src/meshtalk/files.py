@@ -1,4 +1,4 @@
-"""Atomic outputs: every file or folder is written beside its destination and renamed when complete."""
+"""Files: text and arrays are read within bounds; outputs are written beside their destination and renamed when complete."""
 
 from __future__ import annotations
 
@@ -103,10 +103,8 @@ def read_arrays(path: str | Path, wanted: Callable[[str], bool] = lambda _: True
 
 
 def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
-    if entry.compress_type not in (
-        zipfile.ZIP_STORED,
-        zipfile.ZIP_DEFLATED,
-    ):  # others unpack a piece of any size at once
+    # others unpack a piece of any size at once
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{entry.filename} is compressed in an unusual way")
     with archive.open(entry) as stream:
         shape, _, dtype = array_header(stream)

@@ -17,7 +17,7 @@ import numpy as np
 from meshtalk.convert.make import Work, make
 from meshtalk.convert.plan import ENOUGH_PEOPLE, Options, Plan, own_splits
 from meshtalk.corpus.ownership import Maker
-from meshtalk.corpus.store import SPLITS, VALID, ClipInfo, Corpus, CorpusWriter
+from meshtalk.corpus.store import SPLITS, ClipInfo, Corpus, CorpusWriter
 from meshtalk.errors import InputError
 from meshtalk.mesh.topology import Topology
 from meshtalk.mesh.units import check_axes
@@ -177,7 +177,7 @@ def _works(plan: Plan, writer: CorpusWriter) -> Iterator[Work]:
 
 
 def _report(plan: Plan, corpus: Corpus, dropped: dict[str, str]) -> Report:
-    masks = [corpus.root / "clips" / info.id / VALID for info in corpus.clips if VALID in info.files]
+    masks = [valid for info in corpus.clips if (valid := corpus.valid(info)) is not None]
     tall_m = sorted(float(np.ptp(corpus.template(name)[:, 1])) for name in corpus.subjects)
     notes = [*plan.notes, f"neutral faces are {tall_m[0]:.3f} to {tall_m[-1]:.3f} m tall"]
     if plan.space is not None:
@@ -191,7 +191,7 @@ def _report(plan: Plan, corpus: Corpus, dropped: dict[str, str]) -> Report:
         kind=plan.kind,
         clips=len(corpus.clips),
         seconds=round(sum(info.duration_s for info in corpus.clips), 3),
-        missing_frames=sum(int((~np.load(path)).sum()) for path in masks),
+        missing_frames=sum(int((~valid).sum()) for valid in masks),
         splits=_parts(corpus.clips),
         dropped=dropped,
         left_out=dict(Counter(why for _, why in plan.left_out)),

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from meshtalk.corpus.store import DENSE, LINEAR, ClipInfo, Corpus
 from meshtalk.errors import InputError
+from meshtalk.files import array_header
 
 OPEN_FILES = 256
 """Maximum number of files that a reader has open."""
@@ -94,13 +95,11 @@ class OpenFile:
         with self._lock:
             self._file.seek(0)
             try:
-                version = np.lib.format.read_magic(self._file)
-                read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-                shape, by_columns, dtype = read[version](self._file)
-            except (ValueError, KeyError, EOFError):
+                shape, by_columns, dtype = array_header(self._file)
+            except (ValueError, EOFError):
                 raise InputError(f"{self.path} is damaged. Build or copy the corpus again.") from None
             begin = self._file.tell()
-        if by_columns or dtype.hasobject:
+        if by_columns:
             raise InputError(f"{self.path} must be a plain array in C order. Build or copy the corpus again.")
         return shape, dtype, begin
 

@@ -126,8 +126,7 @@ class Corpus:
                 check_name(name, f"a file of clip {info.id}")
             if info.split not in SPLITS:
                 raise InputError(f"split of clip {info.id} must be one of {', '.join(SPLITS)}, got {info.split!r}")
-        topology_file = inside(root, "topology.npz")
-        topology = Topology.load(topology_file)
+        topology = Topology.load(inside(root, "topology.npz"))
         if topology.hash != topology_hash:
             raise InputError(f"{root / 'topology.npz'} must have hash {topology_hash}, got {topology.hash}. {_AGAIN}.")
         return cls(root, topology, fps, clips, licences, hashes)
@@ -206,11 +205,17 @@ class Corpus:
             sentence=info.sentence,
             emotion=info.emotion,
             phones=phones,
-            valid=self._valid(info) if VALID in info.files else None,
+            valid=self.valid(info),
         )
 
-    def _valid(self, info: ClipInfo) -> np.ndarray:
-        """(T,) bool: which frames of a clip were captured."""
+    def valid(self, info: ClipInfo) -> np.ndarray | None:
+        """(T,) bool: which frames of a clip were captured; None where all were.
+
+        Raises:
+            InputError: the file is missing, damaged or of another length.
+        """
+        if VALID not in info.files:
+            return None
         valid = read_array(self.file("clips", info.id, VALID))
         if valid.shape != (info.n_frames,) or valid.dtype != bool:
             raise InputError(
@@ -255,8 +260,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
     Raises:
         InputError: it is missing, damaged or of another version.
     """
-    path = root / "manifest.json"
-    inside(root, path.name)
+    path = inside(root, "manifest.json")
     try:
         with reading(f"{path} is damaged", f"{_AGAIN}.", *MISSING):
             manifest: Json = json.loads(path.read_text(encoding="utf-8"))

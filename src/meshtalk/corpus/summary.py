@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from meshtalk.corpus.store import DENSE, LINEAR, SPLITS, VALID, ClipInfo, Corpus, read_array
-from meshtalk.errors import InputError
+from meshtalk.corpus.store import DENSE, LINEAR, SPLITS, ClipInfo, Corpus
 
 WIDTH = 120
 NO_BREAK = "\xa0"
@@ -110,12 +109,7 @@ def _shared(corpus: Corpus) -> str:
 def _gaps(corpus: Corpus) -> str:
     missing, clips, frames = 0, 0, sum(info.n_frames for info in corpus.clips)
     for info in corpus.clips:
-        if VALID not in info.files:
-            continue
-        path = corpus.file("clips", info.id, VALID)
-        valid = read_array(path)
-        if valid.shape != (info.n_frames,):
-            raise InputError(f"{path} must have shape ({info.n_frames},), got {valid.shape}")
-        lost = int(np.count_nonzero(~valid.astype(bool)))
+        valid = corpus.valid(info)
+        lost = 0 if valid is None else int(np.count_nonzero(~valid))
         missing, clips = missing + lost, clips + (lost > 0)
     return f"gaps: {missing} of {frames} frames were not captured, in {clips} clips" if missing else "gaps: none"

@@ -123,9 +123,10 @@ def estimate(
     sums = np.array([parts[place] for place in counted], float)
     finish = MEASURES[key].finish
     value = float(finish(sums[:, 0].sum() / sums[:, 1].sum()))
-    spoken_by = sorted({people[place] for place in counted}) if people is not None else []
-    if people is not None and len(spoken_by) > 1:
-        sums = np.array([sum(np.array(parts[k], float) for k in counted if people[k] == name) for name in spoken_by])
+    if people is not None:
+        names, whose = np.unique([people[place] for place in counted], return_inverse=True)
+        if len(names) > 1:
+            sums = np.stack([np.bincount(whose, column) for column in sums.T], 1)
     if len(sums) < 2:
         return Estimate(value)
     draws = np.random.default_rng(0).integers(0, len(sums), (resamples, len(sums)))

@@ -106,10 +106,11 @@ def _evaluate(model: Path | None, corpus: Corpus, config: EvaluationConfig) -> l
 
 def _speaking(model: Path | None, baseline: Path | None) -> dict[str, Animator]:
     """The systems that are models, loaded."""
-    other = {} if baseline is None else {BASELINE: load_model(baseline)}
-    if baseline is not None and isinstance(other[BASELINE].checkpoint.network, Regressor):
-        other = {REGRESSOR: other[BASELINE]}
-    return {OURS: load_measured(model), **other}
+    speaking: dict[str, Animator] = {OURS: load_measured(model)}
+    if baseline is not None:
+        other = load_model(baseline)
+        speaking[REGRESSOR if isinstance(other.checkpoint.network, Regressor) else BASELINE] = other
+    return speaking
 
 
 def _systems(references: Mapping[str, Any], speaking: Mapping[str, Animator]) -> dict[str, Any]:

@@ -213,7 +213,7 @@ def _material_picture(folder: Path, name: str) -> bytes | None:
             words = words[2:]
             while words and re.fullmatch(r"[-+.0-9]+", words[0]):
                 words = words[1:]
-        content = _owned((folder / name).parent, " ".join(words), folder)
+        content = _owned(folder, str(Path(name).parent / " ".join(words)))
         try:
             with Image.open(io.BytesIO(content or b"")) as picture:
                 picture.verify()
@@ -223,13 +223,13 @@ def _material_picture(folder: Path, name: str) -> bytes | None:
     return None
 
 
-def _owned(folder: Path, name: str, within: Path | None = None) -> bytes | None:
+def _owned(folder: Path, name: str) -> bytes | None:
     """A file that a mesh names beside itself: a regular one below the mesh's folder, and no larger than a picture may be.
 
     A stranger's mesh could name any file of the user, who would export it without knowing, or a device without an end.
     """
     real = (folder / name.replace("\\", "/")).resolve()
-    if not (real.is_relative_to((within or folder).resolve()) and real.is_file()):
+    if not (real.is_relative_to(folder.resolve()) and real.is_file()):
         return None
     return real.read_bytes() if real.stat().st_size <= LARGEST_PICTURE_BYTES else None
 

@@ -39,10 +39,6 @@ class AudioEncoder(nn.Module):
     def __init__(self, config: AudioConfig) -> None:
         super().__init__()
         self.config = config
-        if config.frontend == "phonetic" and config.trunk_lookahead_hops >= HOPS:
-            raise InputError(
-                f"trunk_lookahead_hops must be 0 to {HOPS - 1}, what the trunk sees, got {config.trunk_lookahead_hops}"
-            )
         self.n_features = config.official.n_mels if config.frontend == "official" else N_INPUTS[config.frontend]
         self.register_buffer("feature_mean", torch.zeros(self.n_features))
         self.register_buffer("feature_std", torch.ones(self.n_features))
